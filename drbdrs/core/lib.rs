@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! DRBD itself, without a kernel: no allocation, no clock, no log, no randomness.
+#![forbid(unsafe_code)]
