@@ -2,3 +2,6 @@
 
 //! DRBD itself, without a kernel: no allocation, no clock, no log, no randomness.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
+
+pub mod proc_text;
