@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the `kernel` crate lacks: block devices, sockets, generic netlink, threads.
+//!
+//! All the unsafe code of the module lives in this crate; it knows nothing of DRBD.
+#![crate_name = "kernel_ext"]
+
+mod bindings;
