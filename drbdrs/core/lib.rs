@@ -5,3 +5,4 @@
 #![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
 
 pub mod proc_text;
+pub mod config;
