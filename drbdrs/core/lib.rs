@@ -4,5 +4,5 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
 
-pub mod proc_text;
 pub mod config;
+pub mod proc_text;

@@ -168,7 +168,8 @@ impl<T: Field> Field for Option<T> {
         T::decode(payload).map(Some)
     }
     fn encode(&self, writer: &mut Writer<'_>, nr: u16) -> Result<(), Full> {
-        self.as_ref().map_or(Ok(()), |value| value.encode(writer, nr))
+        self.as_ref()
+            .map_or(Ok(()), |value| value.encode(writer, nr))
     }
 }
 

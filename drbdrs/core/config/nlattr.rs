@@ -32,12 +32,16 @@ impl<'a> Attribute<'a> {
 
     /// The payload as a host-endian 32-bit number, if it is exactly that.
     pub fn u32(&self) -> Option<u32> {
-        <[u8; 4]>::try_from(self.payload).ok().map(u32::from_ne_bytes)
+        <[u8; 4]>::try_from(self.payload)
+            .ok()
+            .map(u32::from_ne_bytes)
     }
 
     /// The payload as a host-endian 64-bit number, if it is exactly that.
     pub fn u64(&self) -> Option<u64> {
-        <[u8; 8]>::try_from(self.payload).ok().map(u64::from_ne_bytes)
+        <[u8; 8]>::try_from(self.payload)
+            .ok()
+            .map(u64::from_ne_bytes)
     }
 
     /// The bytes before the terminating NUL, if there is one.
@@ -168,9 +172,13 @@ impl<'a> Writer<'a> {
         let start = self.len;
         let len = payload.len().checked_add(HEADER).ok_or(Full)?;
         let len = u16::try_from(len).map_err(|_| Full)?;
-        let written = self
-            .header(len, ty)
-            .and_then(|()| if payload.is_empty() { Ok(()) } else { self.raw(payload) });
+        let written = self.header(len, ty).and_then(|()| {
+            if payload.is_empty() {
+                Ok(())
+            } else {
+                self.raw(payload)
+            }
+        });
         if written.is_err() {
             self.len = start;
         }
@@ -211,7 +219,10 @@ impl<'a> Writer<'a> {
     pub fn end(&mut self, open: Open) -> Result<(), Full> {
         let len = self.len.checked_sub(open.0).ok_or(Full)?;
         let len = u16::try_from(len).map_err(|_| Full)?;
-        let place = self.buffer.get_mut(open.0..).and_then(|b| b.first_chunk_mut());
+        let place = self
+            .buffer
+            .get_mut(open.0..)
+            .and_then(|b| b.first_chunk_mut());
         *place.ok_or(Full)? = len.to_ne_bytes();
         Ok(())
     }

@@ -162,32 +162,50 @@ impl Attr {
 
     /// A nest without it is refused.
     pub const fn required(self) -> Self {
-        Self { required: true, ..self }
+        Self {
+            required: true,
+            ..self
+        }
     }
 
     /// It cannot be changed later.
     pub const fn invariant(self) -> Self {
-        Self { invariant: true, ..self }
+        Self {
+            invariant: true,
+            ..self
+        }
     }
 
     /// It is shown to the administrator only.
     pub const fn sensitive(self) -> Self {
-        Self { sensitive: true, ..self }
+        Self {
+            sensitive: true,
+            ..self
+        }
     }
 
     /// It may stand in drbd.conf.
     pub const fn config(self) -> Self {
-        Self { place: Place::Config, ..self }
+        Self {
+            place: Place::Config,
+            ..self
+        }
     }
 
     /// It may be given to a command, not in drbd.conf.
     pub const fn argument(self) -> Self {
-        Self { place: Place::Argument, ..self }
+        Self {
+            place: Place::Argument,
+            ..self
+        }
     }
 
     /// Whether the kernel may take these bytes for this attribute: exact length, NUL, range.
     pub fn admits(&self, payload: &[u8]) -> bool {
-        let attribute = Attribute { nr: self.nr, payload };
+        let attribute = Attribute {
+            nr: self.nr,
+            payload,
+        };
         match self.kind {
             Kind::Bool { .. } => payload.len() == 1,
             Kind::U32 => payload.len() == 4,
@@ -245,7 +263,11 @@ impl Attr {
     /// Appends the attribute to a request. A value of another type than the attribute's is `Full`, too: the table
     /// made the value, so that cannot happen.
     pub fn put(&self, writer: &mut Writer<'_>, value: Value<'_>) -> Result<(), Full> {
-        let ty = if self.required { self.nr } else { self.nr | MANDATORY };
+        let ty = if self.required {
+            self.nr
+        } else {
+            self.nr | MANDATORY
+        };
         match (self.kind, value) {
             (Kind::Bool { .. }, Value::Bool(value)) => writer.put(ty, &[u8::from(value)]),
             (Kind::Number { wire, .. }, Value::Number(value)) => match wire {
@@ -291,7 +313,9 @@ impl Attr {
                 if text.len() < usize::from(max) {
                     Ok(Value::Text(text.as_bytes()))
                 } else {
-                    Err(BadValue::TooLong { max: max.saturating_sub(1) })
+                    Err(BadValue::TooLong {
+                        max: max.saturating_sub(1),
+                    })
                 }
             }
             Kind::Bytes { .. } | Kind::U32 | Kind::U64 => Err(BadValue::NotANumber),
@@ -344,7 +368,9 @@ pub enum BadValue {
 
 /// `-?[0-9]+[sSkKmMgGtT]?` in steps of `unit`. A finer unit than the attribute's rounds up.
 pub fn parse_number(text: &str, unit: Unit) -> Result<i64, BadValue> {
-    let split = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
+    let split = text
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
+        .len();
     let (digits, suffix) = text.split_at_checked(split).ok_or(BadValue::NotANumber)?;
     let from = match suffix {
         "" => unit.shift(),

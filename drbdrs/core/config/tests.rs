@@ -79,7 +79,11 @@ fn what_the_stock_driver_sent_is_read_and_written_back_byte_for_byte() {
                 // Most replies echo the request's context verbatim, in the tool's order.
                 sent.sort_by_key(|attribute| attribute.nr);
             }
-            assert_eq!(sent, ours, "nest {} of command {}", nest.nr, message.command);
+            assert_eq!(
+                sent, ours,
+                "nest {} of command {}",
+                nest.nr, message.command
+            );
             nests += 1;
         }
     }
@@ -105,8 +109,8 @@ fn the_command_table_is_the_stock_family() {
         .filter(|op| op.target != Target::Notification)
         .map(|op| {
             // GENL_ADMIN_PERM 1, GENL_CMD_CAP_DO 2, _DUMP 4, _HASPOL 8
-            let flags = u32::from(op.admin) | u32::from(op.single) * 2 | u32::from(op.dump) * 4;
-            (op.command as u32, flags | 8)
+            let flags = u32::from(op.admin) + u32::from(op.single) * 2 + u32::from(op.dump) * 4;
+            (op.command as u32, flags + 8)
         })
         .collect();
     assert_eq!(stock, ours);
@@ -116,11 +120,19 @@ fn the_command_table_is_the_stock_family() {
 fn strictness() {
     let context = [0x0c, 0, 2, 0x80, 7, 0, 2, 0x40, b'r', b'a', 0, 0];
     assert_eq!(
-        Request::parse(Command::Down, &context).unwrap().context.resource_name.unwrap().as_bytes(),
+        Request::parse(Command::Down, &context)
+            .unwrap()
+            .context
+            .resource_name
+            .unwrap()
+            .as_bytes(),
         b"ra"
     );
     let disk = [8, 0, 3, 0x80, 4, 0, 1, 0];
-    assert_eq!(Request::parse(Command::Down, &disk), Err(Invalid::Nest { nr: 3 }));
+    assert_eq!(
+        Request::parse(Command::Down, &disk),
+        Err(Invalid::Nest { nr: 3 })
+    );
     assert_eq!(
         Request::parse(Command::Attach, &disk),
         Err(Invalid::Attribute { nest: 3, nr: 1 })
@@ -130,14 +142,20 @@ fn strictness() {
         Request::parse(Command::Connect, &unknown),
         Err(Invalid::Attribute { nest: 5, nr: 35 })
     );
-    assert_eq!(Request::parse(Command::Down, &context[..11]), Err(Invalid::Malformed));
+    assert_eq!(
+        Request::parse(Command::Down, &context[..11]),
+        Err(Invalid::Malformed)
+    );
 }
 
 #[test]
 fn required_invariant_and_defaults() {
     assert!(matches!(DiskConf::parse(&[]), Err(Refusal::Missing(a)) if a.name == "backing-dev"));
     let mut net = NetConf::default();
-    assert_eq!((net.timeout, net.use_rle, net.wire_protocol.name()), (60, true, "C"));
+    assert_eq!(
+        (net.timeout, net.use_rle, net.wire_protocol.name()),
+        (60, true, "C")
+    );
 
     let mut buffer = [0; 64];
     let mut writer = Writer::new(&mut buffer);
@@ -147,20 +165,30 @@ fn required_invariant_and_defaults() {
     assert_eq!((net.timeout, net.ping_int), (30, 3));
     net.discard_my_data = true;
     net.change(&[], true).unwrap();
-    assert_eq!((net.timeout, net.ping_int, net.discard_my_data), (60, 10, true));
+    assert_eq!(
+        (net.timeout, net.ping_int, net.discard_my_data),
+        (60, 10, true)
+    );
 
     writer.put(25, &[1]).unwrap();
     let before = net;
-    assert!(matches!(net.change(writer.bytes(), false), Err(Refusal::Invariant(_))));
+    assert!(matches!(
+        net.change(writer.bytes(), false),
+        Err(Refusal::Invariant(_))
+    ));
     assert_eq!(net, before);
     assert_eq!(net.change(&[3], false), Err(Refusal::Malformed));
-    assert!(matches!(net.change(&[4, 0, 40, 0], false), Err(Refusal::Unknown { nr: 40 })));
+    assert!(matches!(
+        net.change(&[4, 0, 40, 0], false),
+        Err(Refusal::Unknown { nr: 40 })
+    ));
 }
 
 #[test]
 fn a_secret_is_written_for_the_administrator_only() {
     let mut net = NetConf::default();
-    net.change(&[8, 0, 1, 0, b'k', b'e', b'y', 0], false).unwrap();
+    net.change(&[8, 0, 1, 0, b'k', b'e', b'y', 0], false)
+        .unwrap();
     let mut buffer = [0; 1024];
     let mut writer = Writer::new(&mut buffer);
     net.emit_nest(&mut writer, Secrets::Hide).unwrap();
@@ -178,14 +206,23 @@ fn tables_are_sound() {
     for nest in NESTS {
         for (i, attr) in nest.attrs.iter().enumerate() {
             assert!((1..64).contains(&attr.nr), "{}", attr.name);
-            let twice = nest.attrs[..i].iter().any(|a| a.nr == attr.nr || a.name == attr.name);
+            let twice = nest.attrs[..i]
+                .iter()
+                .any(|a| a.nr == attr.nr || a.name == attr.name);
             assert!(!twice, "{} twice in nest {}", attr.name, nest.nr);
-            if let Kind::Number { min, max, default, .. } = attr.kind {
+            if let Kind::Number {
+                min, max, default, ..
+            } = attr.kind
+            {
                 assert!((min..=max).contains(&default), "{}", attr.name);
             }
             // A default that is written in drbd.conf must be readable there.
             if let (Kind::Choice { names, default }, Place::Config) = (attr.kind, attr.place) {
-                let word = names.iter().find(|(_, number)| *number == default).unwrap().0;
+                let word = names
+                    .iter()
+                    .find(|(_, number)| *number == default)
+                    .unwrap()
+                    .0;
                 assert!(attr.parse(word).is_ok());
             }
         }

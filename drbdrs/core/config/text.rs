@@ -29,7 +29,10 @@ impl<const N: usize> Text<N> {
             return Err(Unfit);
         }
         new.len = u8::try_from(text.len()).map_err(|_| Unfit)?;
-        new.bytes.get_mut(..text.len()).ok_or(Unfit)?.copy_from_slice(text);
+        new.bytes
+            .get_mut(..text.len())
+            .ok_or(Unfit)?
+            .copy_from_slice(text);
         Ok(new)
     }
 
@@ -121,7 +124,10 @@ impl<const N: usize> Bytes<N> {
     pub fn new(bytes: &[u8]) -> Result<Self, Unfit> {
         let mut new = Self::EMPTY;
         new.len = u16::try_from(bytes.len()).map_err(|_| Unfit)?;
-        new.bytes.get_mut(..bytes.len()).ok_or(Unfit)?.copy_from_slice(bytes);
+        new.bytes
+            .get_mut(..bytes.len())
+            .ok_or(Unfit)?
+            .copy_from_slice(bytes);
         Ok(new)
     }
 
