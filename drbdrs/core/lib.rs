@@ -5,4 +5,8 @@
 #![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
 
 pub mod config;
+pub mod epoch;
+pub mod interval;
+pub mod peer_request;
 pub mod proc_text;
+pub mod request;

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One request by protocol and by accident; then the whole log under random events.
+
+use super::*;
+use crate::interval::Range;
+
+const RUN: Context = Context {
+    suspended: false,
+    peer_readable: true,
+    locally_readable: true,
+};
+const STOPPED: Context = Context {
+    suspended: true,
+    peer_readable: true,
+    locally_readable: true,
+};
+
+fn write(expect: Expect) -> NewRequest {
+    NewRequest {
+        kind: Kind::Write,
+        range: Range::new(0, 8, 4096),
+        local: true,
+        job: Job::Replicate,
+        expect,
+        retry: true,
+        now_ms: 0,
+    }
+}
+
+fn read(local: bool) -> NewRequest {
+    let job = if local { Job::Nothing } else { Job::Read };
+    NewRequest {
+        kind: Kind::Read,
+        local,
+        job,
+        ..write(Expect::Written)
+    }
+}
+
+fn log(n: usize) -> Log<Vec<Slot>> {
+    Log::new(vec![Slot::default(); n])
+}
+
+fn sent(log: &mut Log<Vec<Slot>>, id: SlotId) -> Actions {
+    assert_eq!(log.next_to_send().unwrap().slot, id);
+    log.on(id, Event::Sent, RUN)
+}
+
+#[test]
+fn protocol_c_waits_for_both_disks() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    assert_eq!(l.on(id, Event::LocalDone { ok: true }, RUN).complete, None);
+    assert_eq!(sent(&mut l, id).complete, None);
+    let acked = l.on(id, Event::WriteAcked { in_sync: false }, RUN);
+    assert_eq!(
+        (acked.complete, acked.mark, acked.forget),
+        (Some(true), Mark::Nothing, false)
+    );
+    let mut forgotten = 0;
+    let epoch = EpochNumber(0);
+    l.confirm_barrier(epoch, 1, RUN, |_, _, a| forgotten += u32::from(a.forget))
+        .unwrap();
+    assert_eq!((forgotten, l.len()), (1, 0));
+}
+
+#[test]
+fn protocol_b_waits_for_the_receipt() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Receipt), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(sent(&mut l, id).complete, None);
+    assert_eq!(l.on(id, Event::ReceiptAcked, RUN).complete, Some(true));
+}
+
+#[test]
+fn protocol_a_waits_for_the_send() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(l.on(id, Event::LocalDone { ok: true }, RUN).complete, None);
+    let a = sent(&mut l, id);
+    assert_eq!((a.complete, a.mark), (Some(true), Mark::Nothing));
+    let lost = l.on(id, Event::ConnectionLost, RUN);
+    assert_eq!(
+        (lost.mark, lost.forget),
+        (Mark::OutOfSync, true),
+        "sent is not written"
+    );
+}
+
+#[test]
+fn a_late_negative_answer_of_protocol_a_marks() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Nothing), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    sent(&mut l, id);
+    assert_eq!(l.on(id, Event::NegAcked, RUN).mark, Mark::OutOfSync);
+}
+
+#[test]
+fn an_ack_may_overtake_the_sender() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.next_to_send().unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(
+        l.on(id, Event::WriteAcked { in_sync: false }, RUN).complete,
+        None
+    );
+    assert_eq!(l.on(id, Event::Sent, RUN).complete, Some(true));
+}
+
+#[test]
+fn bits_before_completion_when_a_half_failed() {
+    let mut l = log(2);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: false }, RUN);
+    sent(&mut l, id);
+    let a = l.on(id, Event::WriteAcked { in_sync: false }, RUN);
+    assert_eq!((a.complete, a.mark), (Some(true), Mark::OutOfSync));
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    let a = l.on(id, Event::ConnectionLost, RUN);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::OutOfSync, true)
+    );
+    assert!(a.dequeue && l.next_to_send().is_none());
+}
+
+#[test]
+fn both_halves_failed_is_an_error() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: false }, RUN);
+    sent(&mut l, id);
+    assert_eq!(l.on(id, Event::NegAcked, RUN).complete, Some(false));
+}
+
+#[test]
+fn resync_writes_clear_bits_on_both_sides() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    sent(&mut l, id);
+    l.on(id, Event::WriteAcked { in_sync: true }, RUN);
+    let a = l.on(id, Event::BarrierAcked, RUN);
+    assert_eq!((a.mark, a.forget), (Mark::InSync, true));
+}
+
+#[test]
+fn pages_stay_while_the_sender_reads_them() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    l.next_to_send().unwrap();
+    let lost = l.on(id, Event::ConnectionLost, RUN);
+    assert_eq!((lost.complete, lost.forget), (None, false));
+    let failed = l.on(id, Event::SendFailed, RUN);
+    assert_eq!((failed.complete, failed.forget), (Some(true), true));
+}
+
+#[test]
+fn an_aborted_disk_keeps_the_slot() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::WriteAcked { in_sync: false }, RUN);
+    let a = l.on(id, Event::LocalAborted, RUN);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::OutOfSync, false)
+    );
+    assert!(!l.on(id, Event::BarrierAcked, RUN).forget);
+    assert!(l.on(id, Event::LocalDone { ok: true }, RUN).forget);
+}
+
+#[test]
+fn a_failed_read_tries_the_other_node_once() {
+    let mut l = log(1);
+    let id = l.admit(&read(true), 100).unwrap();
+    let a = l.on(id, Event::LocalDone { ok: false }, RUN);
+    assert_eq!((a.complete, a.mark), (None, Mark::OutOfSync));
+    sent(&mut l, id);
+    let a = l.on(id, Event::NegAcked, RUN);
+    assert_eq!(
+        (a.complete, a.submit_local, a.forget),
+        (Some(false), false, true)
+    );
+
+    let id = l.admit(&read(false), 100).unwrap();
+    sent(&mut l, id);
+    let a = l.on(id, Event::ConnectionLost, RUN);
+    assert_eq!((a.complete, a.submit_local), (None, true));
+    assert_eq!(
+        l.on(id, Event::LocalDone { ok: true }, RUN).complete,
+        Some(true)
+    );
+}
+
+#[test]
+fn read_ahead_is_not_retried() {
+    let mut l = log(1);
+    let id = l
+        .admit(
+            &NewRequest {
+                retry: false,
+                ..read(true)
+            },
+            100,
+        )
+        .unwrap();
+    let a = l.on(id, Event::LocalDone { ok: false }, RUN);
+    assert_eq!((a.complete, a.mark), (Some(false), Mark::Nothing));
+}
+
+#[test]
+fn suspended_io_is_completed_by_the_resume() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, STOPPED);
+    assert_eq!(l.on(id, Event::ConnectionLost, STOPPED).complete, None);
+    let a = l.on(id, Event::Resumed, RUN);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::OutOfSync, true)
+    );
+}
+
+#[test]
+fn a_returning_peer_gets_what_it_lacks() {
+    let mut l = log(2);
+    let acked = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, acked);
+    l.on(acked, Event::LocalDone { ok: true }, STOPPED);
+    l.on(acked, Event::WriteAcked { in_sync: false }, STOPPED);
+    let lost = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, lost);
+    l.on(lost, Event::LocalDone { ok: true }, STOPPED);
+    let mut seen = Vec::new();
+    l.for_each(Event::Resend, RUN, |_| true, &mut |id, _, a| {
+        seen.push((id, a.complete, a.enqueue))
+    });
+    assert_eq!(seen, [(acked, Some(true), false), (lost, None, true)]);
+    assert_eq!(l.next_to_send().unwrap().slot, lost);
+}
+
+#[test]
+fn two_primaries_superseded_and_retried() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::Superseded, RUN);
+    let a = l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!((a.complete, a.restart, a.forget), (Some(true), false, true));
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::RetryWrite, RUN);
+    let a = l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!((a.complete, a.restart, a.forget), (None, true, true));
+}
+
+#[test]
+fn a_flush_closes_the_epoch_and_waits_for_our_disk_only() {
+    let mut l = log(2);
+    let first = l.admit(&write(Expect::Written), 100).unwrap();
+    let flush = NewRequest {
+        kind: Kind::Flush,
+        range: Range::new(0, 0, 0),
+        ..write(Expect::Written)
+    };
+    let id = l.admit(&flush, 100).unwrap();
+    assert_ne!(l.epoch.current(), l.get(first).unwrap().epoch);
+    let a = l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::Nothing, true)
+    );
+}
+
+#[test]
+fn ahead_marks_and_forgets() {
+    let mut l = log(1);
+    let new = NewRequest {
+        job: Job::OutOfSync,
+        ..write(Expect::Nothing)
+    };
+    let id = l.admit(&new, 100).unwrap();
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    let a = sent(&mut l, id);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::OutOfSync, true)
+    );
+}
+
+#[test]
+fn a_stale_or_foreign_block_id_finds_nothing() {
+    let mut l = log(1);
+    let id = l.admit(&read(true), 100).unwrap();
+    let block = l.block_id(id).unwrap();
+    assert_eq!(l.find(block, 0, 8), Some(id));
+    assert_eq!(l.find(block, 0, 9), None);
+    assert_eq!(l.find(block, 1, 8), None);
+    assert!(l.on(id, Event::LocalDone { ok: true }, RUN).forget);
+    assert_eq!(l.find(block, 0, 8), None);
+    l.admit(&read(true), 100).unwrap();
+    assert_eq!(
+        l.find(block, 0, 8),
+        None,
+        "the slot is used again, the id is not"
+    );
+    assert_eq!(l.find(BlockId(u64::MAX), 0, 8), None);
+}
+
+#[test]
+fn a_barrier_that_does_not_fit_is_refused() {
+    let mut l = log(4);
+    for _ in 0..2 {
+        let id = l.admit(&write(Expect::Written), 100).unwrap();
+        sent(&mut l, id);
+    }
+    let refused = Err(BarrierMismatch {
+        expected: Some(EpochNumber(0)),
+        writes: 2,
+    });
+    assert_eq!(
+        l.confirm_barrier(EpochNumber(0), 1, RUN, |_, _, _| ()),
+        refused
+    );
+    assert_eq!(
+        l.confirm_barrier(EpochNumber(1), 2, RUN, |_, _, _| ()),
+        refused
+    );
+    assert_eq!(
+        l.confirm_barrier(EpochNumber(0), 2, RUN, |_, _, _| ()),
+        refused,
+        "no answer yet"
+    );
+    let ids: Vec<SlotId> = l.iter().map(|(id, _)| id).collect();
+    for id in ids {
+        l.on(id, Event::WriteAcked { in_sync: false }, RUN);
+    }
+    assert_eq!(
+        l.confirm_barrier(EpochNumber(0), 2, RUN, |_, _, _| ()),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_barrier_before_the_answer_does_not_strand_the_request() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::BarrierAcked, RUN);
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    let a = l.on(id, Event::ConnectionLost, RUN);
+    assert_eq!(
+        (a.complete, a.mark, a.forget),
+        (Some(true), Mark::OutOfSync, true)
+    );
+}
+
+/// Any order of events: each request is completed exactly once and forgotten exactly once, never
+/// forgotten before it is completed, and every write that is not on both disks is marked before.
+#[test]
+fn every_request_ends_once_whatever_happens() {
+    let mut seed = 7u64;
+    let mut random = move |n: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    for _ in 0..3_000 {
+        let mut l = log(1);
+        let kind = [Kind::Read, Kind::Write, Kind::Discard, Kind::Flush][random(4) as usize];
+        let job = match kind {
+            Kind::Read => [Job::Nothing, Job::Read][random(2) as usize],
+            Kind::Flush => Job::Replicate,
+            _ => [Job::Nothing, Job::Replicate, Job::OutOfSync][random(3) as usize],
+        };
+        let expect = [Expect::Nothing, Expect::Receipt, Expect::Written][random(3) as usize];
+        let local = job == Job::Nothing || (kind != Kind::Read && random(4) > 0);
+        let new = NewRequest {
+            kind,
+            job,
+            expect,
+            local,
+            ..write(expect)
+        };
+        let id = l.admit(&new, 100).unwrap();
+        let (mut completed, mut forgotten, mut marked, mut on_both) = (0, 0, false, false);
+        let mut disk_busy = local;
+        for step in 0..400 {
+            let ctx = if step < 300 && random(3) == 0 {
+                STOPPED
+            } else {
+                RUN
+            };
+            if l.get(id).is_none() {
+                break;
+            }
+            let event = match random(9) {
+                0 if disk_busy => Event::LocalDone { ok: random(3) > 0 },
+                1 => Event::WriteAcked {
+                    in_sync: random(2) == 0,
+                },
+                2 => Event::NegAcked,
+                3 => Event::ConnectionLost,
+                4 | 5 if l.next_to_send().is_some() => {
+                    [Event::Sent, Event::SendFailed][random(2) as usize]
+                }
+                6 => Event::Resumed,
+                7 => Event::BarrierAcked,
+                8 if random(8) == 0 => Event::LocalAborted,
+                _ if step > 300 && disk_busy => Event::LocalDone { ok: true },
+                _ if step > 300 => Event::ConnectionLost,
+                _ => continue,
+            };
+            if matches!(event, Event::LocalDone { .. }) {
+                disk_busy = false;
+            }
+            let a = l.on(id, event, ctx);
+            disk_busy |= a.submit_local;
+            if let Some(request) = l.get(id) {
+                on_both = request.local() == Local::Ok && request.net.ok();
+            }
+            marked |= a.mark == Mark::OutOfSync;
+            completed += u32::from(a.complete.is_some());
+            forgotten += u32::from(a.forget);
+            assert!(completed <= 1 && forgotten <= completed, "{new:?}");
+            if a.complete.is_some() && kind.modifies() && !on_both && l.get(id).is_some() {
+                assert!(marked, "completed before the bits: {new:?}");
+            }
+        }
+        assert_eq!((completed, forgotten), (1, 1), "{new:?} is stuck");
+    }
+}
