@@ -1,3 +1,85 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! See Cargo.toml.
+//! The drbd.conf language: text to model, with everything that is wrong said at once, and back.
+//!
+//! ```text
+//!   text -> lexer -> tokens -> parser -> Raw -> resolve -> Config -> dump -> text
+//!                      \__________\______________\__ diagnostics: place, caret, advice
+//! ```
+//!
+//! The language is DRBD 8.4's with what 8.2 and 8.3 wrote differently (`syncer`, options without value, `no-` in front
+//! of them). The options themselves stand in `drbd_core::config`, shared with the kernel module.
+#![forbid(unsafe_code)]
+
+pub mod dump;
+pub mod glob;
+mod lexer;
+pub mod model;
+mod parser;
+mod resolve;
+pub mod source;
+pub mod tables;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Read as _;
+use std::path::Path;
+
+pub use model::Config;
+pub use resolve::Identity;
+pub use source::{Diagnostic, Severity, Sources};
+
+/// A configuration, as far as it could be read, and what there is to say about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What was read. Not to be acted on while `is_broken`.
+    pub config: Config,
+    /// Errors and warnings, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Whether there are errors.
+    pub fn is_broken(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// All diagnostics as text.
+    pub fn report(&self) -> String {
+        self.diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.render(&self.config.sources))
+            .collect()
+    }
+}
+
+/// Reads a configuration from a text; `name` is what messages call it, and where `include` looks.
+pub fn from_text(name: &str, text: &str) -> Loaded {
+    let mut sources = Sources::default();
+    let mut diagnostics = Vec::new();
+    let raw = parser::parse(name, text.to_owned(), &mut sources, &mut diagnostics);
+    let path = Path::new(name)
+        .canonicalize()
+        .map_or_else(|_| name.to_owned(), |p| p.to_string_lossy().into_owned());
+    let config = resolve::resolve(path, raw, sources, &mut diagnostics);
+    // Stable: several about one place stay in the order in which they were found.
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
+    Loaded {
+        config,
+        diagnostics,
+    }
+}
+
+/// Reads a file; `-` is the standard input.
+pub fn from_file(path: &str) -> std::io::Result<Loaded> {
+    let mut bytes = Vec::new();
+    if path == "-" {
+        std::io::stdin().read_to_end(&mut bytes)?;
+        return Ok(from_text("STDIN", &String::from_utf8_lossy(&bytes)));
+    }
+    bytes = std::fs::read(path)?;
+    Ok(from_text(path, &String::from_utf8_lossy(&bytes)))
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The configuration as text again, in the form of `drbdadm dump`: scripts read it, and it parses.
+
+use std::fmt::Write as _;
+
+use crate::model::{Address, Config, Host, HostKind, MetaDisk, Opt, Resource, Sections, Volume};
+use crate::resolve::Identity;
+use crate::tables::BECOME_PRIMARY_ON;
+
+/// Quotes a string unless it is a plain word.
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Text with four spaces of indentation per level.
+struct Out {
+    text: String,
+    level: usize,
+}
+
+impl Out {
+    fn line(&mut self, line: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:indent$}{line}", "", indent = 4 * self.level);
+    }
+
+    fn item(&mut self, name: &str, value: &str) {
+        self.line(&format!("{name:<16} {value};"));
+    }
+
+    fn block(&mut self, head: &str, body: impl FnOnce(&mut Self)) {
+        self.line(&format!("{head} {{"));
+        self.level += 1;
+        body(self);
+        self.level -= 1;
+        self.line("}");
+    }
+
+    fn options(&mut self, section: &str, options: &[Opt]) {
+        if options.is_empty() {
+            return;
+        }
+        self.block(section, |out| {
+            for opt in options {
+                let width = 24usize.saturating_sub(4 * out.level);
+                let value = if opt.name == BECOME_PRIMARY_ON {
+                    opt.value.clone()
+                } else {
+                    quoted(&opt.value)
+                };
+                out.line(&format!("{:<width$} {value:>3};", opt.name));
+            }
+        });
+    }
+
+    fn sections(&mut self, sections: &Sections) {
+        for (name, options) in sections.all() {
+            self.options(name, options);
+        }
+    }
+
+    fn address(&mut self, address: &Address) {
+        let host = if address.ip.is_ipv6() {
+            format!("[{}]", address.host())
+        } else {
+            address.host()
+        };
+        self.item(
+            "address",
+            &format!("{} {host}:{}", address.family, address.port),
+        );
+    }
+
+    fn volume(&mut self, volume: &Volume) {
+        if volume.implicit {
+            self.volume_items(volume);
+        } else {
+            self.block(&format!("volume {}", volume.vnr), |out| {
+                out.volume_items(volume)
+            });
+        }
+    }
+
+    fn volume_items(&mut self, volume: &Volume) {
+        self.options("disk", &volume.options);
+        let minor = volume
+            .minor
+            .map_or_else(String::new, |minor| format!("minor {minor}"));
+        match &volume.device {
+            Some(device) => self.item("device", &format!("{} {minor}", quoted(device))),
+            None => self.item("device", &minor),
+        }
+        if let Some(disk) = &volume.disk {
+            self.item("disk", &quoted(disk));
+        }
+        match &volume.meta_disk {
+            Some(MetaDisk::Internal) => self.item("meta-disk", "internal"),
+            Some(MetaDisk::Flexible(device)) => self.item("flexible-meta-disk", &quoted(device)),
+            Some(MetaDisk::Indexed(device, index)) => {
+                self.item("meta-disk", &format!("{} [{index}]", quoted(device)))
+            }
+            None => {}
+        }
+    }
+
+    fn host(&mut self, host: &Host) {
+        let names = || {
+            host.names
+                .iter()
+                .map(|name| quoted(name))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let head = match &host.kind {
+            HostKind::Named => format!("on {}", names()),
+            HostKind::Stacked(lower) => format!("stacked-on-top-of {}", quoted(lower)),
+            HostKind::Floating => {
+                let end = host.address.as_ref().map_or_else(String::new, |address| {
+                    let ip = address.host();
+                    let ip = if address.ip.is_ipv6() {
+                        format!("[{ip}]")
+                    } else {
+                        ip
+                    };
+                    format!("{} {ip}:{}", address.family, address.port)
+                });
+                format!("floating {end}")
+            }
+        };
+        self.block(&head, |out| {
+            if matches!(host.kind, HostKind::Stacked(_)) {
+                out.line(&format!("# on {} ", names()));
+            }
+            host.volumes.iter().for_each(|volume| out.volume(volume));
+            if let (Some(address), true) = (&host.address, host.kind != HostKind::Floating) {
+                out.address(address);
+            }
+        });
+    }
+
+    fn resource(&mut self, resource: &Resource) {
+        self.block(&format!("resource {}", quoted(&resource.name)), |out| {
+            resource.hosts.iter().for_each(|host| out.host(host));
+            out.sections(&resource.sections);
+        });
+    }
+}
+
+/// The parts of a file in front of the resources: name of the file, `global`, `common`.
+pub fn head(config: &Config) -> String {
+    let mut out = Out {
+        text: format!("# {}\n", config.path),
+        level: 0,
+    };
+    let flag = |name: &str| config.global.get(name).is_some();
+    out.block("global", |out| {
+        for name in ["dialog-refresh", "minor-count"] {
+            if let Some(value) = config.global.get(name) {
+                out.line(&format!("{name} {value};"));
+            }
+        }
+        for name in ["disable-ip-verification", "udev-always-use-vnr"] {
+            if flag(name) {
+                out.line(&format!("{name};"));
+            }
+        }
+        out.line(&format!(
+            "usage-count {};",
+            config.global.get("usage-count").unwrap_or("no")
+        ));
+        // The stock tool prints the timeouts that it really uses, which differ from the documented ones.
+        if let Some(value) = config.global.get("cmd-timeout-short") {
+            out.line(&format!("cmd-timeout-short {value};"));
+        }
+        out.line(&format!(
+            "cmd-timeout-medium {};",
+            config.global.get("cmd-timeout-medium").unwrap_or("600")
+        ));
+        out.line(&format!(
+            "cmd-timeout-long {};",
+            config.global.get("cmd-timeout-long").unwrap_or("0")
+        ));
+    });
+    if let Some(common) = config.common.as_ref().filter(|common| !common.is_empty()) {
+        out.block("common", |out| out.sections(common));
+    }
+    out.text
+}
+
+/// One resource with the comment in front of it.
+pub fn resource(config: &Config, resource: &Resource, me: &Identity) -> String {
+    let (line, _) = config.sources.position(resource.span);
+    let stacked = if resource.is_stacked() {
+        "stacked"
+    } else {
+        "not stacked"
+    };
+    let ignored = if resource.host_of(me).is_some() {
+        "not ignored"
+    } else {
+        "ignored"
+    };
+    let mut file = config.sources.name(resource.span.file).to_owned();
+    if let Ok(path) = std::path::absolute(&file) {
+        file = path.to_string_lossy().into_owned();
+    }
+    let name = quoted(&resource.name);
+    let mut out = Out {
+        text: format!(
+            "# resource {name} on {}: {ignored}, {stacked}\n# defined at {file}:{line}\n",
+            me.node
+        ),
+        level: 0,
+    };
+    out.resource(resource);
+    out.text
+}

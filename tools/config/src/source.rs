@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The texts that a configuration was read from, places in them, and what there is to say about a place.
+
+use std::fmt::Write as _;
+
+/// A stretch of one source text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Index among the sources.
+    pub file: usize,
+    /// First byte.
+    pub start: usize,
+    /// Byte behind the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// The empty place right behind this one.
+    pub fn after(self) -> Span {
+        Span {
+            start: self.end,
+            ..self
+        }
+    }
+}
+
+/// One source text.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// As it is named in messages.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// Every text that took part.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<Source>,
+}
+
+impl Sources {
+    /// Adds a text; returns its index.
+    pub fn add(&mut self, name: &str, text: String) -> usize {
+        self.files.push(Source {
+            name: name.to_owned(),
+            text,
+        });
+        self.files.len() - 1
+    }
+
+    /// The text with that index.
+    pub fn text(&self, file: usize) -> &str {
+        self.files.get(file).map_or("", |source| &source.text)
+    }
+
+    /// The name of that text.
+    pub fn name(&self, file: usize) -> &str {
+        self.files.get(file).map_or("?", |source| &source.name)
+    }
+
+    /// The characters of a span.
+    pub fn snippet(&self, span: Span) -> &str {
+        self.text(span.file).get(span.start..span.end).unwrap_or("")
+    }
+
+    /// Line and column (in characters) of a span's start, both from 1.
+    pub fn position(&self, span: Span) -> (usize, usize) {
+        let before = self.text(span.file).get(..span.start).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        (line, column)
+    }
+
+    fn line(&self, span: Span) -> &str {
+        let text = self.text(span.file);
+        let start = text
+            .get(..span.start)
+            .unwrap_or("")
+            .rfind('\n')
+            .map_or(0, |at| at + 1);
+        text.get(start..).unwrap_or("").lines().next().unwrap_or("")
+    }
+}
+
+/// Whether the configuration can be used all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It can.
+    Warning,
+    /// It cannot.
+    Error,
+}
+
+/// Something to say about a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where.
+    pub span: Span,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it; stands under the caret.
+    pub advice: String,
+    /// Other places that matter, with what they are.
+    pub related: Vec<(Span, String)>,
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn error(span: Span, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            advice: advice.into(),
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning.
+    pub fn warning(span: Span, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(span, message, advice)
+        }
+    }
+
+    /// The same with another place.
+    pub fn with(mut self, span: Span, what: impl Into<String>) -> Self {
+        self.related.push((span, what.into()));
+        self
+    }
+
+    /// `FILE:LINE:COLUMN: error: what`, the line, a caret, the advice.
+    pub fn render(&self, sources: &Sources) -> String {
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let mut out = String::new();
+        excerpt(
+            &mut out,
+            sources,
+            self.span,
+            &format!("{word}: {}", self.message),
+            &self.advice,
+        );
+        for (span, what) in &self.related {
+            excerpt(&mut out, sources, *span, &format!("note: {what}"), "");
+        }
+        out
+    }
+}
+
+fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
+    let (line, column) = sources.position(span);
+    let text = sources.line(span);
+    let number = line.to_string();
+    let gutter = " ".repeat(number.len());
+    // Tabs stay tabs so that the caret stands under its character whatever the terminal's tab stops.
+    let indent: String = text
+        .chars()
+        .take(column - 1)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    let carets = "^".repeat(
+        sources
+            .snippet(span)
+            .lines()
+            .next()
+            .unwrap_or("")
+            .chars()
+            .count()
+            .max(1),
+    );
+    let space = if advice.is_empty() { "" } else { " " };
+    let name = sources.name(span.file);
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{name}:{line}:{column}: {headline}");
+    let _ = writeln!(out, " {number} | {text}");
+    let _ = writeln!(out, " {gutter} | {indent}{carets}{space}{advice}");
+}
+
+/// The candidate that a mistyped word most likely meant.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace) between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caret_under_the_place_with_tabs_and_wide_characters() {
+        let mut sources = Sources::default();
+        let file = sources.add("f", "a\n\tä rate 33\n}".into());
+        let start = sources.text(file).find("33").unwrap();
+        let span = Span {
+            file,
+            start,
+            end: start + 2,
+        };
+        let text = Diagnostic::error(span.after(), "';' expected", "put ';' here").render(&sources);
+        assert_eq!(
+            text,
+            "f:2:11: error: ';' expected\n 2 | \tä rate 33\n   | \t         ^ put ';' here\n"
+        );
+    }
+
+    #[test]
+    fn nearest_finds_a_typo_and_not_nonsense() {
+        let words = ["timeout", "ping-int", "protocol"];
+        assert_eq!(nearest("timeuot", words.into_iter()), Some("timeout"));
+        assert_eq!(nearest("timeout1", words.into_iter()), Some("timeout"));
+        assert_eq!(nearest("protocoll", words.into_iter()), Some("protocol"));
+        assert_eq!(nearest("xyz", words.into_iter()), None);
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The options of each section. `disk`, `net` and `options` are the kernel's tables; what only drbdadm reads is here.
+
+use drbd_core::config::table::{flag, number, text, Attr, Place, Unit, Wire};
+use drbd_core::config::{DiskConf, Kind, NetConf, ResourceOpts};
+
+use crate::model::{Opt, Sections};
+
+/// A section that holds options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `options`
+    Options,
+    /// `net`
+    Net,
+    /// `disk`
+    Disk,
+    /// `startup`
+    Startup,
+    /// `handlers`
+    Handlers,
+    /// `syncer`, as DRBD 8.3 had it; what it says belongs to the first three.
+    Syncer,
+}
+
+const fn timeout(name: &'static str) -> Attr {
+    number(Wire::U32, name, (0, 300_000), 0, Unit::Seconds)
+}
+
+/// Who becomes primary at boot: names of hosts, or `both`.
+pub const BECOME_PRIMARY_ON: &str = "become-primary-on";
+
+static STARTUP: [Attr; 6] = [
+    timeout("wfc-timeout"),
+    timeout("degr-wfc-timeout"),
+    timeout("outdated-wfc-timeout"),
+    flag("wait-after-sb", false),
+    flag("stacked-timeouts", false),
+    text(BECOME_PRIMARY_ON, 1024),
+];
+
+const fn handler(name: &'static str) -> Attr {
+    text(name, 1024)
+}
+
+static HANDLERS: [Attr; 12] = [
+    handler("pri-on-incon-degr"),
+    handler("pri-lost-after-sb"),
+    handler("pri-lost"),
+    handler("fence-peer"),
+    handler("unfence-peer"),
+    handler("local-io-error"),
+    handler("initial-split-brain"),
+    handler("split-brain"),
+    handler("before-resync-source"),
+    handler("before-resync-target"),
+    handler("after-resync-target"),
+    handler("out-of-sync"),
+];
+
+/// Statements of the section `global`.
+pub static GLOBAL: [Attr; 8] = [
+    text("usage-count", 8),
+    number(Wire::U32, "minor-count", (1, 255), 32, Unit::Count),
+    number(Wire::U32, "dialog-refresh", (0, 600), 1, Unit::Seconds),
+    flag("disable-ip-verification", false),
+    flag("udev-always-use-vnr", false),
+    number(Wire::U32, "cmd-timeout-short", (0, 900), 5, Unit::Seconds),
+    number(
+        Wire::U32,
+        "cmd-timeout-medium",
+        (0, 900),
+        121,
+        Unit::Seconds,
+    ),
+    number(Wire::U32, "cmd-timeout-long", (0, 900), 600, Unit::Seconds),
+];
+
+/// Names that older versions used.
+const ALIASES: &[(Section, &str, &str)] = &[
+    (Section::Syncer, "rate", "resync-rate"),
+    (Section::Syncer, "after", "resync-after"),
+    (Section::Handlers, "outdate-peer", "fence-peer"),
+];
+
+impl Section {
+    /// Its name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Section::Options => "options",
+            Section::Net => "net",
+            Section::Disk => "disk",
+            Section::Startup => "startup",
+            Section::Handlers => "handlers",
+            Section::Syncer => "syncer",
+        }
+    }
+
+    /// From the name in the file.
+    pub fn from_name(name: &str) -> Option<Self> {
+        use Section::{Disk, Handlers, Net, Options, Startup, Syncer};
+        [Options, Net, Disk, Startup, Handlers, Syncer]
+            .into_iter()
+            .find(|section| section.name() == name)
+    }
+
+    fn attrs(self) -> Box<dyn Iterator<Item = (Section, &'static Attr)>> {
+        let of = |section, attrs: &'static [Attr]| {
+            let writable = move |attr: &&Attr| {
+                attr.place == Place::Config
+                    || matches!(section, Section::Startup | Section::Handlers)
+            };
+            attrs
+                .iter()
+                .filter(writable)
+                .map(move |attr| (section, attr))
+        };
+        match self {
+            Section::Options => Box::new(of(self, ResourceOpts::NEST.attrs)),
+            Section::Net => Box::new(of(self, NetConf::NEST.attrs)),
+            Section::Disk => Box::new(of(self, DiskConf::NEST.attrs)),
+            Section::Startup => Box::new(of(self, &STARTUP)),
+            Section::Handlers => Box::new(of(self, &HANDLERS)),
+            Section::Syncer => Box::new(
+                of(Section::Disk, DiskConf::NEST.attrs)
+                    .chain(of(Section::Net, NetConf::NEST.attrs))
+                    .chain(of(Section::Options, ResourceOpts::NEST.attrs)),
+            ),
+        }
+    }
+
+    /// Finds an option: where it belongs, its row, and whether it was written with `no-`.
+    pub fn find(self, name: &str) -> Option<(Section, &'static Attr, bool)> {
+        let canonical = ALIASES
+            .iter()
+            .find(|(section, old, _)| *section == self && *old == name)
+            .map_or(name, |(_, _, new)| new);
+        let find = |name: &str| self.attrs().find(|(_, attr)| attr.name == name);
+        if let Some((section, attr)) = find(canonical) {
+            return Some((section, attr, false));
+        }
+        let (section, attr) = find(name.strip_prefix("no-")?)?;
+        matches!(attr.kind, Kind::Bool { .. }).then_some((section, attr, true))
+    }
+
+    /// Everything that may be written there, for suggestions.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let aliases = ALIASES.iter().filter(move |(section, ..)| *section == self);
+        self.attrs()
+            .map(|(_, attr)| attr.name)
+            .chain(aliases.map(|(_, old, _)| *old))
+    }
+}
+
+impl Sections {
+    /// The list of a section (never `Syncer`, whose options go elsewhere).
+    pub fn list(&mut self, section: Section) -> &mut Vec<Opt> {
+        match section {
+            Section::Options => &mut self.options,
+            Section::Net => &mut self.net,
+            Section::Disk | Section::Syncer => &mut self.disk,
+            Section::Startup => &mut self.startup,
+            Section::Handlers => &mut self.handlers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_names_and_negations() {
+        let (section, attr, no) = Section::Syncer.find("rate").unwrap();
+        assert_eq!(
+            (section, attr.name, no),
+            (Section::Disk, "resync-rate", false)
+        );
+        let (section, attr, _) = Section::Syncer.find("verify-alg").unwrap();
+        assert_eq!((section, attr.name), (Section::Net, "verify-alg"));
+        let (_, attr, no) = Section::Disk.find("no-disk-flushes").unwrap();
+        assert_eq!((attr.name, no), ("disk-flushes", true));
+        assert!(Section::Disk.find("no-al-extents").is_none());
+        assert!(Section::Disk.find("backing-dev").is_none());
+        assert!(Section::Net.find("discard-my-data").is_none());
+        assert!(Section::Disk.find("rate").is_none());
+    }
+}
