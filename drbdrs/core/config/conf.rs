@@ -8,7 +8,7 @@ use super::choices::{
     AfterSb0p, AfterSb1p, AfterSb2p, Fencing, OnCongestion, OnIoError, OnNoData, Protocol,
     ReadBalancing, RrConflict,
 };
-use super::nest::{bit, nests, Field, Nest, Refusal, Secrets};
+use super::nest::{bit, nests, Field, Nest, Nested, Refusal, Secrets};
 use super::nlattr::{Full, Reader, Writer, NESTED};
 use super::table::{
     choice, flag, number, text,

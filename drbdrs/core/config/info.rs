@@ -2,7 +2,7 @@
 
 //! What the kernel reports: states, statistics, notifications.
 
-use super::nest::{bit, nests, Field, Nest, Refusal, Secrets};
+use super::nest::{bit, nests, Field, Nest, Nested, Refusal, Secrets};
 use super::nlattr::{Full, Reader, Writer, NESTED};
 use super::table::{bytes, flag, text, wide, word};
 use super::text::{Bytes, Text};

@@ -27,7 +27,7 @@ pub mod text;
 mod tests;
 
 pub use conf::{DiskConf, NetConf, ResourceOpts};
-pub use nest::{Nest, Refusal, Secrets};
+pub use nest::{Nest, Nested, Refusal, Secrets};
 pub use parms::CfgContext;
 pub use schema::{Command, Header, Request};
 pub use table::{Attr, BadValue, Kind, Value};

@@ -193,6 +193,14 @@ macro_rules! choice_field {
 }
 choice_field!(OnIoError Fencing ReadBalancing Protocol AfterSb0p AfterSb1p AfterSb2p RrConflict OnCongestion OnNoData);
 
+/// A struct that the macro below made, for code that handles all of them alike.
+pub trait Nested: Sized {
+    /// Its table.
+    const TABLE: Nest;
+    /// Reads what is understood and leaves the rest at its default: the way to read reports of a newer driver.
+    fn read(bytes: &[u8]) -> Self;
+}
+
 /// Declares structs with their tables. A row is `number name: Type, description;`.
 macro_rules! nests {
     ($(
@@ -291,6 +299,25 @@ macro_rules! nests {
                 let open = writer.begin(ty)?;
                 self.emit(writer, secrets)?;
                 writer.end(open)
+            }
+        }
+
+        impl Nested for $name {
+            const TABLE: Nest = $name::NEST;
+
+            fn read(bytes: &[u8]) -> Self {
+                let mut new = Self::default();
+                for attribute in Reader::new(bytes).map_while(Result::ok) {
+                    match attribute.nr {
+                        $( $nr => {
+                            if let Some(value) = <$ty as Field>::decode(attribute.payload) {
+                                new.$field = value;
+                            }
+                        } )+
+                        _ => {}
+                    }
+                }
+                new
             }
         }
 

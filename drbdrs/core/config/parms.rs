@@ -2,7 +2,7 @@
 
 //! The operands of commands: which object, and the arguments that are no configuration.
 
-use super::nest::{bit, nests, Field, Nest, Refusal, Secrets};
+use super::nest::{bit, nests, Field, Nest, Nested, Refusal, Secrets};
 use super::nlattr::{Full, Reader, Writer, NESTED};
 use super::table::{
     bytes, flag, number, text, word,

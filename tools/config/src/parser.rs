@@ -582,7 +582,7 @@ impl Parser<'_> {
         let bad = match attr.parse(value) {
             Ok(_) => {
                 let plain = value.bytes().all(|b| b.is_ascii_digit());
-                if plain && word == "rate" || plain && attr.name == "resync-rate" {
+                if plain && (word == "rate" || attr.name == "resync-rate") {
                     self.warn(
                         span,
                         format!("'{word} {value}' without a unit means {value} KiB/s"),
