@@ -17,4 +17,6 @@
     unused_imports
 )]
 
+pub(crate) use kernel::bindings::*;
+
 include!(concat!(env!("KX_OBJ"), "/rust/bindings_generated.rs"));

@@ -6,3 +6,5 @@
 #![crate_name = "kernel_ext"]
 
 mod bindings;
+
+pub mod sync;

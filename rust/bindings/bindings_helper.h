@@ -6,3 +6,4 @@
 #include "block.h"
 #include "misc.h"
 #include "net.h"
+#include "sync.h"
