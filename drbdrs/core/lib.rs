@@ -10,3 +10,5 @@ pub mod interval;
 pub mod peer_request;
 pub mod proc_text;
 pub mod request;
+pub mod types;
+pub mod uuid;

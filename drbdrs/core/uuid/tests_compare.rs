@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One named test for every rule of the comparison, with the number and code that 8.4 logs.
+
+use super::set::Generation;
+use super::*;
+use crate::types::{Role, Uuid};
+use Direction::{Source, Target};
+
+const A: u64 = 0xa0;
+const B: u64 = 0xb0;
+const C: u64 = 0xc0;
+const D: u64 = 0xd0;
+const E: u64 = 0xe0;
+const F: u64 = 0xf0;
+const NEW: u64 = 4;
+
+fn uuids(a: [u64; 4]) -> Set {
+    Set::from_array(a.map(Uuid))
+}
+
+fn side(a: [u64; 4]) -> Side {
+    Side {
+        uuids: uuids(a),
+        dirty_bits: 0,
+        role: Role::Secondary,
+        crashed_primary: false,
+        discard_my_data: false,
+    }
+}
+
+fn crashed(a: [u64; 4]) -> Side {
+    Side {
+        crashed_primary: true,
+        ..side(a)
+    }
+}
+
+fn primary(s: Side) -> Side {
+    Side {
+        role: Role::Primary,
+        ..s
+    }
+}
+
+const AGREED: Agreed = Agreed {
+    version: 101,
+    wsame: true,
+    resolve_conflicts: false,
+};
+
+/// Both sides' view; the first must be `rule` with 8.4's number and code.
+fn check(me: Side, peer: Side, rule: Rule, number: u32, code: i32) -> Decision {
+    check_at(AGREED, me, peer, rule, number, code)
+}
+
+fn check_at(agreed: Agreed, me: Side, peer: Side, rule: Rule, number: u32, code: i32) -> Decision {
+    let d = compare(&me, &peer, &agreed);
+    assert_eq!(
+        (d.rule, d.rule.number(), d.strategy.code()),
+        (rule, number, code)
+    );
+    assert!(!d.rule.explain().is_empty());
+    d
+}
+
+fn sync_of(u: u64) -> u64 {
+    Uuid(u).sync_uuid().0
+}
+
+#[test]
+fn both_just_created() {
+    check(
+        side([NEW, 0, 0, 0]),
+        side([NEW, 0, 0, 0]),
+        Rule::BothJustCreated,
+        10,
+        0,
+    );
+    check(
+        side([NEW | 1, 0, 0, 0]),
+        side([NEW, B, 0, 0]),
+        Rule::BothJustCreated,
+        10,
+        0,
+    );
+}
+
+#[test]
+fn just_created() {
+    check(
+        side([NEW, 0, 0, 0]),
+        side([A, 0, 0, 0]),
+        Rule::JustCreated,
+        20,
+        -2,
+    );
+    check(
+        side([0, 0, 0, 0]),
+        side([A, 0, 0, 0]),
+        Rule::JustCreated,
+        20,
+        -2,
+    );
+}
+
+#[test]
+fn peer_just_created() {
+    check(
+        side([A, 0, 0, 0]),
+        side([NEW, 0, 0, 0]),
+        Rule::PeerJustCreated,
+        30,
+        2,
+    );
+    check(
+        side([A, 0, 0, 0]),
+        side([0, 0, 0, 0]),
+        Rule::PeerJustCreated,
+        30,
+        2,
+    );
+    check(
+        side([0, 0, 0, 0]),
+        side([NEW, 0, 0, 0]),
+        Rule::PeerJustCreated,
+        30,
+        2,
+    );
+}
+
+#[test]
+fn leftover_bitmap_needs_protocol() {
+    let old = Agreed {
+        version: 90,
+        ..AGREED
+    };
+    let rule = Rule::LeftoverBitmapNeedsProtocol;
+    check_at(old, side([A, B, C, D]), side([A, 0, B, C]), rule, 30, -1091);
+    check_at(old, side([A, 0, B, C]), side([A, B, C, D]), rule, 30, -1091);
+}
+
+#[test]
+fn missed_resync_finished() {
+    let me = side([A, B, C, D]);
+    let peer = side([A | 1, 0, B | 1, C]);
+    let d = check(me, peer, Rule::MissedResyncFinished, 34, 1);
+    let (mut mine, mut theirs) = (me.uuids, peer.uuids);
+    d.repair.unwrap().apply(&mut mine, &mut theirs);
+    assert!(d.repair.unwrap().is_mine());
+    assert_eq!((mine, theirs), (uuids([A, 0, B, C]), peer.uuids));
+}
+
+#[test]
+fn peer_missed_resync_finished() {
+    let me = side([A, 0, B, C]);
+    let peer = side([A, B, C, D]);
+    let d = check(me, peer, Rule::PeerMissedResyncFinished, 35, -1);
+    let (mut mine, mut theirs) = (me.uuids, peer.uuids);
+    d.repair.unwrap().apply(&mut mine, &mut theirs);
+    assert!(!d.repair.unwrap().is_mine());
+    assert_eq!((mine, theirs), (me.uuids, uuids([A, 0, B, C])));
+}
+
+#[test]
+fn peer_failed_to_write_sync_uuid() {
+    let d = check(
+        side([A, B, C, D]),
+        side([A, 0, C, D]),
+        Rule::PeerFailedToWriteSyncUuid,
+        36,
+        1,
+    );
+    assert_eq!(d.repair, None);
+}
+
+#[test]
+fn failed_to_write_sync_uuid() {
+    let d = check(
+        side([A, 0, C, D]),
+        side([A, B, C, D]),
+        Rule::FailedToWriteSyncUuid,
+        37,
+        -1,
+    );
+    assert_eq!(d.repair, None);
+}
+
+#[test]
+fn link_hiccup() {
+    check(
+        side([A, 0, B, C]),
+        primary(side([A | 1, 0, B, C])),
+        Rule::LinkHiccup,
+        40,
+        0,
+    );
+    check(
+        side([A, E, B, C]),
+        side([A, F, B, C]),
+        Rule::LinkHiccup,
+        40,
+        0,
+    );
+}
+
+#[test]
+fn crashed_primary() {
+    check(
+        crashed([A, 0, B, C]),
+        side([A, 0, B, C]),
+        Rule::CrashedPrimary,
+        40,
+        1,
+    );
+}
+
+#[test]
+fn peer_crashed_primary() {
+    check(
+        side([A, 0, B, C]),
+        crashed([A, 0, B, C]),
+        Rule::PeerCrashedPrimary,
+        40,
+        -1,
+    );
+}
+
+#[test]
+fn both_crashed_primary() {
+    let tie = Agreed {
+        resolve_conflicts: true,
+        ..AGREED
+    };
+    let s = crashed([A, 0, B, C]);
+    check_at(tie, s, s, Rule::BothCrashedPrimary, 40, -1);
+    check_at(AGREED, s, s, Rule::BothCrashedPrimary, 40, 1);
+}
+
+#[test]
+fn primary_present_needs_feature() {
+    let old = Agreed {
+        wsame: false,
+        ..AGREED
+    };
+    let rule = Rule::PrimaryPresentNeedsFeature;
+    let d = check_at(
+        old,
+        crashed([A, 0, B, C]),
+        primary(side([A, 0, B, C])),
+        rule,
+        41,
+        -0x10465,
+    );
+    assert_eq!(
+        d.strategy,
+        Strategy::NeedsFeature {
+            version: 101,
+            features: 4
+        }
+    );
+}
+
+#[test]
+fn both_primary_present() {
+    let me = primary(crashed([A, 0, B, C]));
+    check(
+        me,
+        primary(side([A, 0, B, C])),
+        Rule::BothPrimaryPresent,
+        41,
+        -100,
+    );
+}
+
+#[test]
+fn primary_present() {
+    let me = primary(side([A, 0, B, C]));
+    check(me, crashed([A, 0, B, C]), Rule::PrimaryPresent, 41, 1);
+}
+
+#[test]
+fn peer_primary_present() {
+    let peer = primary(side([A, 0, B, C]));
+    check(
+        crashed([A, 0, B, C]),
+        peer,
+        Rule::PeerPrimaryPresent,
+        41,
+        -1,
+    );
+}
+
+#[test]
+fn peer_bitmap_since_mine() {
+    check(
+        side([A | 1, 0, C, D]),
+        side([B, A, C, D]),
+        Rule::PeerBitmapSinceMine,
+        50,
+        -1,
+    );
+}
+
+#[test]
+fn peer_lost_sync_uuid() {
+    let me = side([A, 0, C, D]);
+    let peer = side([B, sync_of(A), A | 1, C]);
+    let d = check(me, peer, Rule::PeerLostSyncUuid, 51, -1);
+    let (mut mine, mut theirs) = (me.uuids, peer.uuids);
+    d.repair.unwrap().apply(&mut mine, &mut theirs);
+    assert!(!d.repair.unwrap().is_mine());
+    assert_eq!((mine, theirs), (me.uuids, uuids([B, A | 1, C, C])));
+    // Before protocol 96 the sync UUID was random: older history had to match instead.
+    let v95 = Agreed {
+        version: 95,
+        ..AGREED
+    };
+    check_at(
+        v95,
+        side([A, 0, C, D]),
+        side([B, E, A, C]),
+        Rule::PeerLostSyncUuid,
+        51,
+        -1,
+    );
+    check_at(
+        v95,
+        side([A, 0, D, D]),
+        side([B, E, A, C]),
+        Rule::InPeerHistory,
+        60,
+        -2,
+    );
+}
+
+#[test]
+fn peer_lost_sync_uuid_needs_protocol() {
+    let v90 = Agreed {
+        version: 90,
+        ..AGREED
+    };
+    let rule = Rule::PeerLostSyncUuidNeedsProtocol;
+    check_at(v90, side([A, 0, C, D]), side([B, E, A, C]), rule, 51, -1091);
+}
+
+#[test]
+fn in_peer_history() {
+    check(
+        side([A, 0, C, D]),
+        side([B, E, A, F]),
+        Rule::InPeerHistory,
+        60,
+        -2,
+    );
+    check(
+        side([A, 0, C, D]),
+        side([B, E, F, A]),
+        Rule::InPeerHistory,
+        60,
+        -2,
+    );
+}
+
+#[test]
+fn bitmap_since_peer() {
+    check(
+        side([B, A | 1, C, D]),
+        side([A, 0, C, D]),
+        Rule::BitmapSincePeer,
+        70,
+        1,
+    );
+}
+
+#[test]
+fn lost_sync_uuid() {
+    let me = side([B, sync_of(A), A, C]);
+    let peer = side([A, 0, C, D]);
+    let d = check(me, peer, Rule::LostSyncUuid, 71, 1);
+    let (mut mine, mut theirs) = (me.uuids, peer.uuids);
+    d.repair.unwrap().apply(&mut mine, &mut theirs);
+    assert!(d.repair.unwrap().is_mine());
+    assert_eq!((mine, theirs), (uuids([B, A, C, C]), peer.uuids));
+    let v95 = Agreed {
+        version: 95,
+        ..AGREED
+    };
+    check_at(
+        v95,
+        side([B, E, A, C]),
+        side([A, 0, C, D]),
+        Rule::LostSyncUuid,
+        71,
+        1,
+    );
+}
+
+#[test]
+fn lost_sync_uuid_needs_protocol() {
+    let v90 = Agreed {
+        version: 90,
+        ..AGREED
+    };
+    let rule = Rule::LostSyncUuidNeedsProtocol;
+    check_at(v90, side([B, E, A, C]), side([A, 0, C, D]), rule, 71, -1091);
+}
+
+#[test]
+fn peer_in_history() {
+    check(
+        side([B, E, A, F]),
+        side([A, 0, C, D]),
+        Rule::PeerInHistory,
+        80,
+        2,
+    );
+    check(
+        side([B, E, F, A]),
+        side([A, 0, C, D]),
+        Rule::PeerInHistory,
+        80,
+        2,
+    );
+}
+
+#[test]
+fn same_origin() {
+    check(
+        side([A, C | 1, D, 0]),
+        side([B, C, D, 0]),
+        Rule::SameOrigin,
+        90,
+        100,
+    );
+}
+
+#[test]
+fn shared_history() {
+    check(
+        side([A, C, D, E]),
+        side([B, F, 0x99, D]),
+        Rule::SharedHistory,
+        100,
+        -100,
+    );
+    // Two young disks that became primary apart: empty history counts as common.
+    check(
+        side([A, NEW, 0, 0]),
+        side([B, 0, 0, 0]),
+        Rule::SharedHistory,
+        100,
+        -100,
+    );
+}
+
+#[test]
+fn nothing_in_common() {
+    check(
+        side([A, C, D, E]),
+        side([B, F, 0x98, 0x9a]),
+        Rule::NothingInCommon,
+        100,
+        -1000,
+    );
+}
+
+#[test]
+fn two_crossed_bitmaps_never_make_two_sources() {
+    let (me, peer) = (side([A, B, C, D]), side([B, A, C, D]));
+    assert_eq!(
+        compare(&me, &peer, &AGREED).strategy,
+        Strategy::UseBitmap(Target)
+    );
+    assert_ne!(
+        compare(&peer, &me, &AGREED).strategy,
+        Strategy::UseBitmap(Source)
+    );
+}
