@@ -7,4 +7,9 @@
 
 mod bindings;
 
+pub mod block;
 pub mod sync;
+pub mod thread;
+pub mod time;
+
+pub use time::random_u64;

@@ -2,4 +2,17 @@
 #ifndef KX_HELPERS_BLOCK_H
 #define KX_HELPERS_BLOCK_H
 
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+
+sector_t kx_bdev_nr_sectors(struct block_device *bdev);
+struct queue_limits *kx_bdev_limits(struct block_device *bdev);
+void kx_bio_set_dev(struct bio *bio, struct block_device *bdev);
+void kx_bio_inc_remaining(struct bio *bio);
+void *kx_page_address(struct page *page);
+void *kx_bvec_virt(struct bio_vec *bvec);
+void kx_queue_limits_start_update(struct gendisk *disk, struct queue_limits *limits);
+unsigned int kx_memalloc_noio_save(void);
+void kx_memalloc_noio_restore(unsigned int flags);
+
 #endif

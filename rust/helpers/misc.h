@@ -2,4 +2,9 @@
 #ifndef KX_HELPERS_MISC_H
 #define KX_HELPERS_MISC_H
 
+struct task_struct;
+
+void kx_get_task_struct(struct task_struct *task);
+void kx_put_task_struct(struct task_struct *task);
+
 #endif
