@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # One bindgen run for what the kernel's own bindings lack.
 #
-# BINDGEN_SKIP_C_FLAGS: the compiler flags that libclang does not know, as rust/Makefile of the
-# kernel source lists them; scripts/kernel extracts that list into the kernel build directory.
-include $(objtree)/bindgen_skip_c_flags.mk
+# The compiler flags that libclang does not know are those that the kernel's own run leaves out.
+kx_skip_c_flags := $(shell sed -n '/^bindgen_skip_c_flags/,/[^\\]$$/p' $(srctree)/rust/Makefile | \
+	sed 's/.*:= //; s/\\$$//')
 
 kx_lists := $(sort $(wildcard $(src)/rust/bindings/*.list))
 kx_sources := $(wildcard $(src)/rust/bindings/*.h) $(wildcard $(src)/rust/helpers/*.h)
@@ -11,7 +11,7 @@ kx_pick = $(subst $(kx_space),|,$(strip $(shell sed -n 's/^$(1) //p' $(kx_lists)
 kx_empty :=
 kx_space := $(kx_empty) $(kx_empty)
 
-kx_c_flags = $(filter-out $(BINDGEN_SKIP_C_FLAGS), $(c_flags)) -w --target=x86_64-linux-gnu
+kx_c_flags = $(filter-out $(kx_skip_c_flags), $(c_flags)) -w --target=x86_64-linux-gnu
 
 quiet_cmd_kx_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_kx_bindgen = mkdir -p $(dir $@); $(BINDGEN) $< --rust-target 1.85 --use-core --ctypes-prefix ffi \

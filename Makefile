@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# One word per job. What kbuild builds is said in Kbuild, not here.
+#
+# Everything made goes to .build/ of the clone; what is expensive (toolchain, kernel metadata, guest
+# image) is cached in ${XDG_CACHE_HOME:-~/.cache}/drbdrs, keyed by version, for every clone.
+#
+#   KDIR=DIRECTORY            build for the kernel of this build directory (default: the running kernel
+#                             on Debian 13, elsewhere the newest supported one of the Debian archive)
+#   DRBDRS_KERNEL=RELEASE     build for this release
+#   PREFIX=/usr/local DESTDIR=   where `make install` puts the tool
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := all
+
+BUILD := .build
+MODULE := $(BUILD)/module/drbdrs.ko
+CARGO := scripts/cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
+
+.PHONY: help all module tools check test demo bench lab test-uml install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+all: module tools ## the kernel module and the tool
+
+module: ## the kernel module, .build/module/drbdrs.ko
+	@scripts/kmake $(BUILD)/module --no-print-directory
+	@echo "built $(MODULE) for Linux $$(scripts/kernel-release)"
+
+tools: ## drbdadm, drbdsetup and drbdmeta (one program)
+	$(CARGO) build --release --package drbd-tools
+
+check: ## everything that needs no virtual machine: formats, lints, unit tests, the rules of the house
+	@scripts/check
+
+test: ## check, then the scenarios on virtual machines with the stock kernel
+	@scripts/run-tests
+
+demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
+	@scripts/vm demo
+
+bench: ## ratios against the stock driver, in the same virtual machines
+	@scripts/vm bench
+
+lab: ## two virtual machines with a stock kernel, and a shell in the first
+	@scripts/lab up
+
+install: ## the module for the running kernel and the tool (as root)
+	@scripts/install "$(DESTDIR)" "$(PREFIX)"
+
+clean: ## removes .build/ of this clone (the caches stay)
+	rm -rf $(BUILD)
