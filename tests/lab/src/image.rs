@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What guests boot from: the cached kernel and root image, the initramfs with the agent, and which accelerator works.
+
+use crate::error::At;
+use crate::process;
+use crate::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The agent, linked statically by build.rs.
+const AGENT: &[u8] = include_bytes!(env!("LAB_AGENT"));
+
+/// The files that a guest boots from, made by `scripts/guest-image` and shared by all labs of this user.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The kernel, uncompressed.
+    pub kernel: PathBuf,
+    /// The root file system, attached read-only.
+    pub root: PathBuf,
+    /// The kernel's release, as `uname -r` says it.
+    pub release: String,
+}
+
+/// The top of the source tree, for scripts and build results.
+pub fn source_tree() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Finds the image, and makes it if there is none yet (minutes, once for a kernel version).
+pub fn image() -> Result<Image> {
+    let script = source_tree().join("scripts/guest-image");
+    let made = Command::new(&script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
+    let made = made.at(script.display())?;
+    let folder = String::from_utf8_lossy(&made.stdout)
+        .lines()
+        .last()
+        .unwrap_or("")
+        .trim()
+        .to_owned();
+    if !made.status.success() || folder.is_empty() {
+        return Err(Error::new(format!(
+            "{} failed: its messages are above",
+            script.display()
+        )));
+    }
+    let folder = PathBuf::from(folder);
+    let release = fs::read_to_string(folder.join("release"))
+        .at(folder.display())?
+        .trim()
+        .to_owned();
+    Ok(Image {
+        kernel: folder.join("vmlinux"),
+        root: folder.join("root.img"),
+        release,
+    })
+}
+
+/// The initramfs, a cpio archive of the agent as /init and a console.
+pub fn initramfs() -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut add = |name: &str, mode: u32, device: (u32, u32), content: &[u8]| {
+        let fields = [
+            1,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            content.len() as u32,
+            0,
+            0,
+            device.0,
+            device.1,
+            name.len() as u32 + 1,
+            0,
+        ];
+        archive.extend_from_slice(b"070701");
+        for field in fields {
+            archive.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        archive.extend_from_slice(name.as_bytes());
+        archive.push(0);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    };
+    add("dev", 0o040755, (0, 0), &[]);
+    add("dev/console", 0o020600, (5, 1), &[]);
+    add("init", 0o100755, (0, 0), AGENT);
+    add("TRAILER!!!", 0, (0, 0), &[]);
+    archive
+}
+
+/// How QEMU runs guests on this machine: `kvm` if a guest really boots with it, else `tcg`.
+///
+/// A /dev/kvm that exists may still not work, so one is booted with it, once for each start of this machine.
+pub fn accelerator(image: &Image) -> &'static str {
+    static CHOICE: OnceLock<&str> = OnceLock::new();
+    CHOICE.get_or_init(|| {
+        if let Ok(forced) = std::env::var("DRBDRS_LAB_ACCEL") {
+            return if forced == "kvm" { "kvm" } else { "tcg" };
+        }
+        if fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
+        {
+            return "tcg";
+        }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let note = cache().join(format!("kvm-{}", boot.trim()));
+        let works = match fs::read_to_string(&note) {
+            Ok(text) => text.trim() == "yes",
+            Err(_) => {
+                let works = boots_with_kvm(image).unwrap_or(false);
+                // Two labs may find out at once; they find the same.
+                let _ = fs::create_dir_all(cache());
+                let _ = fs::write(&note, if works { "yes\n" } else { "no\n" });
+                works
+            }
+        };
+        if works {
+            "kvm"
+        } else {
+            "tcg"
+        }
+    })
+}
+
+fn cache() -> PathBuf {
+    let home =
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(home, PathBuf::from)
+        .join("drbdrs")
+}
+
+fn boots_with_kvm(image: &Image) -> Result<bool> {
+    let archive = std::env::temp_dir().join(format!("lab-probe-{}", std::process::id()));
+    fs::write(&archive, initramfs())?;
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-machine",
+        "pc,acpi=off",
+    ]);
+    qemu.args(["-accel", "kvm", "-cpu", "host", "-m", "256"])
+        .arg("-kernel")
+        .arg(&image.kernel);
+    qemu.arg("-initrd")
+        .arg(&archive)
+        .args(["-append", "lab.probe panic=0"]);
+    let mut child = process::spawn(&qemu)?;
+    let start = Instant::now();
+    let works = loop {
+        if let Some(status) = child.try_wait()? {
+            break status.success();
+        }
+        if start.elapsed() > Duration::from_secs(20) {
+            child.kill()?;
+            child.wait()?;
+            break false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    fs::remove_file(&archive)?;
+    Ok(works)
+}
