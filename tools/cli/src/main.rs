@@ -1,4 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! See Cargo.toml.
-fn main() {}
+//! drbdadm, drbdsetup and drbdmeta in one program: the name that it is called by decides, or else its first argument.
+//!
+//! ```text
+//!   drbdadm    drbd.conf -> steps ──┬─> drbdsetup  one netlink request per command
+//!                                   └─> drbdmeta   the metadata on a disk that is not attached
+//! ```
+//! drbdadm calls the other two in the same process; what it prints with -d are command lines all the same.
+#![forbid(unsafe_code)]
+
+mod args;
+mod drbdsetup;
+mod lock;
+mod names;
+mod time;
+
+use std::path::Path;
+
+/// An operating system's error without Rust's " (os error N)".
+fn os_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn main() {
+    let mut args: Vec<String> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let called = if args.is_empty() {
+        String::new()
+    } else {
+        args.remove(0)
+    };
+    let name = Path::new(&called)
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let exit = match run(&name, &args) {
+        Some(exit) => exit,
+        None => match args
+            .split_first()
+            .and_then(|(first, rest)| run(first, rest))
+        {
+            Some(exit) => exit,
+            None => {
+                eprintln!("USAGE: {name} drbdadm|drbdsetup|drbdmeta ...\n  or call it by one of these names (links)");
+                1
+            }
+        },
+    };
+    std::process::exit(exit);
+}
+
+fn run(name: &str, args: &[String]) -> Option<i32> {
+    match name {
+        "drbdsetup" => Some(drbdsetup::main(args)),
+        _ => None,
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! drbdsetup: one command of the kernel's netlink interface per invocation.
+//!
+//! `configure` changes something, `observe` asks for one thing, `status` and `show` print what is there, `events`
+//! prints what happens, `wait` waits for it. Every one of them is driven by the option tables of `drbd_core::config`.
+
+pub mod configure;
+mod events;
+mod gi;
+mod kernel;
+mod observe;
+pub mod show;
+mod status;
+mod wait;
+
+use crate::args::{parse, Parsed, Spec, Takes};
+
+pub use gi::GenerationIds;
+pub use kernel::{attached_to, driver, minor_operand, Kernel};
+
+/// Local failures: the kernel was not even asked.
+pub const EXIT_LOCAL: i32 = 20;
+const EXIT_USAGE: i32 = 10;
+
+/// A command that observes.
+struct Observer {
+    name: &'static str,
+    operands: &'static str,
+    help: &'static str,
+    options: &'static [Spec],
+    run: fn(&Parsed) -> i32,
+}
+
+const NOTHING: &[Spec] = &[];
+
+static OBSERVERS: &[Observer] = &[
+    Observer {
+        name: "role",
+        operands: "MINOR",
+        help: "our role and the peer's",
+        options: NOTHING,
+        run: observe::role,
+    },
+    Observer {
+        name: "cstate",
+        operands: "MINOR",
+        help: "state of the connection",
+        options: NOTHING,
+        run: observe::cstate,
+    },
+    Observer {
+        name: "dstate",
+        operands: "MINOR",
+        help: "state of our disk and of the peer's",
+        options: NOTHING,
+        run: observe::dstate,
+    },
+    Observer {
+        name: "show-gi",
+        operands: "MINOR",
+        help: "data generation identifiers, explained",
+        options: NOTHING,
+        run: gi::show,
+    },
+    Observer {
+        name: "get-gi",
+        operands: "MINOR",
+        help: "data generation identifiers",
+        options: NOTHING,
+        run: gi::get,
+    },
+    Observer {
+        name: "show",
+        operands: "[RESOURCE]",
+        help: "configuration as the kernel has it, as text that drbdadm reads",
+        options: &[Spec::both("show-defaults", 'D', Takes::Nothing)],
+        run: show::run,
+    },
+    Observer {
+        name: "status",
+        operands: "[RESOURCE]",
+        help: "state of all resources, or of one",
+        options: &[
+            Spec::both("verbose", 'v', Takes::Nothing),
+            Spec::both("statistics", 's', Takes::Nothing),
+            Spec::both("color", 'c', Takes::Maybe),
+        ],
+        run: status::run,
+    },
+    Observer {
+        name: "sh-status",
+        operands: "[MINOR|RESOURCE]",
+        help: "state as shell assignments",
+        options: NOTHING,
+        run: observe::sh_status,
+    },
+    Observer {
+        name: "events2",
+        operands: "[RESOURCE]",
+        help: "what there is, then every change",
+        options: &[
+            Spec::both("now", 'n', Takes::Nothing),
+            Spec::both("statistics", 's', Takes::Nothing),
+            Spec::both("timestamps", 'T', Takes::Nothing),
+        ],
+        run: events::run,
+    },
+    Observer {
+        name: "wait-connect",
+        operands: "MINOR",
+        help: "wait until the peer is there",
+        options: wait::OPTIONS,
+        run: wait::connect,
+    },
+    Observer {
+        name: "wait-sync",
+        operands: "MINOR",
+        help: "wait until the disks are in sync",
+        options: wait::OPTIONS,
+        run: wait::sync,
+    },
+];
+
+/// Runs one command line (without the program's name); the result is the exit code.
+pub fn main(args: &[String]) -> i32 {
+    let Some(name) = args.first() else {
+        print!("{}", usage());
+        return EXIT_USAGE;
+    };
+    if matches!(name.as_str(), "--help" | "-h" | "help") {
+        print!("{}", usage());
+        return 0;
+    }
+    if matches!(name.as_str(), "--version" | "-V") {
+        println!(
+            "drbdsetup {} (drbdrs; netlink API 1)",
+            env!("CARGO_PKG_VERSION")
+        );
+        return 0;
+    }
+    let rest = args.get(1..).unwrap_or_default();
+    if let Some(command) = configure::find(name) {
+        return configure::main(command, rest);
+    }
+    let name = if name == "state" { "role" } else { name };
+    let Some(observer) = OBSERVERS.iter().find(|observer| observer.name == name) else {
+        eprintln!("drbdsetup: '{name}' is not a command; 'drbdsetup help' lists them");
+        return EXIT_LOCAL;
+    };
+    let mut specs = observer.options.to_vec();
+    specs.push(Spec::both("help", 'h', Takes::Nothing));
+    let parsed = match parse(rest, &specs) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            eprintln!("drbdsetup {name}: {error}");
+            return EXIT_LOCAL;
+        }
+    };
+    if parsed.has("help") {
+        print!("{}", observer.usage());
+        return 0;
+    }
+    let (least, most) = match observer.operands {
+        "" => (0, 0),
+        operands if operands.starts_with('[') => (0, 1),
+        _ => (1, 1),
+    };
+    if !(least..=most).contains(&parsed.operands.len()) {
+        eprint!("{}", observer.usage());
+        return EXIT_LOCAL;
+    }
+    (observer.run)(&parsed)
+}
+
+impl Observer {
+    fn usage(&self) -> String {
+        let options: String = self
+            .options
+            .iter()
+            .map(|spec| match spec.takes {
+                Takes::Nothing => format!(" [--{}]", spec.name),
+                Takes::Maybe => format!(" [--{}[=...]]", spec.name),
+                Takes::Value => format!(" [--{}=...]", spec.name),
+            })
+            .collect();
+        format!(
+            "USAGE: drbdsetup {} {}{options}\n  {}\n",
+            self.name, self.operands, self.help
+        )
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "USAGE: drbdsetup COMMAND [OPERANDS] [OPTIONS]\n\n\
+         Talks to the kernel; drbdadm does so for whole resources out of drbd.conf.\n\
+         'drbdsetup COMMAND --help' lists the options of a command.\n\nThat change something:\n",
+    );
+    for command in configure::COMMANDS {
+        text += &format!(
+            "  {:<18} {:<34} {}\n",
+            command.name,
+            command.operands.join(" "),
+            command.help
+        );
+    }
+    text += "\nThat observe:\n";
+    for observer in OBSERVERS {
+        text += &format!(
+            "  {:<18} {:<34} {}\n",
+            observer.name, observer.operands, observer.help
+        );
+    }
+    text +=
+        "\nExit codes: 0 done, 5 timeout or inconsistent, 10 refused, 11 state change refused,\n\
+             16 no local disk, 17 no up-to-date data, 20 not even asked.\n";
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_help() {
+        let text = usage();
+        for name in OBSERVERS
+            .iter()
+            .map(|o| o.name)
+            .chain(configure::COMMANDS.iter().map(|c| c.name))
+        {
+            assert!(text.contains(&format!("  {name} ")), "{name}");
+            assert_eq!(main(&[name.to_owned(), "--help".to_owned()]), 0, "{name}");
+        }
+        assert_eq!(main(&["nonsense".to_owned()]), EXIT_LOCAL);
+        assert_eq!(
+            main(&["status".to_owned(), "a".to_owned(), "b".to_owned()]),
+            EXIT_LOCAL
+        );
+    }
+}
