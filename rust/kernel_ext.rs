@@ -8,6 +8,7 @@
 mod bindings;
 
 pub mod block;
+pub mod net;
 pub mod sync;
 pub mod thread;
 pub mod time;
