@@ -10,5 +10,6 @@ pub mod interval;
 pub mod peer_request;
 pub mod proc_text;
 pub mod request;
+pub mod state;
 pub mod types;
 pub mod uuid;
