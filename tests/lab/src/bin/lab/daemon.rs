@@ -156,41 +156,37 @@ pub(crate) fn run(dir: &Path, args: &[String]) -> Result<()> {
     let _ = fs::remove_file(&link);
     symlink(&socket, &link)?;
     let (done, ended) = std::sync::mpsc::channel();
+    let clients = shared.clone();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (shared, done) = (shared.clone(), done.clone());
+            let (shared, done) = (clients.clone(), done.clone());
             thread::spawn(move || {
-                if serve(stream, &shared) {
-                    let _ = done.send(shared);
+                if let Some(last) = serve(stream, &shared) {
+                    let _ = done.send(last);
                 }
             });
         }
     });
-    let shared = ended
+    let mut last = ended
         .recv()
         .map_err(|_| Error::new("the daemon lost its clients"))?;
     let _ = fs::remove_file(&link);
     let _ = fs::remove_file(&socket);
-    for index in 0..shared.lab().len() {
-        shared
-            .lab()
-            .node_mut(index)
-            .power_cut(drbd_lab::PowerCut::Keep)?;
+    let mut lab = shared.lab();
+    for index in 0..lab.len() {
+        lab.node_mut(index).power_cut(drbd_lab::PowerCut::Keep)?;
     }
-    shared.lab().clean_up();
-    Ok(())
+    lab.clean_up();
+    Ok(Frame::exit(0, 0).write(&mut last.stream)?)
 }
 
-/// One client; true if it said `down`.
-fn serve(stream: UnixStream, shared: &Shared) -> bool {
+/// One client; it comes back if it said `down`.
+fn serve(stream: UnixStream, shared: &Shared) -> Option<Client> {
     let mut client = Client { stream };
     let request = Frame::read(&mut client.stream).ok().flatten();
-    let Some(exec) = request.and_then(|frame| Exec::from_bytes(&frame.payload)) else {
-        return false;
-    };
+    let exec = request.and_then(|frame| Exec::from_bytes(&frame.payload))?;
     if exec.args.first().is_some_and(|a| a == "down") {
-        let _ = Frame::exit(0, 0).write(&mut client.stream);
-        return true;
+        return Some(client);
     }
     let code = match verbs::run(&exec, shared, &mut client) {
         Ok(code) => code,
@@ -200,5 +196,5 @@ fn serve(stream: UnixStream, shared: &Shared) -> bool {
         }
     };
     let _ = Frame::exit(0, code).write(&mut client.stream);
-    false
+    None
 }
