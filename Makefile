@@ -49,6 +49,9 @@ bench: ## ratios against the stock driver, in the same virtual machines
 lab: ## two virtual machines with a stock kernel, and a shell in the first
 	@scripts/lab up
 
+test-uml: ## the module in a kernel with memory, lock and sleep checks (User Mode Linux)
+	@scripts/uml-test
+
 install: ## the module for the running kernel and the tool (as root)
 	@scripts/install "$(DESTDIR)" "$(PREFIX)"
 

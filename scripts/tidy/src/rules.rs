@@ -84,7 +84,8 @@ fn rust(path: &str, content: &str, findings: &mut Vec<Finding>, notes: &mut Vec<
     let code = code_only(content);
     let in_tests = test_lines(&code);
     let in_kernel = path.starts_with("drbdrs/") || path.starts_with("rust/");
-    let only_tests = path.ends_with("/tests.rs") || path.contains("/tests/");
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let only_tests = name.starts_with("tests") || path.contains("/tests/");
 
     if !content.lines().take(4).any(|line| line.starts_with("//! ")) {
         findings.push(Finding::at(
