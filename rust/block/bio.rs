@@ -5,7 +5,7 @@
 use super::{backing::BackingDevice, page::PageVec};
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 
 /// What a bio asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,6 @@ impl Status {
     pub fn errno(self) -> i32 {
         // SAFETY: Only a table look-up.
         unsafe { bindings::blk_status_to_errno(self.0) }
-    }
-
-    pub(super) fn from_raw(raw: bindings::blk_status_t) -> Self {
-        Self(raw)
     }
 }
 
@@ -253,12 +249,12 @@ impl Drop for Bio {
     }
 }
 
-/// What is told when an [`OutBio`] has ended.
-pub trait EndIo: Send + Sync + Sized + 'static {
+/// Who is told when an [`OutBio`] has ended; it travels with the bio.
+pub trait EndIo: Send + Sized + 'static {
     /// It ended. Interrupt context: must not sleep.
-    fn end_io(this: Arc<Self>, status: Status);
+    fn end_io(self, status: Status);
 
-    /// The pages of a bio of our own, see [`OutBio::with_pages`].
+    /// The pages of a bio of our own, see [`OutBio::submit_pages`].
     fn pages(&self) -> Option<&PageVec> {
         None
     }
@@ -268,86 +264,82 @@ pub trait EndIo: Send + Sync + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// The bio is ours and not submitted; `bi_private` is null.
+/// The bio is ours and not submitted. The end of `parent`, if there is one, is deferred by one call of `bio_endio`.
 pub struct OutBio {
     bio: NonNull<bindings::bio>,
+    parent: Option<NonNull<bindings::bio>>,
 }
 
 // SAFETY: A bio belongs to no thread.
 unsafe impl Send for OutBio {}
 
-/// Room for the pointers of one bio in flight: what `end_io` needs.
+/// What comes back at the end of a bio.
 struct InFlight<T> {
-    owner: Arc<T>,
+    owner: T,
     parent: Option<NonNull<bindings::bio>>,
 }
 
 impl OutBio {
-    /// The same for `device`: data are shared with `bio`, whose end is deferred until this one has ended too.
-    /// Does not wait for I/O.
+    /// The same for `device`: data are shared with `bio`, whose end is deferred until this one has ended or was
+    /// dropped. Does not wait for I/O.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn submit_clone<T: EndIo>(device: &BackingDevice, bio: &Bio, owner: Arc<T>) -> Result {
+    pub fn clone_of(device: &BackingDevice, bio: &Bio) -> Result<Self> {
         let raw = bio.bio.as_ptr();
         // SAFETY: All of them are alive; the reserve of the set makes this succeed in the end.
         let clone = unsafe {
             bindings::bio_alloc_clone(device.bdev(), raw, bindings::GFP_NOIO, device.bio_set())
         };
         let clone = NonNull::new(clone).ok_or(ENOMEM)?;
-        let in_flight = InFlight {
-            owner,
-            parent: Some(bio.bio),
-        };
-        // INVARIANT: Fresh from the set.
-        let out = Self { bio: clone };
-        // SAFETY: `raw` is alive. From here on its `bio_endio` does nothing until the clone's end has called it
-        // once more, so the shared pages outlive the clone.
+        // SAFETY: `raw` is alive. From here on its `bio_endio` does nothing until it was called once more for the
+        // clone, so the shared pages outlive the clone.
         unsafe { bindings::kx_bio_inc_remaining(raw) };
-        if let Err(error) = out.submit(in_flight) {
-            // SAFETY: Takes back what was just added.
-            unsafe { bindings::bio_endio(raw) };
-            return Err(error);
-        }
-        Ok(())
+        // INVARIANT: Fresh from the set, and the parent's end is deferred.
+        Ok(Self {
+            bio: clone,
+            parent: Some(bio.bio),
+        })
     }
 
     /// A read or write of `owner.pages()` at `sector` of `device`. May sleep, does not wait for I/O.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EINVAL` when there are no pages or more than a bio can carry.
+    /// `ENOMEM`; `EINVAL` when there are no pages or more than a bio can carry. The owner comes back.
     pub fn submit_pages<T: EndIo>(
         device: &BackingDevice,
         op: Op,
         flags: Flags,
         sector: u64,
-        owner: Arc<T>,
-    ) -> Result {
-        let count = owner.pages().map_or(0, |pages| pages.raw().count());
-        let out = Self::alloc(
-            device,
-            op,
-            flags,
-            sector,
-            u16::try_from(count).map_err(|_| EINVAL)?,
-        )?;
-        let pages = owner
-            .pages()
-            .filter(|pages| !pages.is_empty())
-            .ok_or(EINVAL)?;
+        owner: T,
+    ) -> Result<(), (T, Error)> {
+        let out = match Self::of_pages(device, op, flags, sector, owner.pages()) {
+            Ok(out) => out,
+            Err(error) => return Err((owner, error)),
+        };
+        out.submit(owner)
+    }
+
+    fn of_pages(
+        device: &BackingDevice,
+        op: Op,
+        flags: Flags,
+        sector: u64,
+        pages: Option<&PageVec>,
+    ) -> Result<Self> {
+        let pages = pages.filter(|pages| !pages.is_empty()).ok_or(EINVAL)?;
+        let count = u16::try_from(pages.raw().count()).map_err(|_| EINVAL)?;
+        let out = Self::empty(device, op, flags, sector, count)?;
         for (page, length) in pages.raw() {
-            // SAFETY: Bio and page are alive; the page belongs to `owner`, which the bio keeps until its end.
+            // SAFETY: Bio and page are alive; the page belongs to the owner, which travels with the bio.
             let added = unsafe { bindings::bio_add_page(out.bio.as_ptr(), page, length, 0) };
-            if added as u32 != length {
+            if added.unsigned_abs() != length {
                 return Err(EINVAL);
             }
         }
-        out.submit(InFlight {
-            owner,
-            parent: None,
-        })
+        Ok(out)
     }
 
     /// A discard, write-zeroes or flush. May sleep, does not wait for I/O. `bytes` is at most what the device's
@@ -355,25 +347,24 @@ impl OutBio {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    pub fn submit_empty<T: EndIo>(
+    /// `ENOMEM`; `EINVAL` for another operation.
+    pub fn without_data(
         device: &BackingDevice,
         op: Op,
         flags: Flags,
         sector: u64,
         bytes: u32,
-        owner: Arc<T>,
-    ) -> Result {
-        let out = Self::alloc(device, op, flags, sector, 0)?;
+    ) -> Result<Self> {
+        if !matches!(op, Op::Discard | Op::WriteZeroes | Op::Flush) {
+            return Err(EINVAL);
+        }
+        let out = Self::empty(device, op, flags, sector, 0)?;
         // SAFETY: Ours by the type invariant.
         unsafe { (*out.bio.as_ptr()).bi_iter.bi_size = bytes };
-        out.submit(InFlight {
-            owner,
-            parent: None,
-        })
+        Ok(out)
     }
 
-    fn alloc(device: &BackingDevice, op: Op, flags: Flags, sector: u64, vecs: u16) -> Result<Self> {
+    fn empty(device: &BackingDevice, op: Op, flags: Flags, sector: u64, vecs: u16) -> Result<Self> {
         let op = match op {
             Op::Read => bindings::req_op_REQ_OP_READ,
             Op::Write | Op::Flush => bindings::req_op_REQ_OP_WRITE,
@@ -382,33 +373,39 @@ impl OutBio {
             Op::Other => return Err(EINVAL),
         };
         let gfp = bindings::GFP_NOIO;
+        let opf = op | flags.bits();
         // SAFETY: Device and set are alive.
-        let bio = unsafe {
-            bindings::bio_alloc_bioset(
-                device.bdev(),
-                vecs,
-                op | flags.bits(),
-                gfp,
-                device.bio_set(),
-            )
-        };
+        let bio =
+            unsafe { bindings::bio_alloc_bioset(device.bdev(), vecs, opf, gfp, device.bio_set()) };
         let bio = NonNull::new(bio).ok_or(ENOMEM)?;
         // SAFETY: Just allocated.
         unsafe { (*bio.as_ptr()).bi_iter.bi_sector = sector };
         // INVARIANT: Fresh from the set.
-        Ok(Self { bio })
+        Ok(Self { bio, parent: None })
     }
 
-    fn submit<T: EndIo>(self, in_flight: InFlight<T>) -> Result {
+    /// Gives it to its disk; `owner` is told of its end. May sleep, does not wait for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: it was not submitted, the owner comes back.
+    pub fn submit<T: EndIo>(self, owner: T) -> Result<(), (T, Error)> {
         let private = {
             let _noio = super::page::NoIo::enter();
-            KBox::into_raw(KBox::new(in_flight, GFP_KERNEL)?)
+            KBox::<InFlight<T>>::new_uninit(GFP_KERNEL)
         };
+        let Ok(private) = private else {
+            return Err((owner, ENOMEM));
+        };
+        let private = private.write(InFlight {
+            owner,
+            parent: self.parent,
+        });
         let bio = self.bio.as_ptr();
         core::mem::forget(self);
-        // SAFETY: Ours by the type invariant; `end_io` gets exactly this `private` back, once.
+        // SAFETY: Ours by the type invariant; `end_io` gets exactly this box back, once.
         unsafe {
-            (*bio).bi_private = private.cast();
+            (*bio).bi_private = KBox::into_raw(private).cast();
             (*bio).bi_end_io = Some(end_io::<T>);
             bindings::submit_bio_noacct(bio);
         }
@@ -418,8 +415,13 @@ impl OutBio {
 
 impl Drop for OutBio {
     fn drop(&mut self) {
-        // SAFETY: Never submitted, by the type invariant.
-        unsafe { bindings::bio_put(self.bio.as_ptr()) };
+        // SAFETY: Never submitted, by the type invariant; the parent's end is no longer deferred.
+        unsafe {
+            bindings::bio_put(self.bio.as_ptr());
+            if let Some(parent) = self.parent {
+                bindings::bio_endio(parent.as_ptr());
+            }
+        }
     }
 }
 
@@ -430,13 +432,13 @@ unsafe extern "C" fn end_io<T: EndIo>(bio: *mut bindings::bio) {
     // SAFETY: `submit` put a box there, and this is the one end of the bio.
     let in_flight = unsafe { KBox::from_raw((*bio).bi_private.cast::<InFlight<T>>()) };
     // SAFETY: The bio is alive until the put.
-    let status = Status::from_raw(unsafe { (*bio).bi_status });
+    let status = Status(unsafe { (*bio).bi_status });
     // SAFETY: The reference from the allocation.
     unsafe { bindings::bio_put(bio) };
     let InFlight { owner, parent } = KBox::into_inner(in_flight);
-    T::end_io(owner, status);
+    owner.end_io(status);
     if let Some(parent) = parent {
-        // SAFETY: `submit_clone` deferred the parent's end until this call.
+        // SAFETY: `clone_of` deferred the parent's end until this call.
         unsafe { bindings::bio_endio(parent.as_ptr()) };
     }
 }
