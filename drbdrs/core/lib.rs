@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
 
+pub mod bitmap;
 pub mod config;
 pub mod epoch;
 pub mod interval;
+pub mod meta;
 pub mod peer_request;
 pub mod proc_text;
 pub mod request;

@@ -25,7 +25,7 @@ nests! {
         /// Path of the metadata device.
         2 meta_dev: Text<128>, text("meta-dev", 128).required().invariant();
         /// Slot on the metadata device, or one of `MD_INDEX_*`.
-        3 meta_dev_idx: i32, number(I32, "meta-dev-idx", (-3, i32::MAX as i64), 0, Count).required().invariant();
+        3 meta_dev_idx: i32, number(I32, "meta-dev-idx", (-3, 0x7fff_ffff), 0, Count).required().invariant();
         /// Use only so much of the disk (0: all).
         4 disk_size: u64, number(U64, "size", (0, 2 << 40), 0, Sectors).invariant().config();
         /// Without effect since bios are split by the block layer.

@@ -381,18 +381,14 @@ pub fn parse_number(text: &str, unit: Unit) -> Result<i64, BadValue> {
         "t" | "T" => 40,
         _ => return Err(BadValue::NotANumber),
     };
-    if digits.starts_with('+') {
-        return Err(BadValue::NotANumber);
-    }
-    let number: i64 = digits.parse().map_err(|_| BadValue::NotANumber)?;
+    let number = parse_integer(digits)?;
     let to = unit.shift();
     let scaled = match from.checked_sub(to) {
         Some(up) => number.checked_mul(1i64.wrapping_shl(up)),
         None => {
-            let step = 1i64.wrapping_shl(to.saturating_sub(from));
-            number
-                .checked_add(step.saturating_sub(1))
-                .and_then(|n| n.checked_div_euclid(step))
+            let down = to.saturating_sub(from);
+            let last = 1i64.wrapping_shl(down).wrapping_sub(1);
+            number.checked_add(last).map(|n| n.wrapping_shr(down))
         }
     };
     // What does not fit 63 bits is outside every range there is.
@@ -400,6 +396,30 @@ pub fn parse_number(text: &str, unit: Unit) -> Result<i64, BadValue> {
         value: i64::MAX,
         min: 0,
         max: i64::MAX,
+    })
+}
+
+/// `-?[0-9]+`, without the library's parser, whose overflow checks would be panics in a kernel.
+fn parse_integer(text: &str) -> Result<i64, BadValue> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    if digits.is_empty() {
+        return Err(BadValue::NotANumber);
+    }
+    let mut number = 0i64;
+    for byte in digits.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(BadValue::NotANumber);
+        }
+        number = number.saturating_mul(10).saturating_add(i64::from(digit));
+    }
+    Ok(if negative {
+        number.wrapping_neg()
+    } else {
+        number
     })
 }
 
