@@ -15,3 +15,4 @@ pub mod request;
 pub mod state;
 pub mod types;
 pub mod uuid;
+pub mod wire;
