@@ -7,6 +7,7 @@
 pub mod bitmap;
 pub mod config;
 pub mod epoch;
+pub mod handshake;
 pub mod interval;
 pub mod meta;
 pub mod peer_request;

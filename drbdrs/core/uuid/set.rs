@@ -146,6 +146,14 @@ impl Set {
     }
 }
 
+impl core::fmt::Display for Set {
+    /// As 8.4 logs a set: four times 16 hexadecimal digits.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [current, bitmap, newer, older] = self.to_array();
+        write!(f, "{current}:{bitmap}:{newer}:{older}")
+    }
+}
+
 /// What P_UUIDS told us about the peer's disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerUuids {

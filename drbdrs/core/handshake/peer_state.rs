@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! P_STATE: the peer's state arrived; what does it mean for this side?
+//!
+//! ```text
+//!   consider ──► GoesDown / PeerFinishedResync / VerifyFinished      (nothing else happens)
+//!      │
+//!      └──► Pending{ compare: Some(reason) } ──► uuid::sync_handshake ──► its verdict ─┐
+//!      └──► Pending{ compare: None } ───────────────────────────────────► None ────────┤
+//!                                                                                      ▼
+//!                                        conclude ──► Set / FailMyDisk / Disconnect / EndDryRun / AbortFrozen
+//! ```
+//!
+//! Between `consider` and writing the new state the lock is dropped (the handshake may write bitmaps and call
+//! helpers). If the state has changed meanwhile, begin again with `consider`, keeping what was learned of the
+//! peer's disk ([`Pending::peer_disk`]).
+
+use crate::state::{
+    is_being_torn_down, is_beyond_connected, is_connected, is_failed_or_less, is_resync_or_beyond,
+    is_suspended, How,
+};
+use crate::types::{ConnState, DiskState, State};
+use crate::uuid::{PeerUuids, Plan, Refusal};
+
+/// The state of the peer's disk: while it negotiates, what it wants to become.
+pub fn real_peer_disk(told: DiskState, uuids: Option<&PeerUuids>) -> DiskState {
+    if told != DiskState::Negotiating {
+        return told;
+    }
+    if uuids.is_some_and(|u| u.inconsistent) {
+        DiskState::Inconsistent
+    } else {
+        DiskState::Consistent
+    }
+}
+
+/// What is known beside the two states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// P_UUIDS of the peer's disk are known.
+    pub have_peer_uuids: bool,
+    /// There is a local disk: negotiating or better.
+    pub have_disk: bool,
+    /// The inconsistent peer was forced primary (8.4: CONSIDER_RESYNC).
+    pub consider_resync: bool,
+    /// Bits that are out of sync now.
+    pub out_of_sync: u64,
+    /// Bits that the resync under way could not sync.
+    pub resync_failed: u64,
+    /// What a negotiating local disk wants to become.
+    pub negotiated_disk: DiskState,
+    /// I/O is frozen, and a new generation is due when it resumes without the peer (8.4: NEW_CUR_UUID).
+    pub new_generation_due: bool,
+    /// The peer asked for a dry run (8.4: CONN_DRY_RUN), or this side is `tentative`.
+    pub dry_run: bool,
+}
+
+/// Why the data is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A new connection.
+    NewConnection,
+    /// A disk was attached while connected.
+    DiskAttached,
+    /// Both were inconsistent, and the peer was forced primary.
+    PeerWasForced,
+    /// An administrator asked for a full sync.
+    FullSyncRequested,
+}
+
+/// What the peer's state means at first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Considered {
+    /// The connection is being given up already: the state comes too late.
+    GoesDown,
+    /// The peer says that the resync is finished: finish it here as well if `finish`, else ignore it.
+    PeerFinishedResync {
+        /// Nothing is left to do on this side.
+        finish: bool,
+    },
+    /// The peer says that the verify is finished: finish it here.
+    VerifyFinished,
+    /// To be concluded.
+    Pending(Pending),
+}
+
+/// What is left to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The peer's disk, as it really is.
+    pub peer_disk: DiskState,
+    /// The connection state unless a comparison decides otherwise.
+    pub conn: ConnState,
+    /// Compare the data, and why.
+    pub compare: Option<Reason>,
+}
+
+/// Looks at the peer's state. `peer_disk`: from [`real_peer_disk`], or what was learned since.
+pub fn consider(own: &State, peer: &State, peer_disk: DiskState, f: &Facts) -> Considered {
+    if is_being_torn_down(own.conn) {
+        return Considered::GoesDown;
+    }
+    let mut peer_disk = peer_disk;
+    if seems_synced(own, peer_disk) {
+        if is_preparing_sync(peer.conn) {
+            // It says UpToDate until it starts in earnest: that would only flap.
+            peer_disk = DiskState::Inconsistent;
+        } else if is_resync_or_beyond(own.conn) && peer.conn == ConnState::Connected {
+            let finish = f.out_of_sync <= f.resync_failed;
+            return Considered::PeerFinishedResync { finish };
+        }
+    }
+    let both_good = own.disk == DiskState::UpToDate && peer_disk == DiskState::UpToDate;
+    if own.conn == ConnState::VerifyT && peer.conn == ConnState::Connected && both_good {
+        return Considered::VerifyFinished;
+    }
+    if still_thinks_it_syncs(own, peer, peer_disk) {
+        peer_disk = DiskState::UpToDate;
+    }
+    let conn = match (own.conn, peer.conn) {
+        (_, ConnState::Ahead) => ConnState::Behind,
+        (ConnState::WfReportParams, _) => ConnState::Connected,
+        (conn, _) => conn,
+    };
+    let comparable = f.have_peer_uuids && !is_failed_or_less(peer.disk) && f.have_disk;
+    let compare = if comparable {
+        reason(own, peer, f)
+    } else {
+        None
+    };
+    Considered::Pending(Pending {
+        peer_disk,
+        conn,
+        compare,
+    })
+}
+
+/// We send it data or are about to, and it says that it has all.
+fn seems_synced(own: &State, peer_disk: DiskState) -> bool {
+    matches!(own.pdsk, DiskState::Inconsistent | DiskState::Consistent)
+        && peer_disk == DiskState::UpToDate
+        && is_beyond_connected(own.conn)
+        && own.disk == DiskState::UpToDate
+}
+
+fn is_preparing_sync(conn: ConnState) -> bool {
+    is_beyond_connected(conn) && !is_resync_or_beyond(conn)
+}
+
+/// We are done with the resync, the peer has not noticed.
+fn still_thinks_it_syncs(own: &State, peer: &State, peer_disk: DiskState) -> bool {
+    own.pdsk == DiskState::UpToDate
+        && peer_disk == DiskState::Inconsistent
+        && own.conn == ConnState::Connected
+        && is_resync_or_beyond(peer.conn)
+        && peer.conn != ConnState::SyncSource
+}
+
+fn reason(own: &State, peer: &State, f: &Facts) -> Option<Reason> {
+    let connected = own.conn == ConnState::Connected;
+    let negotiates = peer.disk == DiskState::Negotiating || own.disk == DiskState::Negotiating;
+    let asks_for_sync = matches!(
+        peer.conn,
+        ConnState::StartingSyncS
+            | ConnState::StartingSyncT
+            | ConnState::WfBitmapS
+            | ConnState::WfBitmapT
+    );
+    if !is_connected(own.conn) {
+        Some(Reason::NewConnection)
+    } else if connected && negotiates {
+        Some(Reason::DiskAttached)
+    } else if f.consider_resync {
+        Some(Reason::PeerWasForced)
+    } else if connected && asks_for_sync {
+        Some(Reason::FullSyncRequested)
+    } else {
+        None
+    }
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// Write this state; if it is refused, disconnect.
+    Set {
+        /// The state to write.
+        new: State,
+        /// A fact, unless it establishes the connection: that must be allowed.
+        how: How,
+        /// The peer gave up its attach ("Disk attach process on the peer node was aborted").
+        peer_attach_aborted: bool,
+    },
+    /// The data that this side is attaching does not fit: make the disk Failed (a fact), begin again.
+    FailMyDisk,
+    /// The data does not fit together: disconnect (a fact).
+    Disconnect,
+    /// A dry run was asked for: forget that, end the connection as on an error.
+    EndDryRun,
+    /// The peer was rebooted while our I/O was frozen, and cannot know what it lost: complete the frozen
+    /// requests as unreplicated, begin the new generation, clear `susp`, end with ProtocolError.
+    AbortFrozen,
+}
+
+/// Concludes, with the verdict of the comparison if there was one.
+pub fn conclude(
+    own: &State,
+    peer: &State,
+    pending: &Pending,
+    verdict: Option<Result<Plan, Refusal>>,
+    f: &Facts,
+) -> Conclusion {
+    let mut conn = pending.conn;
+    let mut peer_disk = pending.peer_disk;
+    let mut peer_attach_aborted = false;
+    match verdict {
+        None => {}
+        Some(Ok(plan)) => conn = plan.conn,
+        Some(Err(_)) if own.disk == DiskState::Negotiating => return Conclusion::FailMyDisk,
+        Some(Err(_)) if peer.disk == DiskState::Negotiating => {
+            conn = ConnState::Connected;
+            peer_disk = DiskState::Diskless;
+            peer_attach_aborted = true;
+        }
+        Some(Err(_)) if f.dry_run => return Conclusion::EndDryRun,
+        Some(Err(_)) => return Conclusion::Disconnect,
+    }
+    let mut new = *own;
+    new.conn = conn;
+    new.peer = peer.role;
+    new.pdsk = peer_disk;
+    new.peer_isp = peer.aftr_isp || peer.user_isp;
+    let settles = matches!(new.conn, ConnState::Connected | ConnState::WfBitmapS);
+    if settles && new.disk == DiskState::Negotiating {
+        new.disk = f.negotiated_disk;
+    }
+    let establishes = !is_connected(own.conn) && is_connected(new.conn);
+    let rebooted_peer = new.pdsk == DiskState::Consistent
+        && new.conn == ConnState::Connected
+        && establishes
+        && is_suspended(own);
+    if rebooted_peer && f.new_generation_due {
+        return Conclusion::AbortFrozen;
+    }
+    let how = if establishes { How::SOFT } else { How::HARD };
+    Conclusion::Set {
+        new,
+        how,
+        peer_attach_aborted,
+    }
+}
+
+/// The state was written: must the peer be told that we want to sync, because it has not decided so itself?
+/// If so, send P_UUIDS, then P_STATE. `written`: the state after corrections.
+pub fn wants_resync_first(own_before: &State, written: &State, peer: &State) -> bool {
+    is_connected(own_before.conn)
+        && is_beyond_connected(written.conn)
+        && !is_beyond_connected(peer.conn)
+        && peer.disk != DiskState::Negotiating
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a peer's state leads to: one named test per branch.
+
+use super::*;
+use crate::state::How;
+use crate::types::{ConnState as C, DiskState as D, Role, State};
+use crate::uuid::{PeerUuids, Plan, Refusal};
+
+const FACTS: Facts = Facts {
+    have_peer_uuids: true,
+    have_disk: true,
+    consider_resync: false,
+    out_of_sync: 0,
+    resync_failed: 0,
+    negotiated_disk: D::UpToDate,
+    new_generation_due: false,
+    dry_run: false,
+};
+
+const CONNECTED: State = State {
+    conn: C::Connected,
+    peer: Role::Secondary,
+    disk: D::UpToDate,
+    pdsk: D::UpToDate,
+    ..State::NEW
+};
+
+const INTRODUCING: State = State {
+    conn: C::WfReportParams,
+    peer: Role::Unknown,
+    pdsk: D::Unknown,
+    ..CONNECTED
+};
+
+fn look(own: State, peer: State) -> Considered {
+    consider(&own, &peer, peer.disk, &FACTS)
+}
+
+fn pending(own: State, peer: State) -> Pending {
+    match look(own, peer) {
+        Considered::Pending(p) => p,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn plan(conn: C) -> Option<Result<Plan, Refusal>> {
+    Some(Ok(Plan {
+        conn,
+        set_whole_bitmap: false,
+        violates_stable_data: false,
+    }))
+}
+
+fn written(conclusion: Conclusion) -> (State, How) {
+    match conclusion {
+        Conclusion::Set { new, how, .. } => (new, how),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_negotiating_peer_disk_is_what_it_wants_to_become() {
+    let inconsistent = PeerUuids {
+        inconsistent: true,
+        ..PeerUuids::default()
+    };
+    assert_eq!(
+        real_peer_disk(D::Negotiating, Some(&inconsistent)),
+        D::Inconsistent
+    );
+    assert_eq!(
+        real_peer_disk(D::Negotiating, Some(&PeerUuids::default())),
+        D::Consistent
+    );
+    assert_eq!(real_peer_disk(D::Negotiating, None), D::Consistent);
+    assert_eq!(
+        real_peer_disk(D::UpToDate, Some(&inconsistent)),
+        D::UpToDate
+    );
+}
+
+#[test]
+fn a_state_that_comes_too_late() {
+    for conn in [C::StandAlone, C::Disconnecting, C::Timeout, C::TearDown] {
+        let own = State { conn, ..CONNECTED };
+        assert_eq!(look(own, CONNECTED), Considered::GoesDown);
+    }
+}
+
+#[test]
+fn a_new_connection_compares() {
+    let p = pending(INTRODUCING, INTRODUCING);
+    assert_eq!(
+        (p.conn, p.compare),
+        (C::Connected, Some(Reason::NewConnection))
+    );
+    let no_uuids = Facts {
+        have_peer_uuids: false,
+        ..FACTS
+    };
+    let diskless = Facts {
+        have_disk: false,
+        ..FACTS
+    };
+    for f in [no_uuids, diskless] {
+        match consider(&INTRODUCING, &INTRODUCING, D::UpToDate, &f) {
+            Considered::Pending(p) => assert_eq!(p.compare, None),
+            other => panic!("{other:?}"),
+        }
+    }
+    let peer = State {
+        disk: D::Diskless,
+        ..INTRODUCING
+    };
+    assert_eq!(pending(INTRODUCING, peer).compare, None);
+}
+
+#[test]
+fn a_disk_attached_while_connected_compares() {
+    let own = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    assert_eq!(pending(own, CONNECTED).compare, Some(Reason::DiskAttached));
+    let peer = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    assert_eq!(pending(CONNECTED, peer).compare, Some(Reason::DiskAttached));
+    assert_eq!(pending(CONNECTED, CONNECTED).compare, None);
+}
+
+#[test]
+fn a_forced_peer_compares() {
+    let f = Facts {
+        consider_resync: true,
+        ..FACTS
+    };
+    match consider(&CONNECTED, &CONNECTED, D::UpToDate, &f) {
+        Considered::Pending(p) => assert_eq!(p.compare, Some(Reason::PeerWasForced)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_full_sync_asked_for_compares() {
+    for conn in [
+        C::StartingSyncS,
+        C::StartingSyncT,
+        C::WfBitmapS,
+        C::WfBitmapT,
+    ] {
+        let peer = State { conn, ..CONNECTED };
+        assert_eq!(
+            pending(CONNECTED, peer).compare,
+            Some(Reason::FullSyncRequested)
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_prepares_a_sync_is_not_up_to_date_yet() {
+    let own = State {
+        conn: C::WfBitmapS,
+        pdsk: D::Consistent,
+        ..CONNECTED
+    };
+    let peer = State {
+        conn: C::WfBitmapT,
+        ..CONNECTED
+    };
+    assert_eq!(pending(own, peer).peer_disk, D::Inconsistent);
+}
+
+#[test]
+fn a_peer_that_finished_the_resync_ends_it_here_when_nothing_is_left() {
+    let own = State {
+        conn: C::SyncSource,
+        pdsk: D::Inconsistent,
+        ..CONNECTED
+    };
+    assert_eq!(
+        look(own, CONNECTED),
+        Considered::PeerFinishedResync { finish: true }
+    );
+    let left = Facts {
+        out_of_sync: 5,
+        resync_failed: 4,
+        ..FACTS
+    };
+    let ignored = Considered::PeerFinishedResync { finish: false };
+    assert_eq!(consider(&own, &CONNECTED, D::UpToDate, &left), ignored);
+    let failed = Facts {
+        resync_failed: 5,
+        ..left
+    };
+    let finished = Considered::PeerFinishedResync { finish: true };
+    assert_eq!(consider(&own, &CONNECTED, D::UpToDate, &failed), finished);
+}
+
+#[test]
+fn a_verify_that_the_peer_ended() {
+    let own = State {
+        conn: C::VerifyT,
+        ..CONNECTED
+    };
+    assert_eq!(look(own, CONNECTED), Considered::VerifyFinished);
+}
+
+#[test]
+fn a_peer_that_has_not_noticed_the_end_of_the_resync_is_up_to_date() {
+    let peer = State {
+        conn: C::SyncTarget,
+        disk: D::Inconsistent,
+        ..CONNECTED
+    };
+    assert_eq!(pending(CONNECTED, peer).peer_disk, D::UpToDate);
+    let really = State {
+        conn: C::Connected,
+        ..peer
+    };
+    assert_eq!(pending(CONNECTED, really).peer_disk, D::Inconsistent);
+}
+
+#[test]
+fn a_peer_that_ran_ahead_leaves_us_behind() {
+    let peer = State {
+        conn: C::Ahead,
+        ..CONNECTED
+    };
+    assert_eq!(pending(CONNECTED, peer).conn, C::Behind);
+}
+
+#[test]
+fn a_connection_is_established_softly_and_everything_later_is_a_fact() {
+    let p = pending(INTRODUCING, INTRODUCING);
+    let peer = State {
+        role: Role::Primary,
+        user_isp: true,
+        ..INTRODUCING
+    };
+    let (new, how) = written(conclude(
+        &INTRODUCING,
+        &peer,
+        &p,
+        plan(C::WfBitmapT),
+        &FACTS,
+    ));
+    assert_eq!(
+        (new.conn, new.peer, new.pdsk),
+        (C::WfBitmapT, Role::Primary, D::UpToDate)
+    );
+    assert!(new.peer_isp);
+    assert_eq!(how, How::SOFT);
+    let p = pending(CONNECTED, CONNECTED);
+    let (_, how) = written(conclude(&CONNECTED, &CONNECTED, &p, None, &FACTS));
+    assert_eq!(how, How::HARD);
+}
+
+#[test]
+fn a_negotiating_disk_becomes_what_it_wanted_unless_it_is_a_target() {
+    let own = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let p = pending(own, CONNECTED);
+    let facts = Facts {
+        negotiated_disk: D::Outdated,
+        ..FACTS
+    };
+    for (conn, disk) in [
+        (C::Connected, D::Outdated),
+        (C::WfBitmapS, D::Outdated),
+        (C::WfBitmapT, D::Negotiating),
+    ] {
+        let (new, _) = written(conclude(&own, &CONNECTED, &p, plan(conn), &facts));
+        assert_eq!(new.disk, disk);
+    }
+}
+
+#[test]
+fn data_that_does_not_fit_costs_the_attaching_disk_or_the_connection() {
+    let refused = Some(Err(Refusal::Unrelated));
+    let mine = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let p = pending(mine, CONNECTED);
+    assert_eq!(
+        conclude(&mine, &CONNECTED, &p, refused, &FACTS),
+        Conclusion::FailMyDisk
+    );
+    let theirs = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let p = pending(CONNECTED, theirs);
+    let conclusion = conclude(&CONNECTED, &theirs, &p, refused, &FACTS);
+    match conclusion {
+        Conclusion::Set {
+            new,
+            peer_attach_aborted,
+            ..
+        } => {
+            assert!(peer_attach_aborted);
+            assert_eq!((new.conn, new.pdsk), (C::Connected, D::Diskless));
+        }
+        other => panic!("{other:?}"),
+    }
+    let p = pending(INTRODUCING, INTRODUCING);
+    let end = conclude(&INTRODUCING, &INTRODUCING, &p, refused, &FACTS);
+    assert_eq!(end, Conclusion::Disconnect);
+    let dry = Facts {
+        dry_run: true,
+        ..FACTS
+    };
+    let end = conclude(&INTRODUCING, &INTRODUCING, &p, refused, &dry);
+    assert_eq!(end, Conclusion::EndDryRun);
+}
+
+#[test]
+fn frozen_io_does_not_go_to_a_rebooted_peer() {
+    let frozen = State {
+        susp_fen: true,
+        role: Role::Primary,
+        ..INTRODUCING
+    };
+    let peer = State {
+        disk: D::Consistent,
+        ..INTRODUCING
+    };
+    let p = pending(frozen, peer);
+    let due = Facts {
+        new_generation_due: true,
+        ..FACTS
+    };
+    let end = conclude(&frozen, &peer, &p, plan(C::Connected), &due);
+    assert_eq!(end, Conclusion::AbortFrozen);
+    let up_to_date = pending(frozen, INTRODUCING);
+    let (new, _) = written(conclude(
+        &frozen,
+        &INTRODUCING,
+        &up_to_date,
+        plan(C::Connected),
+        &due,
+    ));
+    assert_eq!(new.conn, C::Connected);
+}
+
+#[test]
+fn a_resync_that_only_we_want_is_announced() {
+    let syncs = State {
+        conn: C::WfBitmapS,
+        ..CONNECTED
+    };
+    assert!(wants_resync_first(&CONNECTED, &syncs, &CONNECTED));
+    assert!(!wants_resync_first(&INTRODUCING, &syncs, &CONNECTED));
+    assert!(!wants_resync_first(&CONNECTED, &CONNECTED, &CONNECTED));
+    let knows = State {
+        conn: C::WfBitmapT,
+        ..CONNECTED
+    };
+    assert!(!wants_resync_first(&CONNECTED, &syncs, &knows));
+    let attaches = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    assert!(!wants_resync_first(&CONNECTED, &syncs, &attaches));
+}
