@@ -6,4 +6,5 @@
 #include "block.h"
 #include "misc.h"
 #include "net.h"
+#include "socket.h"
 #include "sync.h"

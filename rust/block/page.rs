@@ -24,7 +24,7 @@ unsafe impl Sync for RawPage {}
 impl RawPage {
     fn new(gfp: bindings::gfp_t) -> Result<Self> {
         // SAFETY: Any flags and order may be asked for.
-        let page = unsafe { bindings::alloc_pages_noprof(gfp, 0) };
+        let page = unsafe { bindings::alloc_pages(gfp, 0) };
         // INVARIANT: The allocator gave it to us.
         Ok(Self {
             page: NonNull::new(page).ok_or(ENOMEM)?,
@@ -143,7 +143,7 @@ impl PageVec {
         Ok(())
     }
 
-    pub(super) fn raw(&self) -> impl Iterator<Item = (*mut bindings::page, u32)> + '_ {
+    pub(crate) fn raw(&self) -> impl Iterator<Item = (*mut bindings::page, u32)> + '_ {
         let mut left = self.bytes;
         self.pages.iter().map(move |page| {
             let length = left.min(PAGE_SIZE);

@@ -2,4 +2,9 @@
 
 //! The network: a generic netlink family, and TCP.
 
+mod address;
 pub mod genl;
+mod socket;
+
+pub use address::SocketAddr;
+pub use socket::{Listener, Priority, TcpStream};
