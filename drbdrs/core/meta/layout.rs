@@ -117,7 +117,7 @@ impl Layout {
             (SLOT, 8, log_offset.checked_add(8)?)
         };
         // The on-disk field has 32 bits; what is behind 2 TiB of a metadata device is of no use.
-        let md_size_sect = u32::try_from(md_size_sect).unwrap_or(u32::MAX & !7);
+        let md_size_sect = u32::try_from(md_size_sect).unwrap_or(!7);
         let wanted = Offsets {
             md_size_sect,
             al_offset,

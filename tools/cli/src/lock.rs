@@ -38,9 +38,11 @@ impl DeviceLock {
                 Err(_) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(20))
                 }
-                Err(error) => return Err(format!(
+                Err(error) => {
+                    return Err(format!(
                     "minor {minor} is in use by another drbdsetup or drbdmeta ({path}: {error})"
-                )),
+                ))
+                }
             }
         }
     }

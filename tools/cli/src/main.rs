@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod drbdmeta;
 mod drbdsetup;
 mod lock;
 mod names;
@@ -57,6 +58,7 @@ fn main() {
 fn run(name: &str, args: &[String]) -> Option<i32> {
     match name {
         "drbdsetup" => Some(drbdsetup::main(args)),
+        "drbdmeta" => Some(drbdmeta::main(args)),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ mod wait;
 use crate::args::{parse, Parsed, Spec, Takes};
 
 pub use gi::GenerationIds;
-pub use kernel::{attached_to, driver, minor_operand, Kernel};
+pub use kernel::{attached_to, driver, minor_operand};
 
 /// Local failures: the kernel was not even asked.
 pub const EXIT_LOCAL: i32 = 20;

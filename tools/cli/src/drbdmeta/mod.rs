@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! drbdmeta: the metadata on a disk that is not attached. Works on block devices and on image files.
+//!
+//! `drbdmeta [OPTIONS] MINOR v08 DEVICE INDEX COMMAND`. A command that writes takes the minor's lock and refuses while
+//! the minor is attached.
+
+mod apply;
+mod create;
+mod disk;
+mod dump;
+mod gi;
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use drbd_core::meta::layout::{INDEX_FLEX_EXTERNAL, INDEX_FLEX_INTERNAL};
+use drbd_core::meta::Why;
+
+use crate::args::{parse, Parsed, Spec, Takes};
+use crate::drbdsetup::{attached_to, minor_operand};
+use crate::lock::DeviceLock;
+use disk::{Disk, Found};
+
+const EXIT_ARGS: i32 = 10;
+const EXIT_BUSY: i32 = 20;
+
+/// One command.
+struct Command {
+    name: &'static str,
+    operand: &'static str,
+    help: &'static str,
+    writes: bool,
+    run: fn(&Session) -> i32,
+}
+
+const fn reads(name: &'static str, help: &'static str, run: fn(&Session) -> i32) -> Command {
+    Command {
+        name,
+        operand: "",
+        help,
+        writes: false,
+        run,
+    }
+}
+
+const fn writes(
+    name: &'static str,
+    operand: &'static str,
+    help: &'static str,
+    run: fn(&Session) -> i32,
+) -> Command {
+    Command {
+        name,
+        operand,
+        help,
+        writes: true,
+        run,
+    }
+}
+
+static COMMANDS: &[Command] = &[
+    writes(
+        "create-md",
+        "",
+        "new metadata [--al-stripes=N --al-stripe-size-kB=N]",
+        create::run,
+    ),
+    writes(
+        "apply-al",
+        "",
+        "apply the activity log after a crash",
+        apply::run,
+    ),
+    reads("dump-md", "all of it as text", dump::run),
+    reads("get-gi", "generation identifiers", gi::get),
+    reads("show-gi", "generation identifiers, explained", gi::show),
+    writes("set-gi", "GI", "set generation identifiers", gi::set),
+    reads("dstate", "state of the data", gi::dstate),
+    reads(
+        "check",
+        "whether the metadata agrees with itself",
+        gi::check,
+    ),
+    writes("outdate", "", "mark the data as outdated", gi::outdate),
+    writes(
+        "invalidate",
+        "",
+        "mark the data as inconsistent",
+        gi::invalidate,
+    ),
+    writes("wipe-md", "", "remove the metadata", gi::wipe),
+    reads(
+        "read-dev-uuid",
+        "the UUID of the metadata",
+        gi::read_dev_uuid,
+    ),
+    writes(
+        "write-dev-uuid",
+        "HEX",
+        "set the UUID of the metadata",
+        gi::write_dev_uuid,
+    ),
+    reads(
+        "check-resize",
+        "accepted; metadata is found at the end of the device as it is now",
+        |_| 0,
+    ),
+];
+
+const OPTIONS: &[Spec] = &[
+    Spec::both("force", 'f', Takes::Nothing),
+    Spec::both("verbose", 'v', Takes::Nothing),
+    Spec::both("help", 'h', Takes::Nothing),
+    Spec::both("version", 'V', Takes::Nothing),
+    Spec::long("al-stripes", Takes::Value),
+    Spec::long("al-stripe-size-kB", Takes::Value),
+    Spec::long("peer-max-bio-size", Takes::Value),
+];
+
+/// One invocation, its operands understood.
+pub struct Session {
+    minor: Option<u32>,
+    device: String,
+    index: i32,
+    force: bool,
+    parsed: Parsed,
+    command_line: String,
+    lock: Option<DeviceLock>,
+}
+
+impl Session {
+    /// Opens the device.
+    fn open(&self, write: bool) -> Result<Disk, i32> {
+        // Reading does not disturb a driver that has the device open.
+        Disk::open(&self.device, self.index, write, !write)
+            .map_err(|error| complain(&self.device, &error))
+    }
+
+    /// Finds the metadata, or says why there is none.
+    fn find(&self, disk: &Disk) -> Result<Found, i32> {
+        match disk.find() {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(Why::NoMagic)) => {
+                eprintln!("No valid meta data found");
+                Err(255)
+            }
+            Ok(Err(why)) => {
+                eprintln!("{}: {}", disk.path, why.text());
+                Err(255)
+            }
+            Err(error) => Err(complain(&disk.path, &error)),
+        }
+        .map_err(|exit| if exit == 255 { 1 } else { exit })
+    }
+
+    fn operand(&self) -> &str {
+        self.parsed.operands.get(5).map_or("", String::as_str)
+    }
+}
+
+/// Says that a device cannot be used; returns the exit code.
+fn complain(device: &str, error: &io::Error) -> i32 {
+    eprintln!("{device}: {}", crate::os_error(error));
+    EXIT_BUSY
+}
+
+/// Asks a person; without one, only `--force` means yes.
+fn confirm(question: &str, force: bool) -> bool {
+    println!("\n{question}");
+    if force {
+        println!("*** confirmation forced via --force option ***");
+        return true;
+    }
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        println!("stdin not a TTY, not waiting for confirmation");
+        return false;
+    }
+    print!("[need to type 'yes' to confirm] ");
+    let _ = io::stdout().flush();
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    println!();
+    read.is_ok() && answer.trim() == "yes"
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "USAGE: drbdmeta [--force] MINOR v08 DEVICE internal|flex-external|INDEX COMMAND [OPERAND]\n\n\
+         MINOR is the device that the metadata belongs to (its lock is taken; '-' for none).\n\
+         DEVICE may be a block device or an image file.\n\nCOMMANDS:\n",
+    );
+    for command in COMMANDS {
+        text += &format!(
+            "  {:<15} {:<4} {}\n",
+            command.name, command.operand, command.help
+        );
+    }
+    text += "\nExit codes: 0 done, 1 no (not confirmed, not found), 5 inconsistent, 10 wrong arguments,\n\
+             20 device busy or unusable, 40 refused because of data on the device.\n";
+    text
+}
+
+fn index(text: &str) -> Option<i32> {
+    match text {
+        "internal" | "flex-internal" => Some(INDEX_FLEX_INTERNAL),
+        "flexible" | "flex-external" => Some(INDEX_FLEX_EXTERNAL),
+        _ => text
+            .parse::<i32>()
+            .ok()
+            .filter(|index| (0..=255).contains(index)),
+    }
+}
+
+/// Runs one command line (without the program's name); the result is the exit code.
+pub fn main(args: &[String]) -> i32 {
+    let parsed = match parse(args, OPTIONS) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            eprintln!("drbdmeta: {error}");
+            return EXIT_ARGS;
+        }
+    };
+    if parsed.has("version") {
+        println!("drbdmeta {} (drbdrs)", env!("CARGO_PKG_VERSION"));
+        return 0;
+    }
+    if parsed.has("help") {
+        print!("{}", usage());
+        return 0;
+    }
+    match session(parsed, args) {
+        Ok((command, session)) => (command.run)(&session),
+        Err((exit, text)) => {
+            eprint!("{text}");
+            exit
+        }
+    }
+}
+
+fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session), (i32, String)> {
+    let operand = |at: usize| parsed.operands.get(at).map(String::as_str);
+    let (Some(minor), Some(format), Some(device), Some(place), Some(name)) =
+        (operand(0), operand(1), operand(2), operand(3), operand(4))
+    else {
+        return Err((EXIT_BUSY, usage()));
+    };
+    if format != "v08" {
+        let text = format!("'{format}': only v08 is supported; DRBD 8.4 and drbdrs use no other\n");
+        return Err((EXIT_BUSY, text));
+    }
+    let minor = match minor {
+        "-" => None,
+        text => match minor_operand(text) {
+            Some(minor) => Some(minor),
+            None => return Err((EXIT_ARGS, format!("'{text}' is not a minor number\n"))),
+        },
+    };
+    let Some(index) = index(place) else {
+        return Err((
+            EXIT_ARGS,
+            format!("'{place}' is not a valid index number.\n"),
+        ));
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        return Err((EXIT_BUSY, format!("Unknown command '{name}'.\n")));
+    };
+    if parsed.operands.len() != 5 + usize::from(!command.operand.is_empty()) {
+        return Err((
+            EXIT_ARGS,
+            format!("USAGE: drbdmeta ... {name} {}\n", command.operand),
+        ));
+    }
+    let mut session = Session {
+        minor,
+        device: device.to_owned(),
+        index,
+        force: parsed.has("force"),
+        command_line: format!("drbdmeta {}", args.join(" ")),
+        lock: None,
+        parsed,
+    };
+    if let Some(minor) = session.minor {
+        session.lock = Some(DeviceLock::take(minor).map_err(|text| (EXIT_BUSY, text + "\n"))?);
+        if command.writes && attached_to(minor).is_some() {
+            return Err((EXIT_BUSY, format!("Device '{minor}' is configured!\n")));
+        }
+    }
+    Ok((command, session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// An image file that goes away with the test.
+    struct Image(PathBuf);
+
+    impl Image {
+        fn new(name: &str, bytes: u64) -> Self {
+            let path = std::env::temp_dir().join(format!("drbdmeta-{}-{name}", std::process::id()));
+            std::fs::File::create(&path)
+                .unwrap()
+                .set_len(bytes)
+                .unwrap();
+            Self(path)
+        }
+
+        fn run(&self, index: &str, words: &str) -> i32 {
+            let line = format!("- v08 {} {index} {words}", self.0.display());
+            main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        }
+
+        fn find(&self, index: i32) -> Found {
+            Disk::open(self.0.to_str().unwrap(), index, false, false)
+                .unwrap()
+                .find()
+                .unwrap()
+                .unwrap()
+        }
+    }
+
+    impl Drop for Image {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn life_of_internal_metadata() {
+        let image = Image::new("life", 64 << 20);
+        assert_eq!(image.run("internal", "get-gi"), 1);
+        assert_eq!(image.run("internal", "create-md"), 0);
+        // Over existing metadata nobody is asked here, and so nothing is done.
+        assert_eq!(image.run("internal", "create-md"), 1);
+        assert_eq!(image.run("internal", "create-md --force"), 0);
+        assert_eq!(image.run("internal", "outdate"), 5);
+        assert_eq!(
+            image.run("internal", "set-gi AA:BB:0:0:1:1:0:0:0:0:0 --force"),
+            0
+        );
+        assert_eq!(image.run("internal", "outdate"), 0);
+        let found = image.find(INDEX_FLEX_INTERNAL);
+        assert_eq!(found.superblock.flags.bits() & 0x7f, 1);
+        assert_eq!(image.run("internal", "write-dev-uuid 1234ABCD"), 0);
+        assert_eq!(
+            image.find(INDEX_FLEX_INTERNAL).superblock.device_uuid,
+            0x1234_abcd
+        );
+        for command in [
+            "get-gi",
+            "show-gi",
+            "dump-md",
+            "dstate",
+            "check",
+            "read-dev-uuid",
+            "apply-al",
+        ] {
+            assert_eq!(image.run("internal", command), 0, "{command}");
+        }
+        assert_eq!(image.run("internal", "wipe-md"), 1);
+        assert_eq!(image.run("internal", "wipe-md --force"), 0);
+        assert_eq!(image.run("internal", "dump-md"), 1);
+    }
+
+    #[test]
+    fn external_metadata_in_both_forms() {
+        let flexible = Image::new("flex", 1 << 20);
+        assert_eq!(
+            flexible.run(
+                "flex-external",
+                "create-md --al-stripes=2 --al-stripe-size-kB=16"
+            ),
+            0
+        );
+        assert_eq!(flexible.run("flex-external", "check"), 0);
+        assert_eq!(flexible.find(INDEX_FLEX_EXTERNAL).superblock.al_stripes, 2);
+        assert_eq!(flexible.run("0", "create-md"), 10);
+        let indexed = Image::new("indexed", 3 * (128 << 20));
+        assert_eq!(indexed.run("2", "create-md"), 0);
+        assert_eq!(indexed.find(2).layout.superblock_sector, 2 << 18);
+        assert_eq!(indexed.run("1", "get-gi"), 1);
+    }
+
+    #[test]
+    fn a_crashed_primary_marks_its_hot_extents() {
+        use drbd_core::meta::log::{block_of, emit, TRANSACTION_BYTES};
+        let image = Image::new("crash", 64 << 20);
+        assert_eq!(image.run("internal", "create-md"), 0);
+        let disk = Disk::open(image.0.to_str().unwrap(), INDEX_FLEX_INTERNAL, true, false).unwrap();
+        let mut found = disk.find().unwrap().unwrap();
+        found.superblock.effective_size = found.layout.max_capacity;
+        found.superblock.flags = drbd_core::meta::Flags::from_bits(0x13);
+        found.cleanness = drbd_core::meta::Cleanness::Unclean;
+        disk.write_superblock(&found).unwrap();
+        let mut block = [0; TRANSACTION_BYTES];
+        // Extent 15 is the last and only partly on the device; 99 is behind its end.
+        emit(
+            &mut block,
+            0,
+            [(0, 3), (1, 15), (2, 99)].into_iter(),
+            1237,
+            0,
+            [].into_iter(),
+        );
+        disk.write(
+            found.layout.al_sector + 8 * u64::from(block_of(0, 1, 8)),
+            &block,
+        )
+        .unwrap();
+        assert_eq!(image.run("internal", "dump-md"), 1);
+        assert_eq!(image.run("internal", "apply-al"), 0);
+        let found = image.find(INDEX_FLEX_INTERNAL);
+        assert_eq!(found.cleanness, drbd_core::meta::Cleanness::Clean);
+        let mut bytes = [0; 4096];
+        disk.read(found.layout.bitmap_sector, &mut bytes).unwrap();
+        let bits: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+        let device = found.layout.max_capacity.div_ceil(8) as u32;
+        assert_eq!(bits, 1024 + (device - 15 * 1024));
+        assert_eq!(bytes[3 * 128..4 * 128], [0xff; 128]);
+        // Once applied, it is applied.
+        assert_eq!(image.run("internal", "dump-md"), 0);
+        assert_eq!(image.run("internal", "apply-al"), 0);
+    }
+
+    #[test]
+    fn wrong_command_lines() {
+        let run = |line: &str| main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(run("- v08 /dev/null"), EXIT_BUSY);
+        assert_eq!(run("- v09 /dev/null internal get-gi"), EXIT_BUSY);
+        assert_eq!(run("- v08 /dev/null internal convert"), EXIT_BUSY);
+        assert_eq!(run("- v08 /dev/null 256 get-gi"), EXIT_ARGS);
+        assert_eq!(run("x v08 /dev/null internal get-gi"), EXIT_ARGS);
+        assert_eq!(run("- v08 /nonexistent internal get-gi"), EXIT_BUSY);
+        assert_eq!(run("--help"), 0);
+    }
+}
