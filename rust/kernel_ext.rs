@@ -8,9 +8,13 @@
 mod bindings;
 
 pub mod block;
+pub mod crypto;
 pub mod net;
+pub mod params;
+pub mod proc;
 pub mod sync;
 pub mod thread;
 pub mod time;
+pub mod umh;
 
 pub use time::random_u64;

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Parameters of the module that user space reads and writes in /sys/module/.../parameters; the kernel's
+ * Rust macros know integers that are fixed at load time only.
+ */
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/string.h>
+#include "params.h"
+
+#define HELPER_BYTES 80
+
+static char usermode_helper[HELPER_BYTES] = "/sbin/drbdadm";
+module_param_string(usermode_helper, usermode_helper, HELPER_BYTES, 0644);
+MODULE_PARM_DESC(usermode_helper, "program that is run when a handler is due");
+
+static unsigned int minor_count = 32;
+module_param(minor_count, uint, 0444);
+MODULE_PARM_DESC(minor_count, "accepted for compatibility; devices are not limited by it");
+
+static int proc_details;
+module_param(proc_details, int, 0644);
+MODULE_PARM_DESC(proc_details, "how much /proc shows");
+
+static bool disable_sendpage;
+module_param(disable_sendpage, bool, 0644);
+MODULE_PARM_DESC(disable_sendpage, "accepted for compatibility");
+
+static bool allow_oos;
+module_param(allow_oos, bool, 0);
+MODULE_PARM_DESC(allow_oos, "let a Secondary be opened; for debugging only");
+
+MODULE_VERSION(KX_VERSION);
+
+void kx_param_usermode_helper(char *copy, size_t size)
+{
+	kernel_param_lock(THIS_MODULE);
+	strscpy(copy, usermode_helper, size);
+	kernel_param_unlock(THIS_MODULE);
+}
+
+int kx_param_proc_details(void)
+{
+	return READ_ONCE(proc_details);
+}
+
+
+bool kx_param_allow_oos(void)
+{
+	return READ_ONCE(allow_oos);
+}
