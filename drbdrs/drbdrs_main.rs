@@ -4,7 +4,31 @@
 #![crate_name = "drbdrs"]
 #![forbid(unsafe_code)]
 
-use kernel::prelude::*;
+mod admin;
+mod after;
+mod attach;
+mod bitmap;
+mod change;
+mod device;
+mod events;
+mod flags;
+mod handlers;
+mod limits;
+mod local;
+mod metadata;
+mod prelude;
+mod proc;
+mod progress;
+mod registry;
+mod resize;
+mod resource;
+mod submit;
+mod tag;
+mod views;
+mod worker;
+
+use crate::{admin::family, prelude::*, registry::Registry};
+use kernel_ext::{net::genl::Registration, proc::ProcFile, sync::Installed};
 
 module! {
     type: Drbdrs,
@@ -14,10 +38,26 @@ module! {
     license: "GPL",
 }
 
-struct Drbdrs;
+/// What identifies this build in /proc/drbd; drbd-utils and monitors expect hexadecimal digits.
+pub(crate) const SOURCE_VERSION: &str = "D4BD4500000000000000001";
+
+/// The module. Dropped in the order of the fields: first nobody can reach us any more, then everything goes.
+struct Drbdrs {
+    _proc: ProcFile,
+    _family: Installed<Registration<family::Drbd>>,
+    _registry: Installed<Registry>,
+}
 
 impl kernel::Module for Drbdrs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+        let registry = Registry::install()?;
+        let family = family::register()?;
+        let proc = ProcFile::new::<proc::Proc>(c"drbd")?;
+        pr_info!("initialized. Version: 8.4.11 (api:1/proto:100-101)\n");
+        Ok(Self {
+            _proc: proc,
+            _family: family,
+            _registry: registry,
+        })
     }
 }

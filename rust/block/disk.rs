@@ -154,6 +154,12 @@ impl<T: BioDriver> BioDisk<T> {
         unsafe { bindings::set_capacity_and_notify(self.raw(), sectors) };
     }
 
+    /// Makes user space (udev) look at it again. Sleeps.
+    pub fn announce_change(&self) {
+        // SAFETY: Alive by the type invariant.
+        unsafe { bindings::kx_disk_announce_change(self.raw()) };
+    }
+
     /// Makes it read-only, or not. Sleeps.
     pub fn set_read_only(&self, read_only: bool) {
         // SAFETY: Alive by the type invariant.

@@ -50,3 +50,8 @@ void kx_memalloc_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
 }
+
+void kx_disk_announce_change(struct gendisk *disk)
+{
+	kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+}

@@ -12,6 +12,7 @@ void kx_bio_inc_remaining(struct bio *bio);
 void *kx_page_address(struct page *page);
 void *kx_bvec_virt(struct bio_vec *bvec);
 void kx_queue_limits_start_update(struct gendisk *disk, struct queue_limits *limits);
+void kx_disk_announce_change(struct gendisk *disk);
 unsigned int kx_memalloc_noio_save(void);
 void kx_memalloc_noio_restore(unsigned int flags);
 

@@ -1,51 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Parameters of the module that user space reads and writes in /sys/module/.../parameters; the kernel's
- * Rust macros know integers that are fixed at load time only.
+ * Module parameters, with the names and the access rights of drbd 8.4. The Rust macro `module!` knows neither strings
+ * nor parameters that are visible in sysfs.
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/string.h>
 #include "params.h"
 
-#define HELPER_BYTES 80
-
-static char usermode_helper[HELPER_BYTES] = "/sbin/drbdadm";
-module_param_string(usermode_helper, usermode_helper, HELPER_BYTES, 0644);
-MODULE_PARM_DESC(usermode_helper, "program that is run when a handler is due");
-
 static unsigned int minor_count = 32;
 module_param(minor_count, uint, 0444);
-MODULE_PARM_DESC(minor_count, "accepted for compatibility; devices are not limited by it");
-
-static int proc_details;
-module_param(proc_details, int, 0644);
-MODULE_PARM_DESC(proc_details, "how much /proc shows");
+MODULE_PARM_DESC(minor_count, "Approximate number of devices (1-255); without effect, there is no limit");
 
 static bool disable_sendpage;
 module_param(disable_sendpage, bool, 0644);
-MODULE_PARM_DESC(disable_sendpage, "accepted for compatibility");
+MODULE_PARM_DESC(disable_sendpage, "Without effect");
 
 static bool allow_oos;
 module_param(allow_oos, bool, 0);
-MODULE_PARM_DESC(allow_oos, "let a Secondary be opened; for debugging only");
+MODULE_PARM_DESC(allow_oos, "Without effect: a Secondary is never readable");
 
-MODULE_VERSION(KX_VERSION);
+static int proc_details;
+module_param(proc_details, int, 0644);
+MODULE_PARM_DESC(proc_details, "Without effect: see debugfs");
 
-void kx_param_usermode_helper(char *copy, size_t size)
+static char usermode_helper[KX_USERMODE_HELPER_SIZE] = "/sbin/drbdadm";
+module_param_string(usermode_helper, usermode_helper, sizeof(usermode_helper), 0644);
+MODULE_PARM_DESC(usermode_helper, "The program that runs handlers");
+
+size_t kx_param_usermode_helper(char *to, size_t size)
 {
+	ssize_t length;
+
 	kernel_param_lock(THIS_MODULE);
-	strscpy(copy, usermode_helper, size);
+	length = strscpy(to, usermode_helper, size);
 	kernel_param_unlock(THIS_MODULE);
-}
-
-int kx_param_proc_details(void)
-{
-	return READ_ONCE(proc_details);
-}
-
-
-bool kx_param_allow_oos(void)
-{
-	return READ_ONCE(allow_oos);
+	return length < 0 ? 0 : length;
 }

@@ -130,7 +130,7 @@ macro_rules! commands {
             }
 
             /// What there is to know about it.
-            pub fn op(self) -> &'static Op {
+            pub const fn op(self) -> &'static Op {
                 match self {
                     $( Command::$command => const {
                         &Op {

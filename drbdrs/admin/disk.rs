@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Attach, detach, options and size of a volume's local disk.
+
+use super::{
+    context::{Context, Info},
+    refuse, Answer, Outcome,
+};
+use crate::{
+    attach as engine,
+    device::Device,
+    limits, metadata,
+    prelude::*,
+    resize::{self, Failed, Wish},
+};
+use drbd_core::{
+    config::{parms::DetachParms, parms::ResizeParms, schema::SET_DEFAULTS, DiskConf},
+    state,
+    types::{RetCode, Role},
+};
+
+/// `attach`
+pub(super) fn attach(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    let _admin = device.resource.admin.lock();
+    if engine::is_open(device.disk_state()) {
+        return Err(RetCode::DiskConfigured.into());
+    }
+    let conf =
+        DiskConf::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
+    match engine::attach(device, conf) {
+        Ok(()) => Ok(Answer::OK),
+        Err(refused) => {
+            if let Some(line) = refused.info.as_ref().and_then(|line| line.to_str().ok()) {
+                info.say(line);
+            }
+            Err(Answer(refused.code))
+        }
+    }
+}
+
+/// `detach`
+pub(super) fn detach(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    let parms =
+        DetachParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
+    let _admin = device.resource.admin.lock();
+    Ok(engine::detach(device, parms.force_detach).into())
+}
+
+/// `disk-options`
+pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    let reset = context.header.value & SET_DEFAULTS != 0;
+    let _admin = device.resource.admin.lock();
+    let local = Device::get_local(device).ok_or(RetCode::NoDisk)?;
+    let mut conf = device.disk_conf().ok_or(RetCode::NoDisk)?;
+    conf.change(context.request.arguments(), reset)
+        .map_err(|refusal| refuse(info, refusal))?;
+    if let Some(disk) = local.disk() {
+        engine::sanitize(device, &mut conf, disk);
+        disk.set_flush(conf.md_flushes);
+    }
+    {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.disk_conf = Some(conf);
+            volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
+        }
+    }
+    limits::apply(device);
+    metadata::mark_dirty(device);
+    metadata::sync(device);
+    Ok(Answer::OK)
+}
+
+/// `resize`
+pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    let _admin = device.resource.admin.lock();
+    let local = Device::get_local(device).ok_or(RetCode::NoDisk)?;
+    let disk = local.disk().ok_or(RetCode::NoDisk)?;
+    let parms =
+        ResizeParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
+    check_resize(device, &parms)?;
+    {
+        let mut shared = device.resource.shared.lock();
+        let conf = shared.vol_mut(device.vnr).and_then(|volume| volume.disk_conf.as_mut());
+        if let Some(conf) = conf {
+            conf.disk_size = parms.resize_size;
+        }
+    }
+    let wish = Wish {
+        assume_peer_has_space: parms.resize_force,
+        assume_clean: parms.no_resync,
+    };
+    engine::suspend_io(device);
+    let result = resize::determine(device, disk, wish);
+    engine::resume_io(device);
+    metadata::sync(device);
+    match result {
+        Ok(_) => Ok(Answer::OK),
+        Err(Failed::Resources) => Err(RetCode::NomemBitmap.into()),
+        Err(Failed::Shrink) => Err(RetCode::ImplicitShrink.into()),
+        Err(Failed::NoRoom) => Err(RetCode::MdLayoutNoFit.into()),
+    }
+}
+
+fn check_resize(device: &Device, parms: &ResizeParms) -> Result<(), Answer> {
+    let state = device.state().ok_or(RetCode::MinorInvalid)?;
+    if state::is_beyond_connected(state.conn) {
+        return Err(RetCode::ResizeResync.into());
+    }
+    if state.role == Role::Secondary && state.peer == Role::Secondary {
+        return Err(RetCode::NoPrimary.into());
+    }
+    let (stripes, stripe_kib) = {
+        let shared = device.resource.shared.lock();
+        let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
+        let md = md.ok_or(RetCode::NoDisk)?;
+        (md.al_stripes, md.al_stripe_size_4k.saturating_mul(4))
+    };
+    let new_stripes = parms.al_stripes.unwrap_or(stripes);
+    let new_kib = parms.al_stripe_size.unwrap_or(stripe_kib);
+    if (new_stripes, new_kib) != (stripes, stripe_kib) {
+        // There is no activity log of ours to move; its place on disk stays as it is.
+        return Err(RetCode::MdLayoutConnected.into());
+    }
+    Ok(())
+}

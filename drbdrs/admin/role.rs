@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Becoming Primary and Secondary.
+
+use super::{
+    context::{Context, Info},
+    refuse, Answer, Outcome,
+};
+use crate::{change::How, device::Device, handlers, metadata, prelude::*, tag::Tag};
+use drbd_core::{
+    config::parms::SetRoleParms,
+    state::{self, Attempt, Promotion},
+    types::{Role, State, StateRv},
+};
+
+fn parms(context: &Context<'_>, info: &mut Info) -> Result<SetRoleParms, Answer> {
+    SetRoleParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))
+}
+
+/// `primary`
+pub(super) fn primary(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    let parms = parms(context, info)?;
+    let _admin = device.resource.admin.lock();
+    Ok(set(device, Role::Primary, parms.assume_uptodate).into())
+}
+
+/// `secondary`
+pub(super) fn secondary(context: &Context<'_>, info: &mut Info) -> Outcome {
+    let device = context.device()?;
+    parms(context, info)?;
+    let _admin = device.resource.admin.lock();
+    Ok(set(device, Role::Secondary, false).into())
+}
+
+/// Changes the role. Called with `Resource::admin` held.
+pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
+    let resource = &device.resource;
+    let _one_at_a_time = resource.state_mutex.lock();
+    let mut promotion = Promotion::new(role, force);
+    let result = attempts(device, &mut promotion);
+    if result.is_refusal() || result == StateRv::NothingToDo {
+        return result;
+    }
+    if promotion.forced {
+        pr_warn!("{}: Forced to consider local data as UpToDate!\n", Tag(device));
+    }
+    // Writes that the peer has not confirmed belong to the old role.
+    resource.state_wait.wait(|| {
+        let shared = resource.shared.lock();
+        shared.vol(device.vnr).is_none_or(|volume| volume.stat.pending == 0)
+    });
+    let begin = match (role, now(device)) {
+        (Role::Primary, Some((state, bitmap_set))) => {
+            forget_discard(device);
+            state::starts_generation(&promotion, &state, bitmap_set)
+        }
+        _ => false,
+    };
+    if begin {
+        metadata::new_current_uuid(device);
+    }
+    metadata::mark_role(device, role);
+    metadata::sync(device);
+    device.with_disk(|disk| {
+        disk.set_read_only(role == Role::Secondary);
+        disk.announce_change();
+    });
+    result
+}
+
+/// The state, and whether the bitmap already counts against a generation.
+fn now(device: &Device) -> Option<(State, bool)> {
+    let shared = device.resource.shared.lock();
+    let volume = shared.vol(device.vnr)?;
+    let bitmap_set = volume.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero());
+    Some((volume.state, bitmap_set))
+}
+
+/// A Primary's data are not to be discarded.
+fn forget_discard(device: &Device) {
+    let mut shared = device.resource.shared.lock();
+    if let Some(net) = shared.conn.net_conf.as_mut() {
+        net.discard_my_data = false;
+    }
+}
+
+fn attempts(device: &Arc<Device>, promotion: &mut Promotion) -> StateRv {
+    let resource = &device.resource;
+    loop {
+        let result = resource.change(device.vnr, &promotion.change, How::SOFT.waiting());
+        let Some((state, _)) = now(device) else {
+            return StateRv::UnknownError;
+        };
+        match state::next_attempt(promotion, result, &state) {
+            Attempt::Done(result) => return result,
+            Attempt::Again => {}
+            Attempt::FencePeer => {
+                let outdated = handlers::fence_peer(resource);
+                promotion.fenced(result, outdated);
+            }
+            Attempt::WaitForPeer => {
+                let tenths = resource.ping_timeout_ds().saturating_add(1);
+                kernel_ext::time::sleep_ms(tenths.saturating_mul(100));
+            }
+            Attempt::LastTry => {
+                let how = How::SOFT.verbose().waiting();
+                return resource.change(device.vnr, &promotion.change, how);
+            }
+        }
+    }
+}

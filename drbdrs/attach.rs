@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Giving a volume its local disk, and taking it away.
+//!
+//! Attach: open data and metadata device exclusively, read and check the superblock, become Attaching, settle the
+//! size, load (or set) the bitmap, and let the metadata decide which disk state to enter. Every refusal has the stock
+//! driver's code, because people and scripts know them. Up to the *point of no return* (the volume gets the disk)
+//! dropping what was opened undoes everything; behind it, the state engine does: Failed or Diskless.
+//!
+//! Detach: `Failed` (no new uses), the last use ends, the worker writes the bitmap and becomes `Diskless`, and closes
+//! the devices when that has been told to everybody.
+
+use crate::{
+    change::{self, How},
+    device::Device,
+    limits, metadata,
+    metadata::MetaIo,
+    prelude::*,
+    resize::{self, Resized},
+    resource::VolumeShared,
+    tag::Tag,
+};
+use drbd_core::{
+    config::{
+        choices::{Fencing, Protocol},
+        conf::{DiskConf, MD_INDEX_FLEX_INT, MD_INDEX_INTERNAL},
+    },
+    meta::{layout, Flags, Layout, Superblock, Why},
+    size,
+    state::{self, Change},
+    types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
+};
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel_ext::block::{BackingDevice, Holder, PageBuf};
+
+/// The local disk of a volume: the data device, the metadata device (often the same one), and where things are.
+#[pin_data]
+pub(crate) struct Local {
+    /// Where the data are.
+    pub(crate) data: BackingDevice,
+    /// Where the metadata are, if that is another device.
+    pub(crate) external: Option<BackingDevice>,
+    #[pin]
+    layout: IrqLock<Layout>,
+    /// Metadata I/O, one at a time; see [`MetaIo`].
+    #[pin]
+    pub(crate) meta_io: Mutex<MetaIo>,
+    flush: Atomic<bool>,
+    /// The slot of the metadata, or which kind they are.
+    pub(crate) index: i32,
+}
+
+impl Local {
+    /// Where the parts of the metadata are. They move when an internally kept disk changes its size.
+    pub(crate) fn layout(&self) -> Layout {
+        *self.layout.lock()
+    }
+
+    /// Uses another layout from now on.
+    pub(crate) fn set_layout(&self, layout: Layout) {
+        *self.layout.lock() = layout;
+    }
+
+    /// Whether metadata writes are flushed from now on.
+    pub(crate) fn set_flush(&self, flush: bool) {
+        self.flush.store(flush, Relaxed);
+    }
+
+    /// Size of the metadata device, in sectors.
+    pub(crate) fn meta_sectors(&self) -> u64 {
+        self.meta().sectors()
+    }
+
+    fn meta(&self) -> &BackingDevice {
+        self.external.as_ref().unwrap_or(&self.data)
+    }
+
+    /// Reads one page of the metadata device. May sleep.
+    pub(crate) fn read_meta(&self, sector: u64, page: &mut PageBuf) -> Result {
+        self.meta().read(sector, page)
+    }
+
+    /// Writes one page of the metadata device; it is stable when this returns. May sleep.
+    pub(crate) fn write_meta(&self, sector: u64, page: &PageBuf) -> Result {
+        self.meta().write(sector, page, self.flush.load(Relaxed))
+    }
+}
+
+/// Why an attach did not happen: the stock code, and words for the administrator if there is more to say.
+pub(crate) struct Refused {
+    /// One of `ERR_*` or `SS_*`.
+    pub(crate) code: i32,
+    /// Lines for `additional info from kernel`.
+    pub(crate) info: Option<CString>,
+}
+
+impl From<RetCode> for Refused {
+    fn from(code: RetCode) -> Self {
+        Self { code: code.to_wire(), info: None }
+    }
+}
+
+impl From<StateRv> for Refused {
+    fn from(code: StateRv) -> Self {
+        Self { code: code.to_wire(), info: None }
+    }
+}
+
+impl From<AllocError> for Refused {
+    fn from(_: AllocError) -> Self {
+        RetCode::Nomem.into()
+    }
+}
+
+/// Opens what the configuration names.
+fn open_devices(
+    device: &Device,
+    conf: &DiskConf,
+) -> Result<(BackingDevice, Option<BackingDevice>), Refused> {
+    let open = |path: &[u8], shared: bool, refusal: RetCode| {
+        let path = CStr::from_bytes_with_nul(path).map_err(|_| refusal)?;
+        let holder = if shared { Holder::SharedMetadata } else { Holder::Exclusive };
+        BackingDevice::open(path, holder).map_err(|error| {
+            pr_err!("{}: open({:?}) failed with {:?}\n", Tag(device), path, error);
+            refusal
+        })
+    };
+    let data = open(conf.backing_dev.with_nul(), false, RetCode::OpenDisk)?;
+    let internal = matches!(conf.meta_dev_idx, MD_INDEX_INTERNAL | MD_INDEX_FLEX_INT);
+    if internal {
+        if conf.meta_dev != conf.backing_dev {
+            // The same device may have several names, so the paths alone do not decide.
+            let path = CStr::from_bytes_with_nul(conf.meta_dev.with_nul())
+                .map_err(|_| RetCode::OpenMdDisk)?;
+            if !data.is_same(path).map_err(|_| RetCode::OpenMdDisk)? {
+                return Err(RetCode::MdIdxInvalid.into());
+            }
+        }
+        return Ok((data, None));
+    }
+    let same = CStr::from_bytes_with_nul(conf.meta_dev.with_nul())
+        .ok()
+        .and_then(|path| data.is_same(path).ok());
+    if same == Some(true) {
+        return Err(RetCode::MdIdxInvalid.into());
+    }
+    let shared = conf.meta_dev_idx >= 0;
+    let meta = open(conf.meta_dev.with_nul(), shared, RetCode::OpenMdDisk)?;
+    Ok((data, Some(meta)))
+}
+
+/// Sectors of the smallest metadata device that makes sense: 1 MiB.
+const MIN_FLEXIBLE_META: u64 = 2 << 10;
+/// Sectors of one slot of an indexed metadata device: 128 MiB.
+const SLOT: u64 = 128 << 11;
+
+/// What a disk brings along, checked.
+struct Candidate {
+    local: Arc<Local>,
+    block: Superblock,
+    conf: DiskConf,
+    layout: Layout,
+}
+
+/// Gives the volume the disk that `conf` names. Called with `Resource::admin` held.
+pub(crate) fn attach(device: &Arc<Device>, conf: DiskConf) -> Result<(), Refused> {
+    let resource = &device.resource;
+    prepare(device)?;
+    let protocol = resource.shared.lock().conn.net_conf.map(|net| net.wire_protocol);
+    if conf.fencing == Fencing::ResourceAndStonith && protocol == Some(Protocol::A) {
+        return Err(RetCode::StonithAndProtA.into());
+    }
+    if conf.meta_dev_idx < MD_INDEX_FLEX_INT {
+        return Err(RetCode::MdIdxInvalid.into());
+    }
+    let candidate = examine(device, conf)?;
+    suspend_io(device);
+    let entered =
+        resource.change(device.vnr, &Change::disk(DiskState::Attaching), How::SOFT.verbose());
+    if entered.is_refusal() {
+        resume_io(device);
+        return Err(entered.into());
+    }
+    let result = bring_in(device, candidate);
+    resume_io(device);
+    if let Err(refused) = result {
+        let mut shared = resource.shared.lock();
+        change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Diskless));
+        drop(shared);
+        wait_released(device);
+        return Err(refused);
+    }
+    Ok(())
+}
+
+/// Nothing of a former disk may be left.
+fn prepare(device: &Device) -> Result<(), Refused> {
+    if device.disk_state() != DiskState::Diskless {
+        return Err(RetCode::DiskConfigured.into());
+    }
+    wait_released(device);
+    let mut shared = device.resource.shared.lock();
+    let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
+    volume.flags.clear(VolFlag::FORCE_DETACH);
+    volume.flags.clear(VolFlag::WAS_IO_ERROR);
+    volume.flags.clear(VolFlag::WAS_READ_ERROR);
+    volume.resync.total = 0;
+    volume.resync.failed = 0;
+    Ok(())
+}
+
+/// Waits until the worker has closed the devices of the last disk.
+pub(crate) fn wait_released(device: &Device) {
+    device.resource.flush_changes();
+    device.resource.state_wait.wait(|| {
+        let shared = device.resource.shared.lock();
+        shared.vol(device.vnr).is_none_or(|volume| volume.local.is_none() && !volume.releasing())
+    });
+}
+
+/// Opens the devices, reads the superblock, and checks everything that can be checked without anybody noticing.
+fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refused> {
+    let (data, external) = open_devices(device, &conf)?;
+    let mut page = PageBuf::new().map_err(|_| RetCode::Nomem)?;
+    let data_sectors = data.sectors();
+    let meta_sectors = external.as_ref().map_or(data_sectors, BackingDevice::sectors);
+    let (block, layout) = {
+        let meta = external.as_ref().unwrap_or(&data);
+        read_superblock(device, meta, &conf, data_sectors, meta_sectors, &mut page)?
+    };
+    sanitize_for(device, &mut conf, &data);
+    check_sizes(device, &conf, &layout, meta_sectors)?;
+    let local = Arc::pin_init(
+        try_pin_init!(Local {
+            data,
+            external,
+            layout <- new_irq_lock!(layout),
+            meta_io <- new_mutex!(MetaIo { page }),
+            flush: Atomic::new(conf.md_flushes),
+            index: conf.meta_dev_idx,
+        }),
+        GFP_KERNEL,
+    )
+    .map_err(|_: Error| RetCode::Nomem)?;
+    Ok(Candidate { local, block, conf, layout })
+}
+
+/// The superblock and the layout that it describes.
+fn read_superblock(
+    device: &Device,
+    meta: &BackingDevice,
+    conf: &DiskConf,
+    data_sectors: u64,
+    meta_sectors: u64,
+    page: &mut PageBuf,
+) -> Result<(Superblock, Layout), Refused> {
+    let refuse = |why: Why| {
+        pr_err!("{}: {}\n", Tag(device), why.text());
+        why.code()
+    };
+    let index = conf.meta_dev_idx;
+    let sector = layout::superblock_sector(index, meta_sectors).ok_or(RetCode::MdDiskTooSmall)?;
+    meta.read(sector, page).map_err(|error| {
+        pr_err!("{}: error {:?} while reading metadata\n", Tag(device), error);
+        RetCode::IoMdDisk
+    })?;
+    let block = Superblock::parse(page.bytes()).map_err(refuse)?;
+    let layout = Layout::of(&block, index, data_sectors, meta_sectors).map_err(refuse)?;
+    Ok((block, layout))
+}
+
+/// Brings values that the disk cannot have into its range.
+fn sanitize_for(device: &Device, conf: &mut DiskConf, data: &BackingDevice) {
+    let limits = data.limits();
+    let granularity = if limits.max_discard_sectors > 0 {
+        limits.discard_granularity
+    } else {
+        0
+    };
+    if conf.rs_discard_granularity > 0 && granularity == 0 {
+        conf.rs_discard_granularity = 0;
+        pr_info!("{}: rs_discard_granularity feature disabled\n", Tag(device));
+    }
+    if conf.rs_discard_granularity > 0 {
+        let wanted = conf.rs_discard_granularity.max(granularity);
+        let whole = wanted.div_ceil(granularity.max(1)).saturating_mul(granularity);
+        if whole != conf.rs_discard_granularity {
+            conf.rs_discard_granularity = whole;
+            pr_info!("{}: rs_discard_granularity changed to {}\n", Tag(device), whole);
+        }
+    }
+}
+
+fn check_sizes(
+    device: &Device,
+    conf: &DiskConf,
+    layout: &Layout,
+    meta_sectors: u64,
+) -> Result<(), Refused> {
+    let room = layout.max_capacity;
+    if room < conf.disk_size {
+        let wanted = conf.disk_size;
+        pr_err!("{}: max capacity {} smaller than disk size {}\n", Tag(device), room, wanted);
+        return Err(RetCode::DiskTooSmall.into());
+    }
+    let least = match u64::try_from(conf.meta_dev_idx) {
+        Ok(slot) => slot.saturating_add(1).saturating_mul(SLOT),
+        Err(_) => MIN_FLEXIBLE_META,
+    };
+    if meta_sectors < least {
+        pr_warn!(
+            "{}: refusing attach: md-device too small, at least {} sectors needed for this meta-disk type\n",
+            Tag(device),
+            least
+        );
+        return Err(RetCode::MdDiskTooSmall.into());
+    }
+    // We may be a Primary that works over the network.
+    if room < device.capacity() {
+        return Err(RetCode::DiskTooSmall.into());
+    }
+    Ok(())
+}
+
+/// As [`sanitize_for`], for a disk that is attached.
+pub(crate) fn sanitize(device: &Device, conf: &mut DiskConf, local: &Local) {
+    sanitize_for(device, conf, &local.data);
+}
+
+/// The second half: everybody can see that we are Attaching.
+fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
+    let Candidate { local, block, conf, layout } = candidate;
+    check_generation(device, &block)?;
+    check_shrink(device, &block, &conf, layout.max_capacity)?;
+    link(device, &local)?;
+    let fencing = conf.fencing;
+    let attached = {
+        let mut shared = device.resource.shared.lock();
+        let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
+        let (role, frozen) = (volume.state.role, volume.state.susp_nod);
+        let attached = state::attach(&change::recorded(block.flags), role, frozen, fencing);
+        take_over(volume, local.clone(), block, conf, &attached);
+        attached
+    };
+    limits::apply(device);
+    load(device, &local, &attached)?;
+    enter(device, &attached)?;
+    metadata::mark_role(device, device.role());
+    metadata::mark_dirty(device);
+    metadata::sync(device);
+    device.with_disk(|disk| disk.announce_change());
+    Ok(())
+}
+
+/// Shows in sysfs that we use the devices.
+fn link(device: &Device, local: &Local) -> Result<(), Refused> {
+    let linked = device.with_disk(|disk| {
+        local.data.link(disk)?;
+        let Some(external) = &local.external else {
+            return Ok(());
+        };
+        external.link(disk).inspect_err(|_| local.data.unlink(disk))
+    });
+    match linked {
+        Some(Ok(())) => Ok(()),
+        other => {
+            pr_err!("{}: linking the lower device failed: {:?}\n", Tag(device), other);
+            Err(RetCode::OpenDisk.into())
+        }
+    }
+}
+
+/// A generation that the application has seen must not be replaced by another one behind its back.
+fn check_generation(device: &Device, block: &Superblock) -> Result<(), Refused> {
+    let shared = device.resource.shared.lock();
+    let volume = shared.vol(device.vnr).ok_or(RetCode::MinorInvalid)?;
+    let exposed = volume.exposed_uuid;
+    let primary = volume.state.role == Role::Primary || volume.state.peer == Role::Primary;
+    let without_primary_bit = |uuid: Uuid| uuid.0 & !1;
+    let other = without_primary_bit(exposed) != without_primary_bit(block.uuids.current);
+    if volume.state.pdsk != DiskState::UpToDate && !exposed.is_zero() && primary && other {
+        drop(shared);
+        pr_err!("{}: can only attach to data with current UUID={}\n", Tag(device), Shown(exposed));
+        return Err(RetCode::DataNotCurrent.into());
+    }
+    Ok(())
+}
+
+/// A consistent device does not become smaller without being told to.
+fn check_shrink(
+    device: &Device,
+    block: &Superblock,
+    conf: &DiskConf,
+    mine: u64,
+) -> Result<(), Refused> {
+    let known = size::Known {
+        mine,
+        peer: device.peer_disk_size(),
+        last_agreed: block.effective_size,
+        wanted: conf.disk_size,
+    };
+    let new = size::agree(known).sectors;
+    let last = block.effective_size;
+    if !block.flags.contains(Flags::CONSISTENT) || new >= last {
+        return Ok(());
+    }
+    let tag = Tag(device);
+    if new == conf.disk_size {
+        pr_warn!("{}: truncating a consistent device during attach ({} < {})\n", tag, new, last);
+        return Ok(());
+    }
+    pr_warn!("{}: refusing to truncate a consistent device ({} < {})\n", tag, new, last);
+    let info = CString::try_from_fmt(fmt!(
+        "To-be-attached device has last effective > current size, and is consistent\n({} > {} sectors). Refusing to attach.",
+        last,
+        new
+    ));
+    Err(Refused { code: RetCode::ImplicitShrink.to_wire(), info: info.ok() })
+}
+
+/// The point of no return: the volume owns the disk.
+fn take_over(
+    volume: &mut VolumeShared,
+    local: Arc<Local>,
+    block: Superblock,
+    conf: DiskConf,
+    attached: &state::Attached,
+) {
+    volume.local = Some(local);
+    volume.peer_max_bio_size = if state::is_connected(volume.state.conn) {
+        volume.peer_max_bio_size
+    } else {
+        block.la_peer_max_bio_size.max(limits::MAX_BIO_SIZE_SAFE)
+    };
+    volume.md = Some(block);
+    volume.disk_conf = Some(conf);
+    volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
+    volume.flags.assign(VolFlag::CRASHED_PRIMARY, attached.crashed_primary);
+    volume.flags.assign(VolFlag::USE_DEGR_WFC_TIMEOUT, attached.use_degr_wfc_timeout);
+    volume.stat.sent = 0;
+    volume.stat.received = 0;
+    volume.stat.read = 0;
+    volume.stat.written = 0;
+}
+
+/// Settles the size and gets the bitmap.
+fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Result<(), Refused> {
+    match resize::determine(device, local, resize::Wish::default()) {
+        Ok(Resized::Grew) => {
+            let mut shared = device.resource.shared.lock();
+            if let Some(volume) = shared.vol_mut(device.vnr) {
+                volume.flags.set(VolFlag::RESYNC_AFTER_NEGOTIATION);
+            }
+        }
+        Ok(_) => {}
+        Err(_) => return Err(RetCode::NomemBitmap.into()),
+    }
+    let loaded = if attached.set_whole_bitmap {
+        pr_info!("{}: assuming that all blocks are out of sync (aka FullSync)\n", Tag(device));
+        fill_bitmap(device, local)
+    } else {
+        device.bitmap.read(device, local)
+    };
+    loaded.map_err(|error| {
+        pr_err!("{}: bitmap I/O failed: {:?}\n", Tag(device), error);
+        RetCode::IoMdDisk
+    })?;
+    let (bits, weight) = device.bitmap.size_and_weight();
+    if bits == weight {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.set(VolFlag::AL_SUSPENDED);
+        }
+    }
+    Ok(())
+}
+
+/// Sets the whole bitmap and writes it; the superblock says so for as long as that takes.
+fn fill_bitmap(device: &Arc<Device>, local: &Local) -> Result {
+    set_full_sync(device, true);
+    metadata::sync(device);
+    device.bitmap.set_all();
+    device.bitmap.write_all(device, local)?;
+    set_full_sync(device, false);
+    metadata::sync(device);
+    Ok(())
+}
+
+fn set_full_sync(device: &Device, needed: bool) {
+    let mut shared = device.resource.shared.lock();
+    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(md) = volume.md.as_mut() else { return };
+    if needed {
+        md.flags.insert(Flags::FULL_SYNC);
+    } else {
+        md.flags.remove(Flags::FULL_SYNC);
+    }
+    volume.md_dirty = true;
+}
+
+/// Sets and writes the whole bitmap of an attached disk. May sleep.
+pub(crate) fn set_whole_bitmap(device: &Arc<Device>) -> Result {
+    let local = Device::get_local(device).ok_or(ENODEV)?;
+    fill_bitmap(device, local.disk().ok_or(ENODEV)?)
+}
+
+/// From Attaching to what the metadata say, or to Negotiating if a peer is there.
+fn enter(device: &Device, attached: &state::Attached) -> Result<(), Refused> {
+    let mut shared = device.resource.shared.lock();
+    let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
+    volume.negotiated = (attached.disk, attached.pdsk.unwrap_or(volume.state.pdsk));
+    let change = if volume.state.conn == ConnState::Connected {
+        volume.peer_uuids = None;
+        Change::disk(DiskState::Negotiating)
+    } else {
+        Change { disk: Some(attached.disk), pdsk: attached.pdsk, ..Change::NONE }
+    };
+    let result = change::change_locked(&mut shared, device.vnr, &change, How::SOFT.verbose());
+    if result.is_refusal() {
+        return Err(result.into());
+    }
+    Ok(())
+}
+
+/// The backing devices can be read and written, whatever the data on them are worth.
+pub(crate) fn is_open(disk: DiskState) -> bool {
+    disk != DiskState::Diskless
+}
+
+/// No application I/O from here on, and none in flight. Counted: see [`resume_io`].
+pub(crate) fn suspend_io(device: &Device) {
+    let resource = &device.resource;
+    {
+        let mut shared = resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        volume.io_suspenders = volume.io_suspenders.saturating_add(1);
+        if volume.suspended() {
+            return;
+        }
+    }
+    resource.state_wait.wait(|| {
+        let shared = resource.shared.lock();
+        shared.vol(device.vnr).is_none_or(|volume| volume.stat.application == 0)
+    });
+}
+
+/// Ends one [`suspend_io`].
+pub(crate) fn resume_io(device: &Arc<Device>) {
+    let last = {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        volume.io_suspenders = volume.io_suspenders.saturating_sub(1);
+        volume.io_suspenders == 0
+    };
+    if last {
+        device.resource.state_wait.wake_all();
+        crate::submit::resume(device);
+    }
+}
+
+/// Takes the disk away. Called with `Resource::admin` held.
+pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
+    let resource = &device.resource;
+    let failed = Change::disk(DiskState::Failed);
+    if force {
+        let mut shared = resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.set(VolFlag::FORCE_DETACH);
+        }
+        change::change_hard(&mut shared, device.vnr, &failed);
+        return StateRv::Success;
+    }
+    suspend_io(device);
+    let result = resource.change(device.vnr, &failed, How::SOFT.verbose().waiting());
+    if !result.is_refusal() {
+        resource.state_wait.wait(|| {
+            let shared = resource.shared.lock();
+            shared.vol(device.vnr).is_none_or(|volume| volume.state.disk != DiskState::Failed)
+        });
+        wait_released(device);
+    }
+    resume_io(device);
+    if result == StateRv::IsDiskless {
+        StateRv::NothingToDo
+    } else {
+        result
+    }
+}
+
+/// The last user of a failed disk is gone: save the bitmap, become Diskless. The worker's business.
+pub(crate) fn go_diskless(device: &Arc<Device>) {
+    let (bits, _) = device.bitmap.size_and_weight();
+    let local = Device::get_local_if(device, |disk| disk == DiskState::Failed);
+    if let (Some(local), true) = (&local, bits > 0) {
+        if let Some(disk) = local.disk() {
+            if device.bitmap.write(device, disk).is_err() {
+                // The copy on disk is too old to be trusted; if the superblock can still be written, say so.
+                set_full_sync(device, true);
+                metadata::sync(device);
+            }
+        }
+    }
+    {
+        let mut shared = device.resource.shared.lock();
+        change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Diskless));
+    }
+    drop(local);
+}
+
+/// The last user of the disk of a diskless volume is gone: close it. The worker's business.
+pub(crate) fn release_disk(device: &Device) {
+    let local = {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        if volume.state.disk != DiskState::Diskless || volume.stat.local > 0 {
+            return;
+        }
+        volume.md = None;
+        volume.md_dirty = false;
+        volume.disk_conf = None;
+        volume.local.take()
+    };
+    if let Some(local) = local {
+        device.with_disk(|disk| {
+            local.data.unlink(disk);
+            if let Some(external) = &local.external {
+                external.unlink(disk);
+            }
+        });
+        drop(local);
+    }
+    device.bitmap.release();
+    device.resource.state_wait.wake_all();
+}

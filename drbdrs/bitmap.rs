@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The bitmap of a device: one bit for each 4 KiB that may differ from the peer's.
+//!
+//! The bits live in memory; the area in the metadata is a copy that is brought up to date page by page. A page
+//! remembers that it changed since it was written last. Bits are set *before* the write that needs them is
+//! completed to the application; they reach the disk when the device is demoted, detached, or a resync ends. If a
+//! Primary crashes in between, the whole device is resynced (see `metadata.rs`), so that nothing is ever missed.
+//!
+//! The lock is the innermost one and is taken in interrupts: nothing below sleeps under it.
+
+use crate::{attach::Local, device::Device, metadata::MetaIo, prelude::*, tag::Tag};
+use drbd_core::bitmap;
+
+/// 64-bit words in a page of the area on disk.
+const PAGE_WORDS: usize = 512;
+/// Sectors of a page.
+const PAGE_SECTORS: u64 = 8;
+/// Sectors of a bit.
+pub(crate) const SECTORS_PER_BIT: u64 = 8;
+
+struct Inner {
+    words: KVVec<u64>,
+    /// One bit for each page that differs from the disk.
+    changed: KVVec<u64>,
+    sectors: u64,
+    bits: u64,
+    weight: u64,
+}
+
+impl Inner {
+    fn empty() -> Self {
+        Self { words: KVVec::new(), changed: KVVec::new(), sectors: 0, bits: 0, weight: 0 }
+    }
+
+    fn mark(&mut self, page: usize) {
+        if let Some(word) = self.changed.get_mut(page / 64) {
+            *word |= 1u64.wrapping_shl(page as u32 % 64);
+        }
+    }
+
+    /// Marks the pages of bits `first..=last`.
+    fn mark_bits(&mut self, first: u64, last: u64) {
+        let page = |bit: u64| (bit / 64) as usize / PAGE_WORDS;
+        for page in page(first)..=page(last) {
+            self.mark(page);
+        }
+    }
+
+    fn mark_all(&mut self) {
+        for page in 0..self.words.len().div_ceil(PAGE_WORDS) {
+            self.mark(page);
+        }
+    }
+
+    /// Takes the first changed page at or behind `from` off the list.
+    fn take_changed(&mut self, from: usize) -> Option<usize> {
+        let pages = self.words.len().div_ceil(PAGE_WORDS);
+        for page in from..pages {
+            let word = self.changed.get_mut(page / 64)?;
+            let bit = 1u64.wrapping_shl(page as u32 % 64);
+            if *word & bit != 0 {
+                *word &= !bit;
+                return Some(page);
+            }
+        }
+        None
+    }
+}
+
+/// See the module's description.
+#[pin_data]
+pub(crate) struct Bitmap {
+    #[pin]
+    inner: IrqLock<Inner>,
+}
+
+fn bits_for(sectors: u64) -> u64 {
+    sectors.div_ceil(SECTORS_PER_BIT)
+}
+
+fn words_for(bits: u64) -> usize {
+    usize::try_from(bits.div_ceil(64)).unwrap_or(usize::MAX)
+}
+
+/// Whole pages, so that the copy on disk has no ragged end.
+fn padded(words: usize) -> usize {
+    words.div_ceil(PAGE_WORDS).saturating_mul(PAGE_WORDS)
+}
+
+impl Bitmap {
+    /// A bitmap of nothing.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self { inner <- new_irq_lock!(Inner::empty()) })
+    }
+
+    /// Bits, and how many of them are set.
+    pub(crate) fn size_and_weight(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        (inner.bits, inner.weight)
+    }
+
+    /// The size of the device that it is made for, in sectors.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.inner.lock().sectors
+    }
+
+    /// How many bits are set.
+    pub(crate) fn weight(&self) -> u64 {
+        self.inner.lock().weight
+    }
+
+    /// Makes it fit a device of that size. New bits are set or not, as `set_new` says. Memory is got outside the lock.
+    pub(crate) fn resize(&self, sectors: u64, set_new: bool) -> Result {
+        let bits = bits_for(sectors);
+        let words = padded(words_for(bits));
+        let mut fresh = Inner {
+            words: KVVec::from_elem(0u64, words, GFP_KERNEL)?,
+            changed: KVVec::from_elem(0u64, (words / PAGE_WORDS).div_ceil(64), GFP_KERNEL)?,
+            sectors,
+            bits,
+            weight: 0,
+        };
+        let old = {
+            let mut inner = self.inner.lock();
+            let kept = inner.bits.min(bits);
+            for (new, old) in fresh.words.iter_mut().zip(inner.words.iter()) {
+                *new = *old;
+            }
+            bitmap::trim(&mut fresh.words, kept);
+            if set_new && bits > kept {
+                bitmap::set_range(&mut fresh.words, kept, bits.saturating_sub(1));
+            }
+            fresh.weight = bitmap::count(&fresh.words);
+            core::mem::replace(&mut *inner, fresh)
+        };
+        drop(old);
+        Ok(())
+    }
+
+    /// Gives the memory back.
+    pub(crate) fn release(&self) {
+        let old = core::mem::replace(&mut *self.inner.lock(), Inner::empty());
+        drop(old);
+    }
+
+    /// Sets the bits of every block that the sectors touch, even in part; returns how many were clear.
+    pub(crate) fn set_out_of_sync(&self, sector: u64, sectors: u64) -> u64 {
+        if sectors == 0 {
+            return 0;
+        }
+        let last = sector.saturating_add(sectors).saturating_sub(1) / SECTORS_PER_BIT;
+        self.set_bits(sector / SECTORS_PER_BIT, last)
+    }
+
+    /// Sets bits `first..=last`; returns how many were clear.
+    pub(crate) fn set_bits(&self, first: u64, last: u64) -> u64 {
+        let mut inner = self.inner.lock();
+        if inner.bits == 0 || first >= inner.bits {
+            return 0;
+        }
+        let last = last.min(inner.bits.saturating_sub(1));
+        let changed = bitmap::set_range(&mut inner.words, first, last);
+        if changed > 0 {
+            inner.weight = inner.weight.saturating_add(changed);
+            inner.mark_bits(first, last);
+        }
+        changed
+    }
+
+    /// Clears the bits of every block that the sectors cover in full (the last one of the device may be short);
+    /// returns how many were set.
+    pub(crate) fn set_in_sync(&self, sector: u64, sectors: u64, capacity: u64) -> u64 {
+        let end = sector.saturating_add(sectors).min(capacity);
+        let first = sector.div_ceil(SECTORS_PER_BIT);
+        let behind = if end == capacity {
+            bits_for(capacity)
+        } else {
+            end / SECTORS_PER_BIT
+        };
+        if behind <= first {
+            return 0;
+        }
+        self.clear_bits(first, behind.saturating_sub(1))
+    }
+
+    /// Clears bits `first..=last`; returns how many were set.
+    pub(crate) fn clear_bits(&self, first: u64, last: u64) -> u64 {
+        let mut inner = self.inner.lock();
+        if inner.bits == 0 || first >= inner.bits {
+            return 0;
+        }
+        let last = last.min(inner.bits.saturating_sub(1));
+        let changed = bitmap::clear_range(&mut inner.words, first, last);
+        if changed > 0 {
+            inner.weight = inner.weight.saturating_sub(changed);
+            inner.mark_bits(first, last);
+        }
+        changed
+    }
+
+    /// Sets all bits.
+    pub(crate) fn set_all(&self) {
+        let mut inner = self.inner.lock();
+        let bits = inner.bits;
+        if bits == 0 {
+            return;
+        }
+        bitmap::set_range(&mut inner.words, 0, bits.saturating_sub(1));
+        inner.weight = bits;
+        inner.mark_all();
+    }
+
+    /// Clears all bits.
+    pub(crate) fn clear_all(&self) {
+        let mut inner = self.inner.lock();
+        inner.words.iter_mut().for_each(|word| *word = 0);
+        inner.weight = 0;
+        inner.mark_all();
+    }
+
+    /// The first set bit at or behind `from`.
+    pub(crate) fn find_set(&self, from: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        bitmap::find_set(&inner.words, from, inner.bits)
+    }
+
+    /// Whether some bit of `first..=last` is set.
+    pub(crate) fn any_set(&self, first: u64, last: u64) -> bool {
+        let inner = self.inner.lock();
+        bitmap::find_set(&inner.words, first, inner.bits).is_some_and(|bit| bit <= last)
+    }
+
+    /// Works on the words under the lock: exchange with the peer. `changed` tells whether `work` changed any.
+    pub(crate) fn with_words<R>(&self, changed: bool, work: impl FnOnce(&mut [u64], u64) -> R) -> R {
+        let mut inner = self.inner.lock();
+        let bits = inner.bits;
+        let result = work(&mut inner.words, bits);
+        if changed {
+            inner.weight = bitmap::count(&inner.words);
+            inner.mark_all();
+        }
+        result
+    }
+
+    /// Reads it from the metadata. May sleep.
+    pub(crate) fn read(&self, device: &Device, disk: &Local) -> Result {
+        let layout = disk.layout();
+        let mut io = disk.meta_io.lock();
+        let MetaIo { page } = &mut *io;
+        let words = self.inner.lock().words.len();
+        for at in 0..words.div_ceil(PAGE_WORDS) {
+            let sector = layout.bitmap_sector.saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
+            disk.read_meta(sector, page)?;
+            let mut inner = self.inner.lock();
+            let start = at.saturating_mul(PAGE_WORDS);
+            let Some(room) = inner.words.get_mut(start..start.saturating_add(PAGE_WORDS)) else {
+                return Err(EIO);
+            };
+            bitmap::words_from_page(page.bytes(), room);
+        }
+        let mut inner = self.inner.lock();
+        let bits = inner.bits;
+        // What is behind the last bit means nothing, whoever wrote it.
+        bitmap::trim(&mut inner.words, bits);
+        inner.weight = bitmap::count(&inner.words);
+        inner.changed.iter_mut().for_each(|word| *word = 0);
+        let weight = inner.weight;
+        drop(inner);
+        report(device, weight);
+        Ok(())
+    }
+
+    /// Writes the pages that changed. May sleep.
+    pub(crate) fn write(&self, device: &Device, disk: &Local) -> Result {
+        let layout = disk.layout();
+        let mut io = disk.meta_io.lock();
+        let MetaIo { page } = &mut *io;
+        let mut from = 0;
+        let mut written = 0u64;
+        loop {
+            let at = {
+                let mut inner = self.inner.lock();
+                let Some(at) = inner.take_changed(from) else { break };
+                let start = at.saturating_mul(PAGE_WORDS);
+                let words = inner.words.get(start..start.saturating_add(PAGE_WORDS));
+                bitmap::words_to_page(words.unwrap_or(&[]), page.bytes_mut());
+                at
+            };
+            let sector = layout.bitmap_sector.saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
+            if let Err(error) = disk.write_meta(sector, page) {
+                self.inner.lock().mark(at);
+                return Err(error);
+            }
+            written = written.saturating_add(1);
+            from = at.saturating_add(1);
+        }
+        drop(io);
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.stat.bm_writes = volume.stat.bm_writes.saturating_add(written);
+        }
+        drop(shared);
+        report(device, self.weight());
+        Ok(())
+    }
+
+    /// Writes every page: the area moved, or nobody knows what is in it.
+    pub(crate) fn write_all(&self, device: &Device, disk: &Local) -> Result {
+        self.inner.lock().mark_all();
+        self.write(device, disk)
+    }
+}
+
+fn report(device: &Device, weight: u64) {
+    pr_info!(
+        "{}: {} KB ({} bits) marked out-of-sync by on disk bit-map.\n",
+        Tag(device),
+        weight.saturating_mul(4),
+        weight
+    );
+}

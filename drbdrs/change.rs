@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The one gate through which states change.
+//!
+//! ```text
+//!   change / change_locked / change_all
+//!        |  core::state::judge: corrections, legality (the core decides; it writes nothing)
+//!        v
+//!   commit: write the new state, carry out the Now effects       -- under the resource's lock
+//!        |  push a Committed
+//!        v
+//!   worker: the After effects, which may sleep                   -- in the order of the commits
+//! ```
+//!
+//! A change that the core refuses leaves nothing behind but, if wanted, lines in the log that name the rule.
+
+use crate::{
+    prelude::*,
+    resource::{Resource, Shared, VolumeShared},
+    resource::ReceiverOrder,
+    tag::Tag,
+    worker::Todo,
+};
+use drbd_core::{
+    config::choices::Fencing,
+    meta::Flags,
+    state::{self, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    types::{ConnState, DiskState, Role, State, StateRv},
+};
+
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    rules: state::How,
+    verbose: bool,
+    wait: bool,
+}
+
+impl How {
+    /// A wish, refused quietly.
+    pub(crate) const SOFT: Self = Self { rules: state::How::SOFT, verbose: false, wait: false };
+    /// A fact.
+    pub(crate) const HARD: Self = Self { rules: state::How::HARD, verbose: true, wait: false };
+
+    /// Refusals are logged.
+    pub(crate) const fn verbose(self) -> Self {
+        Self { verbose: true, ..self }
+    }
+
+    /// Returns only when the worker has executed what follows.
+    pub(crate) const fn waiting(self) -> Self {
+        Self { wait: true, ..self }
+    }
+}
+
+/// A volume's part of a change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VolumeChange {
+    /// Which volume.
+    pub(crate) vnr: u16,
+    /// Its state before.
+    pub(crate) old: State,
+    /// And after.
+    pub(crate) new: State,
+}
+
+/// What a resource and its connection look like as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The highest role.
+    pub(crate) role: Role,
+    /// The peer's highest role.
+    pub(crate) peer: Role,
+    /// The connection's state.
+    pub(crate) cstate: ConnState,
+    /// I/O is suspended by the administrator.
+    pub(crate) susp: bool,
+    /// I/O is suspended for lack of data.
+    pub(crate) susp_nod: bool,
+    /// I/O is suspended until the peer is fenced.
+    pub(crate) susp_fen: bool,
+}
+
+impl Summary {
+    /// As it is now.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let first = shared.volumes.first().map(|volume| volume.state);
+        Self {
+            role: shared.highest_role(),
+            peer: shared.highest_peer_role(),
+            cstate: shared.conn.cstate,
+            susp: first.is_some_and(|state| state.susp),
+            susp_nod: first.is_some_and(|state| state.susp_nod),
+            susp_fen: first.is_some_and(|state| state.susp_fen),
+        }
+    }
+
+    /// Whether listeners see another resource.
+    pub(crate) fn resource_differs(&self, other: &Self) -> bool {
+        (self.role, self.susp, self.susp_nod, self.susp_fen)
+            != (other.role, other.susp, other.susp_nod, other.susp_fen)
+    }
+
+    /// Whether listeners see another connection.
+    pub(crate) fn connection_differs(&self, other: &Self) -> bool {
+        (self.cstate, self.peer) != (other.cstate, other.peer)
+    }
+}
+
+/// A change that was made and whose consequences the worker executes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committed {
+    /// The volume; none for the connection's part of a change.
+    pub(crate) volume: Option<VolumeChange>,
+    /// The whole before.
+    pub(crate) old: Summary,
+    /// The whole after.
+    pub(crate) new: Summary,
+    serial: u64,
+}
+
+/// How many changes wait for the worker at most, before those of one volume are joined.
+const RING: usize = 128;
+
+/// The changes that wait for the worker, and who waits for it.
+pub(crate) struct Changes {
+    ring: KVec<Committed>,
+    pushed: u64,
+    done: u64,
+    worker: Arc<WaitQueue>,
+    waiters: Arc<WaitQueue>,
+}
+
+impl Changes {
+    /// Nothing to do. `worker` is woken for every change, `waiters` for every change and every consequence.
+    pub(crate) fn new(worker: Arc<WaitQueue>, waiters: Arc<WaitQueue>) -> Result<Self> {
+        let ring = KVec::with_capacity(RING, GFP_KERNEL)?;
+        Ok(Self { ring, pushed: 0, done: 0, worker, waiters })
+    }
+
+    fn push(&mut self, volume: Option<VolumeChange>, old: Summary, new: Summary) {
+        self.pushed = self.pushed.wrapping_add(1);
+        let change = Committed { volume, old, new, serial: self.pushed };
+        if self.ring.push_within_capacity(change).is_err() {
+            self.join(change);
+        }
+        self.worker.wake_all();
+        self.waiters.wake_all();
+    }
+
+    /// The ring is full: the youngest change of that volume now ends where this one does.
+    fn join(&mut self, change: Committed) {
+        let vnr = |change: &Committed| change.volume.map(|volume| volume.vnr);
+        let youngest = self.ring.iter_mut().rev().find(|other| vnr(other) == vnr(&change));
+        match youngest {
+            Some(other) => {
+                if let (Some(old), Some(new)) = (other.volume.as_mut(), change.volume) {
+                    old.new = new.new;
+                }
+                other.new = change.new;
+            }
+            None => pr_err!("too many state changes at once: the consequences of one are lost\n"),
+        }
+    }
+
+    /// The oldest change.
+    pub(crate) fn pop(&mut self) -> Option<Committed> {
+        self.ring.remove(0).ok()
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// The worker has executed what follows from `change`.
+    pub(crate) fn finish(&mut self, change: &Committed) {
+        // Changes that were joined to an older one are done when nothing is left.
+        self.done = if self.ring.is_empty() { self.pushed } else { change.serial };
+        self.waiters.wake_all();
+    }
+
+    fn is_done(&self, serial: u64) -> bool {
+        self.done >= serial
+    }
+}
+
+/// What the core needs to know beside the states.
+fn conf(shared: &Shared, volume: &VolumeShared) -> Conf {
+    let has_disk = volume.has_disk();
+    let disk = volume.disk_conf.as_ref().filter(|_| has_disk);
+    let net = shared.conn.net_conf.as_ref();
+    Conf {
+        fencing: disk.map_or(Fencing::DontCare, |conf| conf.fencing),
+        on_no_data: shared.opts.on_no_data,
+        net: net.map(|net| NetRules {
+            two_primaries: net.two_primaries,
+            can_verify: !net.verify_alg.is_empty(),
+        }),
+        highest_peer: shared.highest_peer_role(),
+        is_open: volume.openers > 0,
+        version: shared.conn.agreed_version,
+        state_sent: shared.conn.state_sent,
+        negotiation: negotiation(volume),
+    }
+}
+
+fn negotiation(volume: &VolumeShared) -> Negotiation {
+    if volume.state.disk != DiskState::Negotiating {
+        return Negotiation::None;
+    }
+    let current = volume.md.as_ref().map(|md| md.uuids.current);
+    if current == Some(volume.exposed_uuid) {
+        Negotiation::Known { disk: volume.negotiated.0, pdsk: volume.negotiated.1 }
+    } else {
+        Negotiation::OtherGeneration
+    }
+}
+
+/// Decides about one volume; writes nothing.
+fn plan(shared: &Shared, volume: &VolumeShared, change: &Change, how: How, all: bool) -> Result<State, StateRv> {
+    let conf = conf(shared, volume);
+    let wished = change.apply(volume.state);
+    let verdict = if all {
+        state::judge_in_connection(volume.state, wished, how.rules, &conf)
+    } else {
+        state::judge(volume.state, wished, how.rules, &conf)
+    };
+    match verdict {
+        Ok(accepted) => {
+            if let Some(warning) = accepted.warning {
+                pr_warn!("{}: {}\n", Tag(&volume.device), warning.text());
+            }
+            Ok(accepted.new)
+        }
+        Err(refusal) => {
+            if how.verbose && refusal != StateRv::NothingToDo {
+                let tag = Tag(&volume.device);
+                pr_err!("{}: State change failed: {}\n", tag, refusal.text());
+                pr_err!("{}:   state = {}\n", tag, Shown(volume.state));
+                pr_err!("{}:  wanted = {}\n", tag, Shown(wished));
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Changes one volume's state under the lock, from any context.
+pub(crate) fn change_locked(shared: &mut Shared, vnr: u16, change: &Change, how: How) -> StateRv {
+    let Some(volume) = shared.vol(vnr) else { return StateRv::UnknownError };
+    match plan(shared, volume, change, how, false) {
+        Ok(new) => {
+            commit(shared, vnr, new);
+            StateRv::Success
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// As [`change_locked`], for a fact that the environment imposes.
+pub(crate) fn change_hard(shared: &mut Shared, vnr: u16, change: &Change) -> StateRv {
+    change_locked(shared, vnr, change, How::HARD)
+}
+
+/// Changes all volumes, and the connection's own state, in one go: all agree or nothing happens. Under the lock.
+pub(crate) fn change_all_locked(shared: &mut Shared, change: &Change, how: How) -> StateRv {
+    let mut result = StateRv::NothingToDo;
+    if let Some(wanted) = change.conn {
+        result = state::connection_transition(shared.conn.cstate, wanted);
+        if result != StateRv::Success {
+            return result;
+        }
+    }
+    for volume in shared.volumes.iter() {
+        match plan(shared, volume, change, how, true) {
+            Ok(_) => result = StateRv::Success,
+            Err(StateRv::NothingToDo) => {}
+            Err(refusal) => return refusal,
+        }
+    }
+    if result != StateRv::Success {
+        return result;
+    }
+    let before = Summary::of(shared);
+    if let Some(cstate) = change.conn {
+        let (from, to) = (shared.conn.cstate.name(), cstate.name());
+        match shared.volumes.first() {
+            // Each volume tells it, too; only a resource without volumes would not say anything.
+            Some(_) => {}
+            None => pr_info!("conn( {} -> {} )\n", from, to),
+        }
+        shared.conn.cstate = cstate;
+    }
+    let quiet = How { verbose: false, ..how };
+    for at in 0..shared.volumes.len() {
+        let Some(volume) = shared.volumes.get(at) else { break };
+        let vnr = volume.vnr;
+        if let Ok(new) = plan(shared, volume, change, quiet, true) {
+            commit(shared, vnr, new);
+        }
+    }
+    let after = Summary::of(shared);
+    shared.changes.push(None, before, after);
+    result
+}
+
+/// Makes a planned state the state, with everything that must be true together with it.
+fn commit(shared: &mut Shared, vnr: u16, new: State) {
+    let before = Summary::of(shared);
+    let others_report_params = shared
+        .volumes
+        .iter()
+        .any(|other| other.vnr != vnr && other.state.conn == ConnState::WfReportParams);
+    let Some(volume) = shared.vol_mut(vnr) else { return };
+    let old = volume.state;
+    log_change(volume, &old, &new);
+    let has_disk = volume.local.is_some() && crate::resource::usable(new.disk);
+    let context = NowContext { has_disk, others_report_params };
+    volume.state = new;
+    for effect in state::now_effects(&old, &new, &context).iter() {
+        carry_out(shared, vnr, effect);
+    }
+    // Suspension concerns the resource: all volumes tell the same.
+    for other in shared.volumes.iter_mut() {
+        other.state.susp = new.susp;
+        other.state.susp_nod = new.susp_nod;
+        other.state.susp_fen = new.susp_fen;
+    }
+    let after = Summary::of(shared);
+    shared.changes.push(Some(VolumeChange { vnr, old, new }), before, after);
+}
+
+/// One effect that belongs to the change itself.
+fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
+    let Shared { volumes, conn, .. } = shared;
+    let Some(volume) = volumes.iter_mut().find(|volume| volume.vnr == vnr) else { return };
+    match effect {
+        Now::HoldDisk => volume.stat.local = volume.stat.local.saturating_add(1),
+        Now::LogUuids => {
+            if let Some(md) = volume.md.as_ref() {
+                pr_info!("{}: attached to UUIDs {}\n", Tag(&volume.device), Shown(md.uuids));
+            }
+        }
+        Now::ForgetStateSent => conn.state_sent = false,
+        Now::UpdateMetadataFlags => update_metadata(volume),
+        Now::AdoptLocalGeneration => {
+            if let Some(md) = volume.md.as_ref() {
+                volume.exposed_uuid = md.uuids.current;
+            }
+        }
+        Now::ConsiderResync => {
+            volume.flags.set(VolFlag::CONSIDER_RESYNC);
+        }
+        Now::Established => {
+            volume.flags.clear(VolFlag::AL_SUSPENDED);
+            conn.established = conn.established.wrapping_add(1);
+        }
+        Now::ForgetResyncDone => {
+            volume.flags.clear(VolFlag::RESYNC_ABORTED);
+        }
+        Now::StopReceiver => conn.receiver = ReceiverOrder::Stop,
+        Now::RestartReceiver => conn.receiver = ReceiverOrder::Restart,
+        Now::StartEpoch => conn.new_epoch = true,
+        Now::KeepVerifyPosition | Now::ContinueResync { .. } | Now::PauseResync => {
+            crate::progress::on_effect(volume, effect);
+        }
+        Now::StartVerify { .. } => crate::progress::on_effect(volume, effect),
+        Now::NoteAttach | Now::QueueAfter => {}
+    }
+}
+
+/// The flags of the superblock that mirror the state.
+fn update_metadata(volume: &mut VolumeShared) {
+    let crashed = volume.flags.has(VolFlag::CRASHED_PRIMARY);
+    let Some(md) = volume.md.as_mut() else { return };
+    let before = md.flags;
+    let now = state::metadata_flags(recorded(before), &volume.state, crashed);
+    record(&mut md.flags, &now);
+    if md.flags != before {
+        volume.md_dirty = true;
+        volume.todo.set(Todo::WRITE_METADATA);
+    }
+}
+
+/// The superblock's flags as the core's rules see them.
+pub(crate) fn recorded(flags: Flags) -> Recorded {
+    Recorded {
+        consistent: flags.contains(Flags::CONSISTENT),
+        primary: flags.contains(Flags::PRIMARY_IND),
+        connected: flags.contains(Flags::CONNECTED_IND),
+        was_up_to_date: flags.contains(Flags::WAS_UP_TO_DATE),
+        peer_outdated: flags.contains(Flags::PEER_OUTDATED),
+        crashed_primary: flags.contains(Flags::CRASHED_PRIMARY),
+        full_sync: flags.contains(Flags::FULL_SYNC),
+        al_disabled: flags.contains(Flags::AL_DISABLED),
+    }
+}
+
+fn record(flags: &mut Flags, recorded: &Recorded) {
+    flags.set(Flags::CONSISTENT, recorded.consistent);
+    flags.set(Flags::PRIMARY_IND, recorded.primary);
+    flags.set(Flags::CONNECTED_IND, recorded.connected);
+    flags.set(Flags::WAS_UP_TO_DATE, recorded.was_up_to_date);
+    flags.set(Flags::PEER_OUTDATED, recorded.peer_outdated);
+    flags.set(Flags::CRASHED_PRIMARY, recorded.crashed_primary);
+    flags.remove(Flags::AL_CLEAN);
+}
+
+/// One line that names what changed, as 8.4 writes it.
+fn log_change(volume: &VolumeShared, old: &State, new: &State) {
+    pr_info!("{}: {}\n", Tag(&volume.device), Shown(state::StateChange { old, new }));
+}
+
+impl Resource {
+    /// Changes one volume's state. May sleep.
+    pub(crate) fn change(&self, vnr: u16, change: &Change, how: How) -> StateRv {
+        let (result, serial) = {
+            let mut shared = self.shared.lock();
+            let result = change_locked(&mut shared, vnr, change, how);
+            (result, shared.changes.pushed)
+        };
+        self.complete(how, result, serial);
+        result
+    }
+
+    /// Changes all volumes, and the connection's state if `change` names one. May sleep.
+    pub(crate) fn change_all(&self, change: &Change, how: How) -> StateRv {
+        let (result, serial) = {
+            let mut shared = self.shared.lock();
+            let result = change_all_locked(&mut shared, change, how);
+            (result, shared.changes.pushed)
+        };
+        self.complete(how, result, serial);
+        result
+    }
+
+    fn complete(&self, how: How, result: StateRv, serial: u64) {
+        if how.wait && result == StateRv::Success {
+            self.wait_for_worker(serial);
+        }
+    }
+
+    /// Waits until the worker has executed what follows from all changes so far. Not for the worker itself.
+    pub(crate) fn flush_changes(&self) {
+        let serial = self.shared.lock().changes.pushed;
+        self.wait_for_worker(serial);
+    }
+
+    fn wait_for_worker(&self, serial: u64) {
+        self.state_wait.wait(|| self.shared.lock().changes.is_done(serial));
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The superblock of an attached disk: read once, written whenever what it mirrors has changed.
+//!
+//! Memory holds the truth while attached (`VolumeShared::md`, under the resource's lock); [`sync`] copies it out
+//! under the lock and writes it outside. On disk it is marked unclean as long as we are attached, and after: the
+//! next attach, ours or the stock driver's, needs `drbdadm apply-al` first. It also says that no activity log is
+//! kept, whatever `al-updates` is set to, because none is: both drivers then resync in full after a crash of a
+//! Primary.
+
+use crate::{attach::Local, device::Device, prelude::*, tag::Tag, worker::Todo};
+use drbd_core::{
+    meta::{Flags, Superblock},
+    types::{Role, Uuid},
+};
+use kernel_ext::block::PageBuf;
+
+/// Metadata I/O of one disk, one at a time.
+pub(crate) struct MetaIo {
+    /// The page that superblocks and bitmap pages pass through.
+    pub(crate) page: PageBuf,
+}
+
+/// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
+pub(crate) fn mark_dirty(device: &Device) {
+    let mut shared = device.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(device.vnr) {
+        volume.md_dirty = true;
+        volume.todo.set(Todo::WRITE_METADATA);
+    }
+    drop(shared);
+    device.resource.worker.wake();
+}
+
+/// Writes the superblock if it changed. May sleep.
+pub(crate) fn sync(device: &Arc<Device>) {
+    let Some(local) = Device::get_local_if(device, |_| true) else { return };
+    let Some(disk) = local.disk() else { return };
+    let mut io = disk.meta_io.lock();
+    let block = {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        if !core::mem::replace(&mut volume.md_dirty, false) {
+            return;
+        }
+        let Some(md) = volume.md.as_mut() else { return };
+        if volume.capacity > 0 {
+            md.effective_size = volume.capacity;
+        }
+        md.la_peer_max_bio_size = volume.peer_max_bio_size;
+        md.flags.insert(Flags::AL_DISABLED);
+        *md
+    };
+    if let Err(error) = write(disk, &mut io, &block) {
+        pr_err!("{}: metadata update failed: {:?}\n", Tag(device), error);
+        drop(io);
+        crate::local::io_error(device, crate::local::Failure::Metadata);
+    }
+}
+
+/// Writes a superblock.
+pub(crate) fn write(disk: &Local, io: &mut MetaIo, block: &Superblock) -> Result {
+    block.emit_unclean(io.page.bytes_mut());
+    disk.write_meta(disk.layout().superblock_sector, &io.page)
+}
+
+/// Begins a new data generation. May sleep.
+pub(crate) fn new_current_uuid(device: &Arc<Device>) {
+    let fresh = Uuid(kernel_ext::time::random_u64());
+    {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let role = volume.state.role;
+        let Some(md) = volume.md.as_mut() else { return };
+        if md.uuids.new_current(fresh, role).is_some() {
+            pr_warn!("{}: the bitmap UUID was set already\n", Tag(device));
+        }
+        pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
+        // The application sees the new generation from here on.
+        volume.exposed_uuid = md.uuids.current;
+        volume.md_dirty = true;
+    }
+    sync(device);
+}
+
+/// Marks in the current UUID whether we are Primary.
+pub(crate) fn mark_role(device: &Device, role: Role) {
+    let mut shared = device.resource.shared.lock();
+    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(md) = volume.md.as_mut() else { return };
+    let before = md.uuids;
+    md.uuids.mark_role(role);
+    if md.uuids != before {
+        volume.md_dirty = true;
+    }
+}
