@@ -24,20 +24,36 @@ const EXCLUSIVE: u16 = 0x200;
 /// The family `drbd`.
 pub(crate) struct Drbd;
 
-const COMMANDS: usize = Command::ALL.len();
+/// How many commands user space can send: the others are notifications.
+const COMMANDS: usize = {
+    let mut count = 0;
+    let mut at = 0;
+    while at < Command::ALL.len() {
+        let op = Command::ALL[at].op();
+        if op.single || op.dump {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+};
 
 /// The family's table, from the schema.
 const fn ops() -> [Op; COMMANDS] {
     let mut ops = [Op { command: 0, admin: true, single: false, dump: false }; COMMANDS];
     let mut at = 0;
-    while at < COMMANDS {
+    let mut to = 0;
+    while at < Command::ALL.len() {
         let op = Command::ALL[at].op();
-        ops[at] = Op {
-            command: op.command as u8,
-            admin: op.admin,
-            single: op.single,
-            dump: op.dump,
-        };
+        if op.single || op.dump {
+            ops[to] = Op {
+                command: op.command as u8,
+                admin: op.admin,
+                single: op.single,
+                dump: op.dump,
+            };
+            to += 1;
+        }
         at += 1;
     }
     ops
