@@ -13,6 +13,7 @@ pub mod meta;
 pub mod peer_request;
 pub mod proc_text;
 pub mod request;
+pub mod resync;
 pub mod size;
 pub mod state;
 pub mod types;

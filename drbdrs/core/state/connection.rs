@@ -70,7 +70,7 @@ pub fn combined<'a>(states: impl IntoIterator<Item = &'a State>) -> Combined {
         volumes: 0,
     };
     for s in states {
-        c.volumes += 1;
+        c.volumes = c.volumes.saturating_add(1);
         c.highest_role = higher_role(c.highest_role, s.role);
         c.highest_peer = higher_role(c.highest_peer, s.peer);
         c.highest_disk = core::cmp::max_by_key(c.highest_disk, s.disk, |d| *d as u32);
