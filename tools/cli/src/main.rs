@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;
 mod lock;
@@ -58,6 +59,7 @@ fn main() {
 fn run(name: &str, args: &[String]) -> Option<i32> {
     match name {
         "drbdsetup" => Some(drbdsetup::main(args)),
+        "drbdadm" => Some(drbdadm::main(args)),
         "drbdmeta" => Some(drbdmeta::main(args)),
         _ => None,
     }

@@ -226,7 +226,10 @@ mod tests {
 
     const BLOCKS: u32 = 8;
 
-    fn ring(transactions: &[(u32, &[(u16, u32)], u16, &[u32])]) -> Vec<u8> {
+    /// Number, updates, first slot of the context, context.
+    type Written<'a> = (u32, &'a [(u16, u32)], u16, &'a [u32]);
+
+    fn ring(transactions: &[Written<'_>]) -> Vec<u8> {
         let mut ring = vec![0; BLOCKS as usize * TRANSACTION_BYTES];
         for block in ring.chunks_mut(TRANSACTION_BYTES) {
             emit_initial(block);

@@ -290,7 +290,10 @@ pub fn run(parsed: &Parsed) -> i32 {
             return 0;
         }
     }
-    while !now_only {
+    if now_only {
+        return 0;
+    }
+    loop {
         match kernel.0.event(None) {
             Ok(Some(message)) => {
                 if !print(&mut printer, &message) {
@@ -301,7 +304,6 @@ pub fn run(parsed: &Parsed) -> i32 {
             Err(error) => return complain(error),
         }
     }
-    0
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use drbd_core::config::{CfgContext, Command, DiskConf, Nest, Value};
 use drbd_genl::{Client, Error, Message};
 
 use super::EXIT_LOCAL;
-use crate::names::{code, exit_code, StateWord, DISKLESS};
+use crate::names::{code, exit_code, StateWord, DISKLESS, NO_ERROR};
 
 /// Opens the driver; with `load`, loads it when there is none.
 pub fn driver(load: bool) -> Result<Kernel, Error> {
@@ -78,6 +78,14 @@ impl Kernel {
             0 => Ok(reply),
             exit => Err(exit),
         }
+    }
+
+    /// Whether that minor exists.
+    pub fn knows(&mut self, minor: u32) -> bool {
+        let reply = self
+            .0
+            .request(Command::GetStatus, Header::request(minor, 0), |_| Ok(()));
+        reply.is_ok_and(|reply| reply.header.ret_code() == NO_ERROR)
     }
 
     /// The states of all minors.

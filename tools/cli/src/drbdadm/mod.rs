@@ -1,0 +1,767 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! drbdadm: commands about whole resources, out of drbd.conf.
+//!
+//! A command becomes steps (`steps`, `adjust`); `-d` prints them, otherwise they run in this process. A step that
+//! fails ends its resource; the worst exit code of all resources is the result, 1 for the compound commands.
+
+mod adjust;
+mod shell;
+mod steps;
+mod target;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use drbd_config::{Config, Identity};
+
+use crate::args::Takes;
+use crate::drbdsetup::{self, configure};
+use steps::{words, Step};
+use target::{Selected, RUN};
+
+const EXIT_USAGE: i32 = 1;
+const EXIT_CONFIG: i32 = 10;
+const EXIT_EXEC: i32 = 20;
+
+/// What a command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// drbdsetup for each volume, with options of the drbdsetup command of the same name.
+    Volume,
+    /// drbdmeta for each volume.
+    Meta,
+    /// drbdsetup for the volume if it is attached, drbdmeta otherwise.
+    VolumeOrMeta,
+    /// Made of several steps.
+    Compound,
+    /// drbdsetup for the resource.
+    Resource,
+    /// drbdsetup for the connection.
+    Connection,
+    /// Only about the configuration.
+    Config,
+}
+
+/// One command.
+struct Command {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+}
+
+const fn command(name: &'static str, kind: Kind, help: &'static str) -> Command {
+    Command { name, kind, help }
+}
+
+static COMMANDS: &[Command] = &[
+    command(
+        "create-md",
+        Kind::Meta,
+        "new metadata (--force: without asking)",
+    ),
+    command("up", Kind::Compound, "from nothing to connected"),
+    command("down", Kind::Resource, "disconnect, detach, remove"),
+    command("attach", Kind::Compound, "give the volumes their disks"),
+    command(
+        "detach",
+        Kind::Volume,
+        "take the disks away (--force: at once)",
+    ),
+    command(
+        "connect",
+        Kind::Compound,
+        "connect to the peer (--discard-my-data)",
+    ),
+    command(
+        "disconnect",
+        Kind::Connection,
+        "drop the connection (--force)",
+    ),
+    command(
+        "primary",
+        Kind::Volume,
+        "become primary (--force: our data is the good one)",
+    ),
+    command("secondary", Kind::Volume, "become secondary"),
+    command(
+        "adjust",
+        Kind::Compound,
+        "make the kernel what the configuration says",
+    ),
+    command("role", Kind::Volume, "our role and the peer's"),
+    command("cstate", Kind::Volume, "state of the connection"),
+    command(
+        "dstate",
+        Kind::VolumeOrMeta,
+        "state of our disk and of the peer's",
+    ),
+    command("status", Kind::Resource, "state of a resource, or of all"),
+    command(
+        "show-gi",
+        Kind::VolumeOrMeta,
+        "data generation identifiers, explained",
+    ),
+    command("get-gi", Kind::VolumeOrMeta, "data generation identifiers"),
+    command(
+        "dump",
+        Kind::Config,
+        "the configuration, inheritance applied",
+    ),
+    command("dump-md", Kind::Meta, "the metadata as text"),
+    command(
+        "apply-al",
+        Kind::Meta,
+        "apply the activity log after a crash",
+    ),
+    command("wipe-md", Kind::Meta, "remove the metadata"),
+    command(
+        "invalidate",
+        Kind::VolumeOrMeta,
+        "resync from the peer in full",
+    ),
+    command(
+        "invalidate-remote",
+        Kind::Volume,
+        "resync to the peer in full",
+    ),
+    command("outdate", Kind::VolumeOrMeta, "mark our data as outdated"),
+    command("pause-sync", Kind::Volume, "pause the resync"),
+    command("resume-sync", Kind::Volume, "let the resync go on"),
+    command("verify", Kind::Volume, "compare the disks online"),
+    command("resize", Kind::Volume, "adapt to the disks' new size"),
+    command("suspend-io", Kind::Volume, "freeze I/O"),
+    command("resume-io", Kind::Volume, "thaw I/O"),
+    command(
+        "new-current-uuid",
+        Kind::Volume,
+        "start a new data generation (--clear-bitmap)",
+    ),
+    command(
+        "wait-connect",
+        Kind::Compound,
+        "wait until the peer is there",
+    ),
+    command("disk-options", Kind::Volume, "change options of the disks"),
+    command(
+        "net-options",
+        Kind::Connection,
+        "change options of the connection",
+    ),
+    command(
+        "resource-options",
+        Kind::Resource,
+        "change options of the resource",
+    ),
+    command(
+        "new-resource",
+        Kind::Compound,
+        "add the resource to the kernel",
+    ),
+    command("new-minor", Kind::Compound, "add the volumes to the kernel"),
+    command("sh-nop", Kind::Config, "check the configuration"),
+    command(
+        "sh-resources",
+        Kind::Config,
+        "names of the resources of this host",
+    ),
+    command("sh-mod-parms", Kind::Config, "parameters for the module"),
+    command(
+        "sh-b-pri",
+        Kind::Compound,
+        "become primary if startup { become-primary-on } says so",
+    ),
+];
+
+/// A command line taken apart.
+#[derive(Debug, Default)]
+struct Line {
+    dry_run: bool,
+    verbose: bool,
+    config_file: Option<String>,
+    sh_varname: Option<String>,
+    peer: Option<String>,
+    help: bool,
+    version: bool,
+    /// Options for drbdsetup or drbdmeta.
+    backend: Vec<String>,
+    /// Those of them behind `--`: passed on unread.
+    passed: usize,
+    words: Vec<String>,
+}
+
+/// Long names, letters, and whether they take a value.
+const GENERAL: &[(&str, char, bool)] = &[
+    ("stacked", 'S', false),
+    ("dry-run", 'd', false),
+    ("verbose", 'v', false),
+    ("config-file", 'c', true),
+    ("config-to-test", 't', true),
+    ("drbdsetup", 's', true),
+    ("drbdmeta", 'm', true),
+    ("drbd-proxy-ctl", 'p', true),
+    ("sh-varname", 'n', true),
+    ("peer", 'P', true),
+    ("version", 'V', false),
+    ("setup-option", 'W', true),
+    ("help", 'h', false),
+];
+
+impl Line {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut line = Line::default();
+        let mut rest = args.iter().peekable();
+        while let Some(arg) = rest.next() {
+            if arg == "--" {
+                // `drbdadm -- --overwrite-data-of-peer primary r0`: the old way to pass options on.
+                while let Some(option) = rest.next_if(|arg| arg.starts_with('-')) {
+                    line.backend.insert(line.passed, option.clone());
+                    line.passed += 1;
+                }
+                continue;
+            }
+            if let Some(dashed) = arg.strip_prefix(['\u{2013}', '\u{2014}', '\u{2212}']) {
+                return Err(format!(
+                    "'{arg}' starts with a long dash, as pasted text often does; type '--{dashed}', or for the old form '-- --{dashed}'"
+                ));
+            }
+            if let Some(long) = arg.strip_prefix("--") {
+                let (name, value) = match long.split_once('=') {
+                    Some((name, value)) => (name, Some(value.to_owned())),
+                    None => (long, None),
+                };
+                match GENERAL.iter().find(|(general, ..)| *general == name) {
+                    Some((name, _, takes)) => {
+                        let value = if *takes && value.is_none() {
+                            rest.next().cloned()
+                        } else {
+                            value
+                        };
+                        line.general(name, value)?;
+                    }
+                    None => line.backend.push(arg.clone()),
+                }
+            } else if let Some(letters) =
+                arg.strip_prefix('-').filter(|letters| !letters.is_empty())
+            {
+                line.short(letters, &mut rest)?;
+            } else {
+                line.words.push(arg.clone());
+            }
+        }
+        Ok(line)
+    }
+
+    fn short<'a>(
+        &mut self,
+        letters: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<(), String> {
+        let mut chars = letters.chars();
+        while let Some(letter) = chars.next() {
+            let (name, _, takes) = GENERAL
+                .iter()
+                .find(|(_, l, _)| *l == letter)
+                .ok_or(format!("unrecognized option '-{letter}'"))?;
+            if !takes {
+                self.general(name, None)?;
+                continue;
+            }
+            let value = match chars.as_str() {
+                "" => rest.next().cloned(),
+                value => Some(value.to_owned()),
+            };
+            return self.general(name, value);
+        }
+        Ok(())
+    }
+
+    fn general(&mut self, name: &str, value: Option<String>) -> Result<(), String> {
+        let needed = || {
+            value
+                .clone()
+                .ok_or(format!("option '--{name}' needs a value"))
+        };
+        match name {
+            "dry-run" => self.dry_run = true,
+            "verbose" => self.verbose = true,
+            "help" => self.help = true,
+            "version" => self.version = true,
+            "config-file" => self.config_file = Some(needed()?),
+            "sh-varname" => self.sh_varname = Some(needed()?),
+            "peer" => self.peer = Some(needed()?),
+            "setup-option" => {
+                self.backend.insert(self.passed, needed()?);
+                self.passed += 1;
+            }
+            "stacked" => return Err("stacked resources are not supported yet".to_owned()),
+            // The programs are this one.
+            _ => {
+                needed()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs one command line (without the program's name); the result is the exit code.
+pub fn main(args: &[String]) -> i32 {
+    let line = match Line::parse(args) {
+        Ok(line) => line,
+        Err(text) => {
+            eprintln!("drbdadm: {text}\ntry 'drbdadm help'");
+            return EXIT_USAGE;
+        }
+    };
+    if line.version {
+        print!("{}", version());
+        return 0;
+    }
+    let Some(name) = line.words.first().map(String::as_str) else {
+        print!("{}", usage());
+        return if line.help { 0 } else { EXIT_USAGE };
+    };
+    if line.help || name == "help" {
+        print!(
+            "{}",
+            line.words
+                .get(usize::from(name == "help"))
+                .map_or_else(usage, |name| help(name))
+        );
+        return if line.help || line.words.len() > 1 {
+            0
+        } else {
+            EXIT_USAGE
+        };
+    }
+    let name = match name {
+        "state" => {
+            eprintln!("'drbdadm state' is deprecated, use 'drbdadm role' instead.");
+            "role"
+        }
+        "adjust-with-progress" => "adjust",
+        "check-resize" => "resize",
+        "sh-new-minor" => "new-minor",
+        "wait-con-int" => "wait-connect",
+        name => name,
+    };
+    let known = COMMANDS.iter().find(|command| command.name == name);
+    let other = shell::HANDLERS.contains(&name) || shell::COMMANDS.contains(&name);
+    if known.is_none() && !other {
+        let near = drbd_config::source::nearest(name, COMMANDS.iter().map(|command| command.name));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+        eprintln!("drbdadm: Unknown command '{name}'{hint}");
+        return EXIT_USAGE;
+    }
+    if let Err(text) = check_options(name, &line) {
+        eprintln!("drbdadm: {text}\ntry 'drbdadm help {name}'");
+        return EXIT_USAGE;
+    }
+    with_config(name, known, &line)
+}
+
+/// Options that a command passes on must be known to it; what stands behind `--` is passed on as it is.
+fn check_options(name: &str, line: &Line) -> Result<(), String> {
+    let backend = if name == "create-md" || name == "wipe-md" {
+        vec![crate::args::Spec::long("force", Takes::Nothing)]
+    } else {
+        configure::find(name)
+            .map(|command| command.specs())
+            .unwrap_or_default()
+    };
+    for option in line.backend.iter().skip(line.passed) {
+        let long = option
+            .trim_start_matches('-')
+            .split('=')
+            .next()
+            .unwrap_or_default();
+        if !backend.iter().any(|spec| spec.name == long) {
+            return Err(format!("unrecognized option '{option}'"));
+        }
+    }
+    Ok(())
+}
+
+fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
+    let remembered = line
+        .words
+        .get(1)
+        .map(|operand| match operand.strip_prefix("minor-") {
+            Some(minor) => format!("{RUN}/drbd-minor-{minor}.conf"),
+            None => format!("{RUN}/drbd-resource-{operand}.conf"),
+        });
+    // The kernel calls without -c: use the file that the minor was configured from.
+    let remembered =
+        remembered.filter(|path| shell::HANDLERS.contains(&name) && Path::new(path).exists());
+    let loaded = match target::load(line.config_file.as_deref().or(remembered.as_deref())) {
+        Ok(loaded) => loaded,
+        Err(text) => {
+            eprintln!("drbdadm: {text}");
+            return EXIT_CONFIG;
+        }
+    };
+    let quiet = known.is_none()
+        || matches!(
+            name,
+            "role" | "cstate" | "dstate" | "status" | "get-gi" | "sh-resources"
+        );
+    if loaded.is_broken() || !quiet {
+        eprint!("{}", loaded.report());
+    }
+    if loaded.is_broken() {
+        return EXIT_CONFIG;
+    }
+    let config = loaded.config;
+    let identity = target::identity(&config);
+    let operands: Vec<&str> = line.words.iter().skip(1).map(String::as_str).collect();
+    if let Some(exit) = about_config(name, &config, &identity, &operands) {
+        return exit;
+    }
+    let operands = match (operands.is_empty(), name) {
+        (false, _) => operands,
+        (true, "status" | "wait-connect" | "sh-status") => vec!["all"],
+        (true, _) => {
+            eprintln!("{}No resource names specified", help(name));
+            return EXIT_USAGE;
+        }
+    };
+    let mut worst = 0;
+    for operand in operands {
+        let selected = match target::select(&config, &identity, operand, line.peer.as_deref()) {
+            Ok(selected) => selected,
+            Err(text) => {
+                eprintln!("{text}");
+                return EXIT_USAGE;
+            }
+        };
+        for selected in selected {
+            let exit = on_resource(name, known, line, &selected);
+            worst = worst.max(exit);
+            if worst >= EXIT_EXEC {
+                return worst;
+            }
+        }
+    }
+    worst
+}
+
+/// The commands that are about the configuration alone.
+fn about_config(
+    name: &str,
+    config: &Config,
+    identity: &Identity,
+    operands: &[&str],
+) -> Option<i32> {
+    match name {
+        "sh-nop" => Some(0),
+        "sh-resources" => {
+            let here = config
+                .resources
+                .iter()
+                .filter(|resource| resource.host_of(identity).is_some());
+            println!(
+                "{}",
+                here.map(|resource| resource.name.clone())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            );
+            Some(0)
+        }
+        "sh-mod-parms" => {
+            println!(
+                "minor_count={}",
+                config.global.get("minor-count").unwrap_or("32")
+            );
+            Some(0)
+        }
+        "dump" => {
+            let all = operands.is_empty() || operands.contains(&"all");
+            if all {
+                print!("{}", drbd_config::dump::head(config));
+            }
+            for operand in operands.iter().filter(|operand| **operand != "all") {
+                if !config
+                    .resources
+                    .iter()
+                    .any(|resource| resource.name == **operand)
+                {
+                    eprintln!("'{operand}' not defined in your config (for this host).");
+                    return Some(EXIT_USAGE);
+                }
+            }
+            for resource in &config.resources {
+                if all || operands.contains(&resource.name.as_str()) {
+                    print!(
+                        "{}",
+                        drbd_config::dump::resource(config, resource, identity)
+                    );
+                }
+            }
+            Some(0)
+        }
+        _ => None,
+    }
+}
+
+fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Selected<'_>) -> i32 {
+    if let Some(variable) = &line.sh_varname {
+        println!("{variable}={}", selected.resource.name);
+    }
+    if shell::HANDLERS.contains(&name) {
+        return shell::handler(selected, name, line.dry_run);
+    }
+    if shell::COMMANDS.contains(&name) {
+        shell::lines(selected, name)
+            .iter()
+            .for_each(|line| println!("{line}"));
+        if name == "sh-status" {
+            return execute(line, &steps::per_volume(selected, "sh-status", &[]), false);
+        }
+        return 0;
+    }
+    let verifies = matches!(name, "up" | "adjust" | "connect");
+    if verifies && (!line.dry_run || std::io::stdout().is_terminal()) {
+        if let Err(text) = shell::verify_address(selected) {
+            eprintln!("{text}");
+            return EXIT_CONFIG;
+        }
+    }
+    let Some(command) = known else {
+        return EXIT_USAGE;
+    };
+    match plan(command, line, selected) {
+        Ok(steps) => {
+            let deferred = matches!(name, "up" | "adjust");
+            let exit = execute(line, &steps, deferred);
+            if exit == 0 && !line.dry_run {
+                remember(name, selected);
+            }
+            exit
+        }
+        Err(text) => {
+            eprintln!("drbdadm: {text}");
+            EXIT_CONFIG
+        }
+    }
+}
+
+/// The steps of a command for one resource.
+fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<Step>, String> {
+    let more = &line.backend;
+    let name = command.name;
+    let resource = selected.resource.name.clone();
+    Ok(match command.kind {
+        Kind::Volume => steps::per_volume(selected, name, more),
+        Kind::Meta => meta_steps(name, line, selected)?,
+        Kind::VolumeOrMeta => volume_or_meta(name, line, selected),
+        Kind::Resource => {
+            let head = [name.to_owned(), resource].into_iter();
+            vec![steps::setup(head.chain(more.iter().cloned()))]
+        }
+        Kind::Connection => vec![steps::per_connection(selected, name, more)?],
+        Kind::Config => Vec::new(),
+        Kind::Compound => match name {
+            "up" => steps::up(selected)?,
+            "attach" => steps::volumes(selected)
+                .flat_map(|volume| steps::attach(selected, volume, more))
+                .collect(),
+            "connect" => vec![steps::connect(selected, more)?],
+            "adjust" => {
+                let kernel = drbdsetup::driver(false)
+                    .and_then(|mut kernel| kernel.all())
+                    .unwrap_or_default();
+                adjust::adjust(selected, &kernel)?
+            }
+            "new-resource" => vec![steps::new_resource(selected)],
+            "new-minor" => steps::volumes(selected)
+                .map(|volume| steps::new_minor(selected, volume))
+                .collect(),
+            "sh-b-pri" if becomes_primary(selected) => steps::per_volume(selected, "primary", &[]),
+            "wait-connect" => steps::wait_connect(selected),
+            _ => Vec::new(),
+        },
+    })
+}
+
+fn becomes_primary(selected: &Selected<'_>) -> bool {
+    let startup = &selected.resource.sections.startup;
+    let Some(opt) = startup
+        .iter()
+        .find(|opt| opt.name == drbd_config::tables::BECOME_PRIMARY_ON)
+    else {
+        return false;
+    };
+    opt.value == "both"
+        || opt
+            .value
+            .split(' ')
+            .any(|name| selected.host().names.iter().any(|n| n == name))
+}
+
+fn meta_steps(name: &str, line: &Line, selected: &Selected<'_>) -> Result<Vec<Step>, String> {
+    let mut command = words(&[name]);
+    command.extend(line.backend.iter().cloned());
+    let mut steps = Vec::new();
+    for volume in steps::volumes(selected) {
+        steps.extend(steps::meta(volume, &command));
+        if name == "create-md" && !line.dry_run {
+            steps.extend(steps::meta(
+                volume,
+                &[words(&["write-dev-uuid"]), vec![random_uuid()?]].concat(),
+            ));
+        }
+    }
+    Ok(steps)
+}
+
+fn random_uuid() -> Result<String, String> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| format!("/dev/urandom: {}", crate::os_error(&error)))?;
+    Ok(format!("{:016X}", u64::from_ne_bytes(bytes)))
+}
+
+/// A dry run shows both ways; a real one takes the one that applies.
+fn volume_or_meta(name: &str, line: &Line, selected: &Selected<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for volume in steps::volumes(selected) {
+        let minor = volume.minor.unwrap_or_default();
+        let on_driver = || {
+            steps::setup(
+                [name.to_owned(), minor.to_string()]
+                    .into_iter()
+                    .chain(line.backend.iter().cloned()),
+            )
+        };
+        let on_disk = || steps::meta(volume, &words(&[name]));
+        // The state of a minor that exists is the driver's to tell, with or without disk.
+        let driver_knows = if name == "dstate" {
+            drbdsetup::driver(false).is_ok_and(|mut kernel| kernel.knows(minor))
+        } else {
+            drbdsetup::attached_to(minor).is_some()
+        };
+        if line.dry_run || driver_knows {
+            steps.push(on_driver());
+        }
+        if line.dry_run || !driver_knows {
+            steps.extend(on_disk());
+        }
+    }
+    steps
+}
+
+/// Prints or runs the steps up to the first that fails.
+fn execute(line: &Line, steps: &[Step], deferred: bool) -> i32 {
+    for step in steps {
+        if line.dry_run || line.verbose {
+            println!("{}", step.line());
+        }
+        if line.dry_run {
+            continue;
+        }
+        let exit = step.run();
+        if exit != 0 {
+            if exit >= 10 {
+                eprintln!("Command '{}' terminated with exit code {exit}", step.line());
+            }
+            return if deferred { 1 } else { exit };
+        }
+    }
+    0
+}
+
+/// Leaves word for the kernel's calls which file a minor and a resource came from.
+fn remember(name: &str, selected: &Selected<'_>) {
+    let minors = selected
+        .host()
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.minor);
+    let links = minors
+        .map(|minor| format!("{RUN}/drbd-minor-{minor}.conf"))
+        .chain([format!(
+            "{RUN}/drbd-resource-{}.conf",
+            selected.resource.name
+        )]);
+    match name {
+        "up" | "adjust" | "new-resource" | "new-minor" => {
+            use std::os::unix::fs::DirBuilderExt as _;
+            let _ = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(RUN);
+            for link in links {
+                // The default file is found without a link; failing to leave one is no failure of the command.
+                let _ = std::fs::remove_file(&link);
+                let _ = std::os::unix::fs::symlink(&selected.config.path, &link);
+            }
+        }
+        "down" => links.for_each(|link| {
+            let _ = std::fs::remove_file(link);
+        }),
+        _ => {}
+    }
+}
+
+/// For the `eval` of scripts.
+fn version() -> String {
+    let proc = std::fs::read_to_string("/proc/drbd").unwrap_or_default();
+    let version = proc
+        .strip_prefix("version: ")
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or("0");
+    let code = version.split('.').take(3).fold(0u32, |code, part| {
+        code << 8 | part.parse::<u32>().unwrap_or(0) & 0xff
+    });
+    let ours = env!("CARGO_PKG_VERSION");
+    let code = if version.contains('.') { code } else { 0 };
+    format!(
+        "DRBDADM_BUILDTAG=drbdrs-{ours}\nDRBDADM_API_VERSION=1\nDRBD_KERNEL_VERSION_CODE=0x{code:06x}\n\
+         DRBD_KERNEL_VERSION={version}\nDRBDADM_VERSION_CODE=0x080400\nDRBDADM_VERSION=8.4.0\n"
+    )
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "USAGE: drbdadm [OPTIONS] COMMAND [all|RESOURCE|RESOURCE/VOLUME|minor-N]...\n\nOPTIONS:\n  \
+         -d, --dry-run              print what would be done\n  \
+         -v, --verbose              print what is done\n  \
+         -c, --config-file=FILE     instead of /etc/drbd.conf ('-': standard input)\n  \
+         -P, --peer=NAME            which peer, if a resource has several\n  \
+         -W, --setup-option=OPTION  pass an option on, as '--' in front of it does\n  \
+         -n, --sh-varname=NAME      print NAME=RESOURCE in front of the output\n  \
+         -V, --version  -h, --help\n\nCOMMANDS:\n",
+    );
+    for command in COMMANDS {
+        text += &format!("  {:<18} {}\n", command.name, command.help);
+    }
+    text += "\nExit codes: 0 done, 1 wrong command line or a compound command failed, 10 configuration invalid or\n\
+             request refused, 11 state change refused, 17 no up-to-date data, 20 not even asked.\n";
+    text
+}
+
+fn help(name: &str) -> String {
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        return usage();
+    };
+    let mut text = format!(
+        "USAGE: drbdadm [OPTIONS] {name} {{all|RESOURCE[/VOLUME]|minor-N}}...\n  {}\n",
+        command.help
+    );
+    if let Some(backend) = configure::find(name) {
+        let options: Vec<String> = backend
+            .specs()
+            .iter()
+            .map(|spec| format!("--{}", spec.name))
+            .collect();
+        if !options.is_empty() {
+            text += &format!("  also takes: {}\n", options.join(" "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

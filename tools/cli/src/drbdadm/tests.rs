@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What commands expand to, against the stock tool's dry runs.
+
+use super::*;
+
+const CONFIG: &str = include_str!("../../../../tests/golden/config/dump-r0.conf");
+const STOCK: &str = include_str!("../../../../tests/golden/config/dry-run-8.4.txt");
+
+fn expand(config: &str, node: &str, line: &str) -> Result<String, String> {
+    let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let line = Line::parse(&args)?;
+    let line = Line {
+        dry_run: true,
+        ..line
+    };
+    let name = line.words[0].as_str();
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or("unknown")?;
+    check_options(name, &line)?;
+    let loaded = drbd_config::from_text("t.conf", config);
+    assert!(!loaded.is_broken(), "{}", loaded.report());
+    let identity = Identity {
+        node: node.to_owned(),
+        addresses: Vec::new(),
+    };
+    let mut text = String::new();
+    for operand in line.words.iter().skip(1) {
+        for selected in target::select(&loaded.config, &identity, operand, line.peer.as_deref())? {
+            for step in plan(command, &line, &selected)? {
+                text += &step.line();
+                text.push('\n');
+            }
+        }
+    }
+    Ok(text)
+}
+
+#[test]
+fn dry_runs_are_the_stock_tools() {
+    let mut compared = 0;
+    for block in STOCK.split("## drbdadm ").skip(1) {
+        let (line, stock) = block.split_once('\n').unwrap();
+        let stock = stock.replace("drbdsetup-84 ", "drbdsetup ");
+        let name = line.split(' ').find(|word| !word.starts_with('-')).unwrap();
+        let ours = expand(CONFIG, "alpha", line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        // The stock tool follows a resize by a check that is part of the resize here.
+        let stock = stock.replace("drbdsetup check-resize 0\n", "");
+        assert_eq!(ours, stock, "{line} ({name})");
+        compared += 1;
+    }
+    assert!(compared > 30, "{compared}");
+}
+
+#[test]
+fn the_first_users_file() {
+    let seed = include_str!("../../../../tests/golden/config/seed-drbd.conf");
+    assert_eq!(
+        expand(seed, "iSCSI2.au.intranet", "up r0").unwrap(),
+        "drbdsetup new-resource r0\ndrbdsetup new-minor r0 1 0\ndrbdmeta 1 v08 /dev/sdb internal apply-al\n\
+         drbdsetup attach 1 /dev/sdb /dev/sdb internal --resync-rate=33\n\
+         drbdsetup connect r0 ipv4:10.254.11.12:7789 ipv4:10.254.11.11:7789 --protocol=C --allow-two-primaries=yes\n"
+    );
+    assert_eq!(
+        expand(
+            seed,
+            "iSCSI1.au.intranet",
+            "-- --overwrite-data-of-peer primary r0"
+        )
+        .unwrap(),
+        "drbdsetup primary 1 --overwrite-data-of-peer\n"
+    );
+    assert!(expand(
+        seed,
+        "iSCSI1.au.intranet",
+        "\u{2014}overwrite-data-of-peer primary r0"
+    )
+    .unwrap_err()
+    .contains("--overwrite"));
+}
+
+#[test]
+fn addressing() {
+    let two = |vnr: u16, minor: u16| {
+        format!("volume {vnr} {{ device minor {minor}; disk /dev/d{vnr}; meta-disk internal; }}")
+    };
+    let config = format!(
+        "resource a {{ on x {{ address 10.0.0.1:1; {} {} }} on y {{ address 10.0.0.2:1; {} {} }} }}
+         resource b {{ disk {{ resync-after a/1; }} device minor 9; disk /dev/e; meta-disk /dev/m[3];
+                      on x {{ address 10.0.0.1:2; }} on z {{ address 10.0.0.2:2; }} }}",
+        two(0, 1),
+        two(1, 2),
+        two(0, 1),
+        two(1, 2)
+    );
+    assert_eq!(
+        expand(&config, "x", "primary a").unwrap(),
+        "drbdsetup primary 1\ndrbdsetup primary 2\n"
+    );
+    assert_eq!(
+        expand(&config, "x", "primary a/1").unwrap(),
+        "drbdsetup primary 2\n"
+    );
+    assert_eq!(
+        expand(&config, "x", "primary minor-2").unwrap(),
+        "drbdsetup primary 2\n"
+    );
+    assert_eq!(
+        expand(&config, "x", "secondary all")
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
+    assert_eq!(
+        expand(&config, "y", "secondary all")
+            .unwrap()
+            .lines()
+            .count(),
+        2
+    );
+    for unknown in ["c", "a/7", "minor-7", "b/1"] {
+        assert!(
+            expand(&config, "x", &format!("primary {unknown}"))
+                .unwrap_err()
+                .contains("not defined"),
+            "{unknown}"
+        );
+    }
+    assert_eq!(
+        expand(&config, "x", "attach b").unwrap(),
+        "drbdmeta 9 v08 /dev/m 3 apply-al\ndrbdsetup attach 9 /dev/e /dev/m 3 --resync-after=2\n"
+    );
+}
+
+#[test]
+fn options_are_checked_and_passed_on() {
+    let run = |line: &str| expand(CONFIG, "alpha", line);
+    assert!(run("primary --bogus r0")
+        .unwrap_err()
+        .contains("unrecognized option '--bogus'"));
+    assert!(run("up --force r0").unwrap_err().contains("unrecognized"));
+    assert_eq!(
+        run("disk-options --al-extents=77 r0").unwrap(),
+        "drbdsetup disk-options 0 --al-extents=77\n"
+    );
+    assert_eq!(
+        run("-W--size=10G resize r0").unwrap(),
+        "drbdsetup resize 0 --size=10G\n"
+    );
+    assert_eq!(
+        run("-- --size=10G resize r0").unwrap(),
+        "drbdsetup resize 0 --size=10G\n"
+    );
+}
+
+#[test]
+fn escaping_is_the_shells() {
+    assert_eq!(
+        escaped_line("--shared-secret=se\"cr\\et x"),
+        "--shared-secret=se\\\"cr\\\\et\\ x"
+    );
+    assert_eq!(
+        escaped_line("ipv6:[fe80::2]:7788"),
+        "ipv6:\\[fe80::2\\]:7788"
+    );
+}
+
+fn escaped_line(word: &str) -> String {
+    steps::escaped(word)
+}
