@@ -52,7 +52,7 @@ impl kernel::Module for Drbdrs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let registry = Registry::install()?;
         let family = family::register()?;
-        let proc = ProcFile::new::<proc::Proc>(c"drbd")?;
+        let proc = ProcFile::new(c"drbd", proc::show)?;
         pr_info!("initialized. Version: 8.4.11 (api:1/proto:100-101)\n");
         Ok(Self {
             _proc: proc,

@@ -9,7 +9,6 @@ use drbd_core::{
     types::{ConnState, DiskState, Role},
 };
 use kernel::{fmt, seq_file::SeqFile, seq_print};
-use kernel_ext::proc::Show;
 
 /// The protocol versions that we speak.
 const PROTOCOLS: (u32, u32) = (100, 101);
@@ -24,16 +23,8 @@ impl fmt::Write for Out<'_> {
     }
 }
 
-/// The file.
-pub(crate) struct Proc;
-
-impl Show for Proc {
-    fn show(file: &SeqFile) {
-        write(file);
-    }
-}
-
-fn write(file: &SeqFile) {
+/// Writes the whole file.
+pub(crate) fn show(file: &SeqFile) {
     let mut out = Out(file);
     let head = proc_text::head(&mut out, PROTOCOLS, crate::SOURCE_VERSION);
     let Some(registry) = Registry::get() else { return };

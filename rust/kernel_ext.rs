@@ -8,6 +8,7 @@
 mod bindings;
 
 pub mod block;
+pub mod crypto;
 pub mod module;
 pub mod net;
 pub mod params;

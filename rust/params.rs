@@ -1,23 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Module parameters. They are declared in `helpers/params.c`.
+//! Parameters of the module, as user space last set them (rust/helpers/params.c declares them).
 
 use crate::bindings;
 use kernel::{prelude::*, str::CString};
 
-/// The program that runs handlers: `usermode_helper`, which an administrator may change at any time.
+/// Bytes of the longest program name, its final NUL included.
+const HELPER_BYTES: usize = 80;
+
+/// The program that is run when a handler is due.
 ///
 /// # Errors
 ///
-/// `ENOENT` when it is empty; `ENOMEM`.
+/// `ENOMEM`.
 pub fn usermode_helper() -> Result<CString> {
-    let mut buffer = [0u8; 80];
-    // SAFETY: The buffer may be written for its length; the copy is terminated.
-    let length =
-        unsafe { bindings::kx_param_usermode_helper(buffer.as_mut_ptr().cast(), buffer.len()) };
-    if length == 0 {
-        return Err(ENOENT);
-    }
-    let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(text)?)
+    let mut copy = [0u8; HELPER_BYTES];
+    // SAFETY: At most that many bytes are written, a NUL among them.
+    unsafe { bindings::kx_param_usermode_helper(copy.as_mut_ptr().cast(), HELPER_BYTES) };
+    let text = CStr::from_bytes_until_nul(&copy).map_err(|_| EINVAL)?;
+    // A name may hold a newline at its end: `echo` wrote it.
+    let text = text.to_bytes().trim_ascii_end();
+    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
+    CString::try_from_fmt(fmt!("{}", text))
+}
+
+/// How much /proc shows.
+pub fn proc_details() -> i32 {
+    // SAFETY: Reads a number.
+    unsafe { bindings::kx_param_proc_details() }
+}
+
+/// Whether a Secondary may be opened, for debugging.
+pub fn allow_oos() -> bool {
+    // SAFETY: Reads a flag.
+    unsafe { bindings::kx_param_allow_oos() }
 }

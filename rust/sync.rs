@@ -28,7 +28,11 @@ pub struct IrqSave;
 #[macro_export]
 macro_rules! new_irq_lock {
     ($inner:expr $(,)?) => {
-        $crate::sync::IrqLock::new($inner, ::kernel::c_str!("irq_lock"), ::kernel::static_lock_class!())
+        $crate::sync::IrqLock::new(
+            $inner,
+            ::kernel::c_str!("irq_lock"),
+            ::kernel::static_lock_class!(),
+        )
     };
 }
 pub use new_irq_lock;
@@ -89,7 +93,10 @@ unsafe impl Sync for WaitQueue {}
 #[macro_export]
 macro_rules! new_wait_queue {
     () => {
-        $crate::sync::WaitQueue::new(::kernel::c_str!("wait_queue"), ::kernel::static_lock_class!())
+        $crate::sync::WaitQueue::new(
+            ::kernel::c_str!("wait_queue"),
+            ::kernel::static_lock_class!(),
+        )
     };
 }
 pub use new_wait_queue;
@@ -162,7 +169,10 @@ impl WaitQueue {
     pub fn wait_timeout(&self, milliseconds: u32, condition: impl FnMut() -> bool) -> bool {
         let jiffies = kernel::time::msecs_to_jiffies(milliseconds);
         let timeout = ffi::c_long::try_from(jiffies).unwrap_or(MAX_TIMEOUT);
-        matches!(self.sleep(Sleep::Idle, timeout, condition), Woken::Condition)
+        matches!(
+            self.sleep(Sleep::Idle, timeout, condition),
+            Woken::Condition
+        )
     }
 
     fn sleep(
@@ -227,7 +237,10 @@ impl<T: Send + Sync + 'static> Default for Global<T> {
 impl<T: Send + Sync + 'static> Global<T> {
     /// Nothing is installed.
     pub const fn new() -> Self {
-        Self { pointer: Atomic::new(0), _holds: PhantomData }
+        Self {
+            pointer: Atomic::new(0),
+            _holds: PhantomData,
+        }
     }
 
     /// Installs `object` until the guard is dropped. `EBUSY` if there is one already.

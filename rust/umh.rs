@@ -1,36 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Running a program of user space.
+//! Programs of user space that the kernel runs.
 
 use crate::bindings;
 use kernel::prelude::*;
 
-/// Runs `program` with these arguments (the first is its name) and environment, and waits for its end; returns its
-/// wait status. Sleeps.
+/// Runs a program and waits for its end; returns its status as `wait(2)` encodes it. Sleeps, perhaps for long.
+///
+/// `arguments` begin with the program's name for itself; `environment` has `NAME=value` entries.
 ///
 /// # Errors
 ///
-/// Those of starting it: `ENOENT`, `EACCES`, `ENOMEM`, ...
-pub fn call_and_wait(program: &CStr, arguments: &[&CStr], environment: &[&CStr]) -> Result<u32> {
-    let pointers = |strings: &[&CStr]| -> Result<KVec<*mut c_char>> {
-        let mut list = KVec::with_capacity(strings.len().saturating_add(1), GFP_KERNEL)?;
-        for string in strings {
-            list.push(string.as_char_ptr().cast_mut(), GFP_KERNEL)?;
-        }
-        list.push(core::ptr::null_mut(), GFP_KERNEL)?;
-        Ok(list)
-    };
-    let mut arguments = pointers(arguments)?;
-    let mut environment = pointers(environment)?;
-    // SAFETY: Path and lists of C strings that end with a null pointer, all of which outlive the call, because it
-    // waits for the process.
+/// `ENOENT` and the like when the program cannot be run, `ENOMEM`.
+pub fn call_and_wait(program: &CStr, arguments: &[&CStr], environment: &[&CStr]) -> Result<i32> {
+    let mut argv = pointers(arguments)?;
+    let mut envp = pointers(environment)?;
+    // SAFETY: Both arrays end with a null pointer, and they and their strings are there until the program ended.
     let status = unsafe {
         bindings::call_usermodehelper(
             program.as_char_ptr(),
-            arguments.as_mut_ptr(),
-            environment.as_mut_ptr(),
-            bindings::UMH_WAIT_PROC as c_int,
+            argv.as_mut_ptr(),
+            envp.as_mut_ptr(),
+            bindings::UMH_WAIT_PROC as i32,
         )
     };
-    u32::try_from(status).map_err(|_| Error::from_errno(status))
+    if status < 0 {
+        Err(Error::from_errno(status))
+    } else {
+        Ok(status)
+    }
+}
+
+/// The strings' addresses and a null pointer. The kernel only reads the strings.
+fn pointers(strings: &[&CStr]) -> Result<KVec<*mut c_char>> {
+    let mut pointers = KVec::with_capacity(strings.len().saturating_add(1), GFP_KERNEL)?;
+    for string in strings {
+        pointers.push(string.as_char_ptr().cast_mut(), GFP_KERNEL)?;
+    }
+    pointers.push(core::ptr::null_mut(), GFP_KERNEL)?;
+    Ok(pointers)
 }

@@ -4,8 +4,9 @@
  * What of it becomes Rust is chosen by the .list file beside each header.
  */
 #include "block.h"
+#include "crypto.h"
 #include "misc.h"
 #include "net.h"
-#include "socket.h"
 #include "params.h"
+#include "socket.h"
 #include "sync.h"

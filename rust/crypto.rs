@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Checksums and keyed digests.
+
+use crate::{bindings, block::NoIo};
+use core::ptr::NonNull;
+use kernel::{
+    error::{from_err_ptr, to_result},
+    prelude::*,
+};
+
+/// The CRC-32C of some bytes, continued from `crc`, without a final inversion.
+pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    // SAFETY: The bytes are there during the call.
+    unsafe { bindings::crc32c(crc, bytes.as_ptr().cast(), bytes.len()) }
+}
+
+/// Fills a buffer with random bytes that nobody can guess.
+pub fn random_bytes(buffer: &mut [u8]) {
+    // SAFETY: The buffer may be written.
+    unsafe { bindings::get_random_bytes(buffer.as_mut_ptr().cast(), buffer.len()) };
+}
+
+/// A digest algorithm of the kernel, with its key if it takes one.
+///
+/// # Invariants
+///
+/// `tfm` is a digest that is ours.
+pub struct Shash {
+    tfm: NonNull<bindings::crypto_shash>,
+}
+
+// SAFETY: A digest is not changed after its key was set; what changes is in a `Hasher`.
+unsafe impl Send for Shash {}
+// SAFETY: As above.
+unsafe impl Sync for Shash {}
+
+impl Shash {
+    /// Finds an algorithm by its name: `crc32c`, `sha1`, `hmac(sha256)`... May load a module.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when the kernel has no such algorithm; `EINVAL` when the key does not suit it; `ENOMEM`.
+    pub fn new(name: &CStr, key: Option<&[u8]>) -> Result<Self> {
+        // SAFETY: The name is a C string.
+        let tfm = from_err_ptr(unsafe { bindings::crypto_alloc_shash(name.as_char_ptr(), 0, 0) })?;
+        // INVARIANT: Just made for us.
+        let shash = Self {
+            tfm: NonNull::new(tfm).ok_or(ENOENT)?,
+        };
+        if let Some(key) = key {
+            let length = u32::try_from(key.len()).map_err(|_| EINVAL)?;
+            // SAFETY: The digest by the type invariant; the key is there during the call.
+            to_result(unsafe { bindings::crypto_shash_setkey(tfm, key.as_ptr(), length) })?;
+        }
+        Ok(shash)
+    }
+
+    /// Bytes of a digest.
+    pub fn digest_size(&self) -> usize {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kx_shash_digest_bytes(self.tfm.as_ptr()) as usize }
+    }
+
+    /// Begins a digest. May sleep, but does not start I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn begin(&self) -> Result<Hasher<'_>> {
+        let _noio = NoIo::enter();
+        // SAFETY: By the type invariant.
+        let bytes = unsafe { bindings::kx_shash_state_bytes(self.tfm.as_ptr()) };
+        let words = bytes.div_ceil(core::mem::size_of::<u64>());
+        let mut state = KVec::from_elem(0u64, words, GFP_KERNEL)?;
+        // SAFETY: The state has the size that the digest asks for, and outlives the hasher's use of it; memory of
+        // the kernel's allocator is aligned as the state asks.
+        to_result(unsafe {
+            bindings::kx_shash_begin(state.as_mut_ptr().cast(), self.tfm.as_ptr())
+        })?;
+        // INVARIANT: As just done.
+        Ok(Hasher { shash: self, state })
+    }
+
+    /// The digest of some bytes; `digest` must have [`Shash::digest_size`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` when `digest` has another size.
+    pub fn digest(&self, bytes: &[u8], digest: &mut [u8]) -> Result {
+        let mut hasher = self.begin()?;
+        hasher.update(bytes)?;
+        hasher.finish(digest)
+    }
+}
+
+impl Drop for Shash {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kx_shash_free(self.tfm.as_ptr()) };
+    }
+}
+
+/// A digest in the making.
+///
+/// # Invariants
+///
+/// `state` was begun by `shash`, which outlives it.
+pub struct Hasher<'a> {
+    shash: &'a Shash,
+    state: KVec<u64>,
+}
+
+impl Hasher<'_> {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the algorithm says; the software ones do not fail.
+    pub fn update(&mut self, bytes: &[u8]) -> Result {
+        let length = u32::try_from(bytes.len()).map_err(|_| EINVAL)?;
+        // SAFETY: The state by the type invariant; the bytes are there during the call.
+        to_result(unsafe {
+            bindings::kx_shash_update(self.state.as_mut_ptr().cast(), bytes.as_ptr(), length)
+        })
+    }
+
+    /// Writes the digest.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when `digest` has not [`Shash::digest_size`] bytes.
+    pub fn finish(mut self, digest: &mut [u8]) -> Result {
+        if digest.len() != self.shash.digest_size() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The state by the type invariant; the digest has the size that will be written.
+        to_result(unsafe {
+            bindings::kx_shash_finish(self.state.as_mut_ptr().cast(), digest.as_mut_ptr())
+        })
+    }
+}
+
+impl Drop for Hasher<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The state by the type invariant. It may tell about a key, so it is wiped.
+        unsafe { bindings::kx_shash_forget(self.state.as_mut_ptr().cast()) };
+    }
+}
