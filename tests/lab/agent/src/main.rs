@@ -13,12 +13,17 @@ mod boot;
 #[path = "../../src/frame.rs"]
 #[allow(dead_code)]
 mod frame;
+mod load;
 mod serve;
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("serve") {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|word| word == "serve") {
         serve::run();
-    } else {
+    } else if std::process::id() == 1 {
         boot::run();
+    } else if !load::run(&args) {
+        eprintln!("usage: serve | write ... | nonsense ...");
+        std::process::exit(2);
     }
 }

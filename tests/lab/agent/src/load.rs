@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Programs that tests run in a guest, as `/proc/1/exe WORD ...`: a writer that tells what was acknowledged, and a
+//! stranger that speaks nonsense to a port.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+const BLOCK: usize = 4096;
+const SECTOR: usize = 512;
+
+/// Runs the word of the command line; false if it is none of ours.
+pub fn run(args: &[String]) -> bool {
+    let result = match args.first().map(String::as_str) {
+        Some("write") => write(&args[1..]),
+        Some("nonsense") => nonsense(&args[1..]),
+        _ => return false,
+    };
+    if let Err(e) = result {
+        eprintln!("{}: {e}", args.join(" "));
+        std::process::exit(1);
+    }
+    true
+}
+
+fn number(args: &[String], index: usize) -> io::Result<u64> {
+    let text = args
+        .get(index)
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    text.parse()
+        .map_err(|_| io::Error::other(format!("'{text}' is no number")))
+}
+
+/// `write DEVICE BLOCKS THREADS COUNT SEED SYNC`: each thread writes COUNT blocks (0: until killed) of 4 KiB at random
+/// places among its share of the first BLOCKS blocks, directly (SYNC 1: O_DSYNC), and says `BLOCK SEQUENCE` for each
+/// write *after* it was acknowledged. Every sector of a block carries its number and the sequence, so a checker
+/// outside sees how old each sector is. An error of the device is said as `error TEXT` and ends the thread.
+fn write(args: &[String]) -> io::Result<()> {
+    let device = args
+        .first()
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let (blocks, threads) = (number(args, 1)?, number(args, 2)?);
+    let (count, seed, sync) = (number(args, 3)?, number(args, 4)?, number(args, 5)?);
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let dsync = if sync == 1 {
+        rustix::fs::OFlags::DSYNC.bits() as i32
+    } else {
+        0
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(direct | dsync)
+        .open(device)?;
+    let file = Arc::new(file);
+    let failed = Arc::new(AtomicBool::new(false));
+    let running: Vec<_> = (0..threads)
+        .map(|thread| {
+            let (file, failed) = (file.clone(), failed.clone());
+            thread::spawn(move || {
+                let share = blocks / threads;
+                if let Err(e) = write_share(&file, thread * share, share, count, seed ^ thread) {
+                    say(&format!("error {e}\n"));
+                    failed.store(true, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for thread in running {
+        let _ = thread.join();
+    }
+    if failed.load(Ordering::Relaxed) {
+        return Err(io::Error::other("a write failed"));
+    }
+    Ok(())
+}
+
+fn write_share(file: &File, first: u64, share: u64, count: u64, seed: u64) -> io::Result<()> {
+    let mut memory = vec![0u8; 2 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let mut lot = seed;
+    let mut sequence = 0;
+    while count == 0 || sequence < count {
+        sequence += 1;
+        let block = first + random(&mut lot) % share.max(1);
+        let Some(bytes) = memory.get_mut(start..start + BLOCK) else {
+            return Err(io::Error::other("no aligned memory"));
+        };
+        for sector in bytes.chunks_exact_mut(SECTOR) {
+            sector.fill(sequence as u8);
+            sector[..8].copy_from_slice(&block.to_le_bytes());
+            sector[8..16].copy_from_slice(&sequence.to_le_bytes());
+        }
+        file.write_all_at(bytes, block * BLOCK as u64)?;
+        say(&format!("{block} {sequence}\n"));
+    }
+    Ok(())
+}
+
+/// At once and whole: lines of different threads do not mix, and none waits in a buffer when the power goes.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(line.as_bytes());
+    let _ = out.flush();
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// `nonsense ADDRESS:PORT COUNT SEED`: connects COUNT times, each time with another kind of malformed beginning, and
+/// says how many connections were accepted.
+fn nonsense(args: &[String]) -> io::Result<()> {
+    let target = args
+        .first()
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let (count, mut lot) = (number(args, 1)?, number(args, 2)?);
+    let mut accepted = 0;
+    let mut silent = Vec::new();
+    for round in 0..count {
+        let Ok(mut stream) = TcpStream::connect(target) else {
+            thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        accepted += 1;
+        let bytes = beginning(round, &mut lot);
+        let sent = stream.write_all(&bytes);
+        if round % 4 == 3 {
+            silent.push(stream); // says no more, and stays
+            continue;
+        }
+        if sent.is_ok() {
+            stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+            let _ = stream.read(&mut [0; 512]);
+        }
+    }
+    println!("{accepted} accepted");
+    Ok(())
+}
+
+/// Headers of the three formats with lengths and commands that nobody sends, first packets cut short, and noise.
+fn beginning(round: u64, lot: &mut u64) -> Vec<u8> {
+    let mut noise = |length: u64| -> Vec<u8> { (0..length).map(|_| random(lot) as u8).collect() };
+    let h80 = |command: u16, length: u16| {
+        let mut header = 0x8374_0267u32.to_be_bytes().to_vec();
+        header.extend_from_slice(&command.to_be_bytes());
+        header.extend_from_slice(&length.to_be_bytes());
+        header
+    };
+    let h95 = |command: u16, length: u32| {
+        let mut header = 0x835au16.to_be_bytes().to_vec();
+        header.extend_from_slice(&command.to_be_bytes());
+        header.extend_from_slice(&length.to_be_bytes());
+        header
+    };
+    let h100 = |command: u16, length: u32| {
+        let mut header = 0x8620_ec20u32.to_be_bytes().to_vec();
+        header.extend_from_slice(&[0, 0]);
+        header.extend_from_slice(&command.to_be_bytes());
+        header.extend_from_slice(&length.to_be_bytes());
+        header.extend_from_slice(&[0; 4]);
+        header
+    };
+    const INITIAL_META: u16 = 0xfff1;
+    const INITIAL_DATA: u16 = 0xfff2;
+    const FEATURES: u16 = 0xfffe;
+    match round % 12 {
+        0 => noise(64),
+        1 => Vec::new(),
+        2 => h80(INITIAL_DATA, 0),
+        3 => h80(INITIAL_META, 0),
+        4 => h80(INITIAL_DATA, u16::MAX),
+        5 => h95(0, u32::MAX),
+        6 => h100(FEATURES, u32::MAX),
+        7 => h80(INITIAL_DATA, 0)[..5].to_vec(),
+        8 => [h80(INITIAL_DATA, 0), h80(FEATURES, 80), noise(80)].concat(),
+        9 => [h80(INITIAL_META, 0), noise(4096)].concat(),
+        10 => [h80(INITIAL_DATA, 0), h100(0x1b, 1 << 30), noise(200)].concat(),
+        _ => noise(20_000),
+    }
+}

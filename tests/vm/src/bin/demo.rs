@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The first user's walkthrough on two virtual machines, shown command by command.
+//!
+//! `demo [--stock]`: with the stock driver and tools instead of ours, to compare.
+
+#![forbid(unsafe_code)]
+
+use drbd_lab::{deadline, LabConfig, PowerCut};
+use drbd_vm_tests::cluster::{source_logs, Cluster, Module, Setup, Tools, SEED};
+use drbd_vm_tests::proc_drbd::Minor;
+use drbd_vm_tests::{Error, Result};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const DISK_SIZE: u64 = 32 << 20;
+
+fn main() -> ExitCode {
+    let setup = match std::env::args().nth(1).as_deref() {
+        None => Setup::new(Module::Drbdrs, Module::Drbdrs, Tools::Drbdrs),
+        Some("--stock") => Setup::new(Module::Stock, Module::Stock, Tools::Stock),
+        Some(_) => {
+            eprintln!("usage: demo [--stock]");
+            return ExitCode::from(2);
+        }
+    };
+    let start = Instant::now();
+    match demo(setup) {
+        Ok(()) => {
+            println!(
+                "\nThe demonstration took {} s and every step did what it should.",
+                start.elapsed().as_secs()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("\ndemo: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Show {
+    c: Cluster,
+}
+
+impl Show {
+    fn say(&self, text: &str) {
+        println!("\n== {text}");
+    }
+
+    /// Shows a command and what it said; it must succeed.
+    fn command(&self, node: usize, command: &str) -> Result<String> {
+        println!("{}# {command}", self.c.lab.node(node).host());
+        let output = self.c.run(node, &["/bin/sh", "-c", command])?;
+        print!("{}{}", output.text(), output.errors());
+        if output.code != 0 {
+            return Err(Error::new(format!(
+                "`{command}` ended with {}",
+                output.code
+            )));
+        }
+        Ok(output.text())
+    }
+
+    /// Shows /proc/drbd as it changes until `done`.
+    fn watch(&self, node: usize, what: &str, done: impl Fn(&Minor) -> bool) -> Result<()> {
+        println!(
+            "{}# watch cat /proc/drbd      (until it {what})",
+            self.c.lab.node(node).host()
+        );
+        let mut shown: Option<Instant> = None;
+        drbd_lab::until(what, deadline(300), || {
+            let text = self.c.proc_drbd(node)?;
+            let finished =
+                Minor::find(&text, drbd_vm_tests::cluster::MINOR).is_some_and(|m| done(&m));
+            if finished || shown.is_none_or(|at| at.elapsed() > Duration::from_secs(3)) {
+                let lines = text
+                    .lines()
+                    .filter(|l| l.starts_with(" 1:") || l.starts_with('\t'));
+                println!("{}", lines.collect::<Vec<_>>().join("\n"));
+                shown = Some(Instant::now());
+            }
+            Ok(finished.then_some(()))
+        })
+    }
+}
+
+fn demo(setup: Setup) -> Result<()> {
+    println!("Two virtual machines with Debian's stock kernel are started ({setup}).");
+    let start = Instant::now();
+    let lab = LabConfig::pair(DISK_SIZE);
+    let c = Cluster::start_with(setup, &source_logs("demo"), lab, SEED)?;
+    println!(
+        "Both are up after {:.0} s: kernel {}.",
+        start.elapsed().as_secs_f64(),
+        c.lab.release()
+    );
+    let mut show = Show { c };
+    prepare(&show)?;
+    first_sync(&show)?;
+    let sum = write_data(&show)?;
+    fail_over(&mut show, &sum)?;
+    come_back(&mut show)?;
+    show.c.lab.check_consoles(&[])
+}
+
+fn prepare(show: &Show) -> Result<()> {
+    show.say("The configuration, the same on both nodes");
+    show.command(0, "cat /etc/drbd.conf")?;
+    show.command(0, "grep -E '^drbd' /proc/modules; lsblk /dev/sdb")?;
+    show.say("On both nodes: metadata, and up");
+    for node in 0..2 {
+        show.command(node, "drbdadm create-md r0 && drbdadm up r0")?;
+    }
+    show.watch(0, "is connected", |m| m.connection == "Connected")?;
+    show.command(0, "cat /proc/drbd")?;
+    let state = show.c.state(0)?;
+    if state.disks != ("Inconsistent".into(), "Inconsistent".into()) {
+        return Err(Error::new("at first both disks must be Inconsistent"));
+    }
+    Ok(())
+}
+
+fn first_sync(show: &Show) -> Result<()> {
+    show.say("No sync has happened yet. The first node becomes the source");
+    show.command(0, "drbdadm -- --overwrite-data-of-peer primary r0")?;
+    show.watch(0, "is mirrored", Minor::mirrored)?;
+    show.c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    compare(show)?;
+    show.say("The second may be primary too: the configuration allows it");
+    show.command(
+        1,
+        "drbdadm primary r0 && drbdadm role r0 && drbdadm secondary r0",
+    )?;
+    Ok(())
+}
+
+fn compare(show: &Show) -> Result<()> {
+    show.c.compare()?;
+    println!("(both backing disks were compared from outside, byte by byte: equal)");
+    Ok(())
+}
+
+fn write_data(show: &Show) -> Result<String> {
+    show.say("A file system with data on the first node");
+    show.command(
+        0,
+        "mkfs.ext4 -q /dev/drbd1 && mkdir -p /data && mount /dev/drbd1 /data",
+    )?;
+    show.command(
+        0,
+        "dd if=/dev/urandom of=/data/disk.img bs=1M count=6 2>&1 | tail -n 1; sync",
+    )?;
+    show.command(0, "sha256sum /data/disk.img")
+}
+
+fn fail_over(show: &mut Show, sum: &str) -> Result<()> {
+    show.say("The first node loses its power, now");
+    show.c.lab.node_mut(0).power_cut(PowerCut::Keep)?;
+    show.watch(1, "sees that its peer is gone", |m| {
+        m.connection == "WFConnection"
+    })?;
+    show.say("The second node takes over");
+    show.command(
+        1,
+        "drbdadm primary r0 && mkdir -p /data && mount /dev/drbd1 /data",
+    )?;
+    let there = show.command(1, "sha256sum /data/disk.img")?;
+    if there != sum {
+        return Err(Error::new("the data are not what the first node wrote"));
+    }
+    println!("(the same as on the first node)");
+    show.command(
+        1,
+        "echo 'written while the first node was away' >/data/note; sync",
+    )?;
+    Ok(())
+}
+
+fn come_back(show: &mut Show) -> Result<()> {
+    show.say("The first node is switched on again");
+    show.c.lab.node_mut(0).start()?;
+    show.c.prepare(0)?;
+    show.command(0, "drbdadm up r0")?;
+    show.watch(1, "is mirrored again", Minor::mirrored)?;
+    show.c.wait_both("is mirrored again", 60, Minor::mirrored)?;
+    show.command(1, "umount /data && drbdadm secondary r0")?;
+    compare(show)?;
+    show.command(
+        0,
+        "drbdadm primary r0 && mkdir -p /data && mount /dev/drbd1 /data && cat /data/note",
+    )?;
+    show.command(0, "umount /data && drbdadm status r0; drbdadm down r0")?;
+    show.command(1, "drbdadm down r0 && cat /proc/drbd")?;
+    Ok(())
+}

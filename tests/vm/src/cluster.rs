@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Two nodes with a module and tools on each, and the resource r0 on /dev/sdb: what scenarios are written with.
+
+use crate::proc_drbd::Minor;
+use drbd_lab::image::source_tree;
+use drbd_lab::{deadline, Error, Lab, LabConfig, Output, Result};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// The first user's configuration, as they wrote it.
+pub const SEED: &str = include_str!("../seed/drbd.conf");
+
+/// Which driver a node loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// drbdrs.ko, as `make` built it.
+    Drbdrs,
+    /// drbd.ko of the stock kernel.
+    Stock,
+}
+
+/// Which tools drive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tools {
+    /// Ours.
+    Drbdrs,
+    /// Debian's drbd-utils.
+    Stock,
+}
+
+/// Who is who in a run of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// The module of each node.
+    pub modules: [Module; 2],
+    /// The tools of both.
+    pub tools: Tools,
+}
+
+impl Setup {
+    /// A setup.
+    pub const fn new(n1: Module, n2: Module, tools: Tools) -> Setup {
+        Setup {
+            modules: [n1, n2],
+            tools,
+        }
+    }
+
+    /// Nothing of ours.
+    pub fn is_control(&self) -> bool {
+        self.modules == [Module::Stock; 2] && self.tools == Tools::Stock
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |module: Module| {
+            if module == Module::Drbdrs {
+                "drbdrs"
+            } else {
+                "stock"
+            }
+        };
+        let tools = if self.tools == Tools::Drbdrs {
+            "our-tools"
+        } else {
+            "stock-tools"
+        };
+        write!(
+            f,
+            "{}+{},{tools}",
+            name(self.modules[0]),
+            name(self.modules[1])
+        )
+    }
+}
+
+/// The configuration of r0 in most scenarios: the seed's resource with times that suit a slow guest.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `A`, `B` or `C`.
+    pub protocol: char,
+    /// More words for the net section.
+    pub net: String,
+    /// More words for the disk section.
+    pub disk: String,
+    /// `internal`, or a device.
+    pub meta_disk: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let (net, disk) = (String::new(), String::new());
+        Config {
+            protocol: 'C',
+            net,
+            disk,
+            meta_disk: "internal".into(),
+        }
+    }
+}
+
+impl Config {
+    /// As the text of drbd.conf.
+    pub fn text(&self) -> String {
+        let Config {
+            protocol,
+            net,
+            disk,
+            meta_disk,
+        } = self;
+        format!(
+            "global {{ usage-count no; cmd-timeout-short 60; cmd-timeout-medium 120; }}\n\
+             resource r0 {{\n\
+             \x20 net {{ protocol {protocol}; timeout 40; ping-int 3; connect-int 3; ping-timeout 30; {net} }}\n\
+             \x20 disk {{ c-plan-ahead 0; resync-rate 1000M; {disk} }}\n\
+             \x20 device /dev/drbd1; disk /dev/sdb; meta-disk {meta_disk};\n\
+             \x20 on iSCSI1.au.intranet {{ address 10.254.11.11:7789; }}\n\
+             \x20 on iSCSI2.au.intranet {{ address 10.254.11.12:7789; }}\n\
+             }}\n"
+        )
+    }
+}
+
+/// The lab with modules and tools; every command and its output goes to the scenario's log.
+pub struct Cluster {
+    /// The lab.
+    pub lab: Lab,
+    /// Who is who.
+    pub setup: Setup,
+    config: String,
+    log: Mutex<File>,
+    start: Instant,
+}
+
+/// The minor of r0.
+pub const MINOR: u32 = 1;
+/// The device of r0.
+pub const DEVICE: &str = "/dev/drbd1";
+/// A side of the cluster to compare: the disk behind r0.
+pub const DISK: &str = "sdb";
+
+/// Where the logs of `name` go.
+pub fn source_logs(name: &str) -> PathBuf {
+    source_tree().join(".build/vm").join(name)
+}
+
+/// What `make` built for guests.
+fn built(path: &str) -> Result<PathBuf> {
+    let path = source_tree().join(".build").join(path);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::new(format!(
+        "{} is missing: `make` builds it",
+        path.display()
+    )))
+}
+
+impl Cluster {
+    /// Boots two nodes with a spare disk of `size` bytes, loads the modules and installs tools and `config`.
+    pub fn start(setup: Setup, logs: &Path, size: u64, config: &str) -> Result<Cluster> {
+        Cluster::start_with(setup, logs, LabConfig::pair(size), config)
+    }
+
+    /// The same with a lab of the scenario's own.
+    pub fn start_with(setup: Setup, logs: &Path, lab: LabConfig, config: &str) -> Result<Cluster> {
+        fs::create_dir_all(logs)?;
+        for old in fs::read_dir(logs)?.flatten() {
+            fs::remove_file(old.path())?;
+        }
+        let log = Mutex::new(File::create(logs.join("log"))?);
+        let start = Instant::now();
+        let lab = Lab::start(lab.logs(logs))?;
+        let cluster = Cluster {
+            lab,
+            setup,
+            config: config.to_owned(),
+            log,
+            start,
+        };
+        (0..2).try_for_each(|node| cluster.prepare(node))?;
+        Ok(cluster)
+    }
+
+    /// Loads the module of a node that has just booted, and installs tools and configuration.
+    pub fn prepare(&self, node: usize) -> Result<()> {
+        if self.setup.tools == Tools::Drbdrs {
+            let target = "/usr/local/sbin/drbd-tools";
+            self.lab
+                .node(node)
+                .put_file(&built("cargo/release/drbd-tools")?, target)?;
+            self.sh(node, "cd /usr/local/sbin && for n in drbdadm drbdsetup drbdmeta; do ln -sf drbd-tools $n; done")?;
+        }
+        self.configure(node, &self.config)?;
+        self.load(node, self.setup.modules[node])
+    }
+
+    /// Replaces the configuration of a node.
+    pub fn configure(&self, node: usize, config: &str) -> Result<()> {
+        self.note(&format!("n{}: /etc/drbd.conf\n{config}", node + 1));
+        self.lab
+            .node(node)
+            .put("/etc/drbd.conf", config.as_bytes(), 0o644)
+    }
+
+    /// Loads a module.
+    pub fn load(&self, node: usize, module: Module) -> Result<()> {
+        match module {
+            Module::Stock => self.sh(node, "modprobe drbd")?,
+            Module::Drbdrs => {
+                self.lab
+                    .node(node)
+                    .put_file(&built("module/drbdrs.ko")?, "/lab/drbdrs.ko")?;
+                self.sh(node, "insmod /lab/drbdrs.ko")?
+            }
+        };
+        Ok(())
+    }
+
+    /// Removes whichever module is loaded.
+    pub fn unload(&self, node: usize) -> Result<()> {
+        self.sh(
+            node,
+            "if grep -q '^drbdrs ' /proc/modules; then rmmod drbdrs; else rmmod drbd; fi",
+        )
+        .map(drop)
+    }
+
+    /// Writes a line into the scenario's log.
+    pub fn note(&self, text: &str) {
+        let mut log = self.log.lock().unwrap_or_else(|e| e.into_inner());
+        let _ = writeln!(log, "[{:8.3}] {text}", self.start.elapsed().as_secs_f64());
+    }
+
+    /// Runs a program in a node and logs it.
+    pub fn run(&self, node: usize, args: &[&str]) -> Result<Output> {
+        let output = self.lab.node(node).run(args)?;
+        let (text, errors) = (output.text(), output.errors());
+        self.note(&format!(
+            "n{}# {}\n{text}{errors}=> {}",
+            node + 1,
+            args.join(" "),
+            output.code
+        ));
+        Ok(output)
+    }
+
+    /// Runs a shell script in a node; it must succeed. Returns what it said.
+    pub fn sh(&self, node: usize, script: &str) -> Result<String> {
+        let output = self.run(node, &["/bin/sh", "-c", script])?;
+        Ok(output
+            .success()
+            .map_err(|e| e.at(self.lab.node(node).name()))?
+            .text())
+    }
+
+    /// Runs drbdadm in a node; it must succeed. Returns what it said.
+    pub fn drbdadm(&self, node: usize, args: &[&str]) -> Result<String> {
+        let output = self.run(node, &[&["drbdadm"], args].concat())?;
+        Ok(output
+            .success()
+            .map_err(|e| e.at(self.lab.node(node).name()))?
+            .text())
+    }
+
+    /// What /proc/drbd of a node says.
+    pub fn proc_drbd(&self, node: usize) -> Result<String> {
+        let text = self.lab.node(node).get("/proc/drbd")?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// r0 as /proc/drbd of a node shows it.
+    pub fn state(&self, node: usize) -> Result<Minor> {
+        let text = self.proc_drbd(node)?;
+        let minor = Minor::find(&text, MINOR);
+        minor.ok_or_else(|| {
+            Error::new(format!(
+                "minor {MINOR} is not in /proc/drbd of n{}:\n{text}",
+                node + 1
+            ))
+        })
+    }
+
+    /// Waits until r0 of a node is as `wanted` says.
+    pub fn wait(
+        &self,
+        node: usize,
+        what: &str,
+        seconds: u64,
+        wanted: impl Fn(&Minor) -> bool,
+    ) -> Result<Minor> {
+        let mut last = String::new();
+        let what = format!("n{}: {what}", node + 1);
+        let result = drbd_lab::until(&what, deadline(seconds), || {
+            let text = self.proc_drbd(node)?;
+            let minor = Minor::find(&text, MINOR).filter(&wanted);
+            last = text;
+            Ok(minor)
+        });
+        self.note(&format!(
+            "{what}: {}\n{last}",
+            if result.is_ok() { "yes" } else { "NO" }
+        ));
+        result.map_err(|e| {
+            let consoles = self
+                .lab
+                .nodes()
+                .iter()
+                .map(|n| format!("-- console of {}:\n{}", n.name(), n.console().tail(15)));
+            Error::new(format!(
+                "{e}; /proc/drbd says:\n{last}\n{}",
+                consoles.collect::<Vec<_>>().join("\n")
+            ))
+        })
+    }
+
+    /// Waits until both nodes say so.
+    pub fn wait_both(
+        &self,
+        what: &str,
+        seconds: u64,
+        wanted: impl Fn(&Minor) -> bool,
+    ) -> Result<()> {
+        (0..2).try_for_each(|node| self.wait(node, what, seconds, &wanted).map(drop))
+    }
+
+    /// create-md and up on both nodes, until they are connected.
+    pub fn up(&self) -> Result<()> {
+        for node in 0..2 {
+            self.drbdadm(node, &["create-md", "r0"])?;
+        }
+        for node in 0..2 {
+            self.drbdadm(node, &["up", "r0"])?;
+        }
+        self.wait_both("is connected", 60, |m| m.connection == "Connected")
+    }
+
+    /// Makes `node` primary over a peer whose data are given up, and waits until the mirror is complete.
+    pub fn first_sync(&self, node: usize) -> Result<()> {
+        self.drbdadm(node, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
+        self.wait_both("is mirrored", 300, Minor::mirrored)
+    }
+
+    /// Connected and mirrored, with little work: both nodes up, one synced from the other.
+    pub fn mirror(&self, primary: usize) -> Result<()> {
+        self.up()?;
+        self.first_sync(primary)
+    }
+
+    /// The size of the device, in bytes.
+    pub fn device_size(&self, node: usize) -> Result<u64> {
+        let text = self.sh(node, "cat /sys/block/drbd1/size")?;
+        let sectors: u64 = text
+            .trim()
+            .parse()
+            .map_err(|_| Error::new(format!("'{text}' is no size")))?;
+        Ok(sectors * 512)
+    }
+
+    /// Compares both backing disks from outside, byte by byte, once nothing is under way.
+    pub fn compare(&self) -> Result<()> {
+        self.wait_both("is idle", 60, Minor::idle)?;
+        let size = self.device_size(0)?;
+        let (a, b) = (self.lab.node(0).disk(DISK)?, self.lab.node(1).disk(DISK)?);
+        match a.first_difference(b, 0..size)? {
+            None => Ok(()),
+            Some(at) => {
+                let show = |disk: &drbd_lab::Disk| disk.contents(at, 16.min((size - at) as usize));
+                let (a, b) = (show(a)?, show(b)?);
+                Err(Error::new(format!(
+                    "the mirrors differ at byte {at} of {size}: {a:02x?} and {b:02x?}"
+                )))
+            }
+        }
+    }
+
+    /// Fills the data area of a node's disk from outside with bytes that `seed` decides. Nothing may be mirrored yet.
+    pub fn fill(&self, node: usize, seed: u64) -> Result<()> {
+        let disk = self.lab.node(node).disk(DISK)?;
+        let mut lot = seed;
+        let mut step = vec![0u8; 1 << 20];
+        let mut at = 0;
+        // The last MiB has the metadata.
+        while at + 2 * (step.len() as u64) <= disk.size() {
+            for word in step.chunks_exact_mut(8) {
+                lot = lot
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                word.copy_from_slice(&(lot ^ (lot >> 29)).to_le_bytes());
+            }
+            disk.overwrite(at, &step)?;
+            at += step.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes `mib` MiB of noise at `offset` MiB of the device of a node, through the driver.
+    pub fn write_noise(&self, node: usize, offset: u64, mib: u64) -> Result<()> {
+        let script = format!(
+            "dd if=/dev/urandom of={DEVICE} bs=1M seek={offset} count={mib} oflag=direct conv=fsync,notrunc 2>&1"
+        );
+        self.sh(node, &script).map(drop)
+    }
+
+    /// `down` and `rmmod` on both nodes; nothing of the driver may be left, and the consoles must be clean.
+    pub fn finish(&self) -> Result<()> {
+        for node in 0..2 {
+            self.drbdadm(node, &["down", "r0"])?;
+        }
+        for node in 0..2 {
+            self.unload(node)?;
+            self.nothing_left(node)?;
+        }
+        self.lab.check_consoles(&[])
+    }
+
+    /// No slab, thread or socket of the driver is left in a node without module. (Sockets that TCP itself still closes
+    /// are nobody's: the peer may be off.)
+    pub fn nothing_left(&self, node: usize) -> Result<()> {
+        let left = self.sh(
+            node,
+            "grep '^drbd' /proc/slabinfo; ps -e -o comm= | grep '^drbd'; \
+             awk '$2 ~ /:1E6D$/ || $3 ~ /:1E6D$/ { if ($4 ~ /0[1238A]/) print \"socket\", $0 }' /proc/net/tcp; \
+             ls -d /sys/kernel/debug/drbd /proc/drbd 2>/dev/null; true",
+        )?;
+        if left.trim().is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "left in n{} after rmmod:\n{left}",
+            node + 1
+        )))
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Runs scenarios one after the other: one line for each, a last line with the counts, logs under `.build/vm`.
+
+use crate::cluster::Setup;
+use drbd_lab::image::source_tree;
+use drbd_lab::Result;
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A scenario: who may play it, and how.
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// The setups that `make test` runs it in; the control is run when asked for.
+    pub setups: &'static [Setup],
+    /// The scenario: the setup, and the folder for its logs.
+    pub run: fn(Setup, &Path) -> Result<()>,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// All of these must be in `NAME[SETUP]`.
+    pub filters: Vec<String>,
+    /// Also the stock driver on both nodes.
+    pub control: bool,
+    /// Not what passed in the run before.
+    pub resume: bool,
+    /// Only say what would be run.
+    pub list: bool,
+}
+
+fn results() -> PathBuf {
+    source_tree().join(".build/vm/results")
+}
+
+/// Runs what is wished for; true if nothing failed.
+pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
+    fs::create_dir_all(source_tree().join(".build/vm"))?;
+    let before = fs::read_to_string(results()).unwrap_or_default();
+    let passed_before: HashSet<&str> = before
+        .lines()
+        .filter_map(|l| l.strip_suffix(" ok"))
+        .collect();
+    let control = [Setup::new(
+        crate::Module::Stock,
+        crate::Module::Stock,
+        crate::Tools::Stock,
+    )];
+    let mut plan = Vec::new();
+    let mut filtered = 0;
+    for scenario in scenarios {
+        let more: &[Setup] = if wish.control { &control } else { &[] };
+        for setup in scenario.setups.iter().chain(more) {
+            let name = format!("{}[{setup}]", scenario.name);
+            let wanted = wish.filters.iter().all(|f| name.contains(f.as_str()));
+            if wanted && !(wish.resume && passed_before.contains(name.as_str())) {
+                plan.push((name, scenario, *setup));
+            } else {
+                filtered += 1;
+            }
+        }
+    }
+    if wish.list {
+        plan.iter().for_each(|(name, ..)| println!("{name}"));
+        return Ok(true);
+    }
+    let mut record = if wish.resume {
+        OpenOptions::new()
+    } else {
+        fs::write(results(), "")?;
+        OpenOptions::new()
+    };
+    let mut record = record.create(true).append(true).open(results())?;
+    let mut failures = Vec::new();
+    let (start, count) = (Instant::now(), plan.len());
+    println!("\nrunning {count} tests");
+    for (name, scenario, setup) in plan {
+        let logs = source_tree().join(".build/vm").join(&name);
+        let begin = Instant::now();
+        // A scenario that panics has failed, no more.
+        let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(setup, &logs)));
+        let failure = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(e)) => Some(e.to_string()),
+            Err(_) => Some("it panicked; the message is above".to_owned()),
+        };
+        let seconds = begin.elapsed().as_secs_f64();
+        let word = if failure.is_none() { "ok" } else { "FAILED" };
+        println!("test {name} ... {word} ({seconds:.1} s)");
+        writeln!(record, "{name} {word}")?;
+        if let Some(text) = failure {
+            println!("{text}\nlogs of this scenario: {}\n", logs.display());
+            failures.push(name);
+        }
+    }
+    if !failures.is_empty() {
+        println!("\nfailures:\n    {}", failures.join("\n    "));
+    }
+    let (word, failed) = (
+        if failures.is_empty() { "ok" } else { "FAILED" },
+        failures.len(),
+    );
+    println!(
+        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
+         finished in {:.2}s\n",
+        count - failed,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(failures.is_empty())
+}

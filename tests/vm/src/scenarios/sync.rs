@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Resynchronisation: full, by bitmap after an outage, paused.
+
+use crate::cluster::{Cluster, Config, Setup, DISK};
+use crate::proc_drbd::Minor;
+use drbd_lab::{Error, Result};
+use std::path::Path;
+
+const SIZE: u64 = 16 << 20;
+
+/// Different noise on both disks; each node in turn is made the source of all of it.
+pub(super) fn full(setup: Setup, logs: &Path) -> Result<()> {
+    let c = Cluster::start(setup, logs, SIZE, &Config::default().text())?;
+    c.up()?;
+    c.fill(0, 1)?;
+    c.fill(1, 2)?;
+    let before = c.lab.node(0).disk(DISK)?.contents(0, 1 << 20)?;
+    c.first_sync(0)?;
+    c.compare()?;
+    if c.lab.node(1).disk(DISK)?.contents(0, 1 << 20)? != before {
+        return Err(Error::new("the source's data did not win"));
+    }
+    // The other direction: all of n1 is declared worthless.
+    c.drbdadm(0, &["secondary", "r0"])?;
+    let moved = c.state(1)?.counter("ns");
+    c.drbdadm(0, &["invalidate", "r0"])
+        .or_else(|_| invalidate_without_tool(&c))?;
+    c.wait(1, "has sent all", 300, |m| {
+        m.mirrored() && m.counter("ns") >= moved + SIZE / 1024 / 2
+    })?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    c.compare()?;
+    c.finish()
+}
+
+/// Our first tool has no `invalidate`: new metadata asks for the same.
+fn invalidate_without_tool(c: &Cluster) -> Result<String> {
+    c.drbdadm(0, &["down", "r0"])?;
+    c.drbdadm(0, &["--", "--force", "create-md", "r0"])?;
+    c.drbdadm(0, &["up", "r0"])
+}
+
+/// What was written while the link was cut, and not much more, is sent when it heals; both ways.
+pub(super) fn bitmap(setup: Setup, logs: &Path) -> Result<()> {
+    let c = Cluster::start(setup, logs, SIZE, &Config::default().text())?;
+    c.mirror(0)?;
+    for primary in [0, 1] {
+        let other = 1 - primary;
+        c.drbdadm(other, &["secondary", "r0"])?;
+        c.drbdadm(primary, &["primary", "r0"])?;
+        c.lab.network().cut_both(0, 1);
+        c.wait_both("sees that the peer is gone", 90, |m| {
+            m.connection == "WFConnection"
+        })?;
+        c.write_noise(primary, 3, 1)?;
+        c.write_noise(primary, 9, 1)?;
+        let dirty = c.state(primary)?.counter("oos");
+        if !(2048..=2048 + 512).contains(&dirty) {
+            return Err(Error::new(format!(
+                "2048 KiB were written while alone, {dirty} KiB are out of sync"
+            )));
+        }
+        let sent = c.lab.network().traffic(primary, other).bytes;
+        c.lab.network().heal_all();
+        c.wait_both("is mirrored again", 120, |m| {
+            m.mirrored() && m.counter("oos") == 0
+        })?;
+        let sent = c.lab.network().traffic(primary, other).bytes - sent;
+        if !(2 << 20..4 << 20).contains(&sent) {
+            return Err(Error::new(format!(
+                "the resync of 2 MiB took {sent} bytes on the link"
+            )));
+        }
+        c.compare()?;
+    }
+    c.drbdadm(1, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// A resync pauses and goes on, and keeps to its rate.
+pub(super) fn pause(setup: Setup, logs: &Path) -> Result<()> {
+    let slow = Config::default()
+        .text()
+        .replace("resync-rate 1000M", "resync-rate 1M");
+    let c = Cluster::start(setup, logs, SIZE, &slow)?;
+    c.up()?;
+    c.fill(0, 7)?;
+    c.drbdadm(0, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
+    c.wait(1, "is the target", 60, |m| {
+        m.connection == "SyncTarget" && m.counter("oos") < SIZE / 1024 - 256
+    })?;
+    let text = c.proc_drbd(1)?;
+    for part in ["sync'ed:", "finish:", "speed:"] {
+        if !text.contains(part) {
+            return Err(Error::new(format!("no '{part}' in the progress:\n{text}")));
+        }
+    }
+    c.sh(0, "drbdsetup pause-sync 1")?;
+    c.wait(1, "is paused", 30, |m| m.connection == "PausedSyncT")?;
+    let stopped = c
+        .wait(0, "is paused", 30, |m| {
+            m.connection == "PausedSyncS" && m.idle()
+        })?
+        .counter("oos");
+    c.write_noise(0, 1, 1)?; // takes a while, and is mirrored all the same
+    let now = c.state(0)?.counter("oos");
+    if now + 1024 < stopped || now > stopped {
+        return Err(Error::new(format!(
+            "a paused resync went from {stopped} to {now} KiB"
+        )));
+    }
+    c.sh(0, "drbdsetup resume-sync 1")?;
+    c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
