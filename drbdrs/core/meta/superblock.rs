@@ -12,7 +12,7 @@
 
 use super::Why;
 use crate::types::Uuid;
-use crate::uuid::Set;
+use crate::types::UuidSet as Set;
 
 /// Bytes of a superblock.
 pub const SUPERBLOCK_BYTES: usize = 4096;

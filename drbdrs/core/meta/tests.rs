@@ -6,7 +6,7 @@ use super::layout::{bitmap_sectors, superblock_sector, INDEX_FLEX_EXTERNAL, INDE
 use super::log::{block_of, emit, emit_initial, Bad, Transaction, FREE, TRANSACTION_BYTES};
 use super::*;
 use crate::types::Uuid;
-use crate::uuid::Set;
+use crate::types::UuidSet as Set;
 
 /// A 64 MiB device as the stock drbdmeta lays it out (`dump-md`: offsets 67104768, 67072000, 67067904, size 80).
 const SECTORS: u64 = 131_072;

@@ -4,19 +4,10 @@
 
 use crate::types::{Role, Uuid};
 
+pub use crate::types::UuidSet as Set;
+
 /// Distance between a bitmap UUID and the sync UUID made from it (8.4: `UUID_NEW_BM_OFFSET`).
 const SYNC_UUID_OFFSET: u64 = 0x0001_0000_0000_0000;
-
-/// The generation UUIDs of one volume on one node, newest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Set {
-    /// The generation of the data on this disk.
-    pub current: Uuid,
-    /// The generation that the bitmap is relative to; zero: no bitmap is kept.
-    pub bitmap: Uuid,
-    /// Older generations, newest first.
-    pub history: [Uuid; 2],
-}
 
 /// A slot of a [`Set`] that [`Set::rotate_into`] can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,31 +19,6 @@ pub enum Slot {
 }
 
 impl Set {
-    /// From the order that metadata, P_UUIDS and netlink share: current, bitmap, history.
-    pub const fn from_array(a: [Uuid; 4]) -> Self {
-        let [current, bitmap, newer, older] = a;
-        Self {
-            current,
-            bitmap,
-            history: [newer, older],
-        }
-    }
-
-    /// In the order that metadata, P_UUIDS and netlink share: current, bitmap, history.
-    pub const fn to_array(self) -> [Uuid; 4] {
-        let [newer, older] = self.history;
-        [self.current, self.bitmap, newer, older]
-    }
-
-    /// The UUIDs of a disk whose metadata was just created.
-    pub const fn just_created() -> Self {
-        Self {
-            current: Uuid::JUST_CREATED,
-            bitmap: Uuid::ZERO,
-            history: [Uuid::ZERO; 2],
-        }
-    }
-
     /// Overwrites the current UUID, with the primary mark that fits `role`. The effective UUID follows it.
     pub fn set_current(&mut self, value: Uuid, role: Role) {
         self.current = marked(value, role);
@@ -143,14 +109,6 @@ impl Set {
     pub(super) fn push_history(&mut self, newest: Uuid) {
         let [newer, _] = self.history;
         self.history = [newest, newer];
-    }
-}
-
-impl core::fmt::Display for Set {
-    /// As 8.4 logs a set: four times 16 hexadecimal digits.
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let [current, bitmap, newer, older] = self.to_array();
-        write!(f, "{current}:{bitmap}:{newer}:{older}")
     }
 }
 
