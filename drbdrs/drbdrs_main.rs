@@ -9,6 +9,7 @@ mod after;
 mod attach;
 mod bitmap;
 mod change;
+mod debugfs;
 mod device;
 mod events;
 mod flags;
@@ -27,7 +28,7 @@ mod tag;
 mod views;
 mod worker;
 
-use crate::{admin::family, prelude::*, registry::Registry};
+use crate::{admin::family, debugfs::Debugfs, prelude::*, registry::Registry};
 use kernel_ext::{net::genl::Registration, proc::ProcFile, sync::Installed};
 
 module! {
@@ -38,12 +39,15 @@ module! {
     license: "GPL",
 }
 
-/// What identifies this build in /proc/drbd; drbd-utils and monitors expect hexadecimal digits.
-pub(crate) const SOURCE_VERSION: &str = "D4BD4500000000000000001";
+/// What identifies this build in /proc/drbd, as in `modinfo`.
+pub(crate) fn source_version() -> &'static str {
+    kernel_ext::module::source_version::<Drbdrs>()
+}
 
 /// The module. Dropped in the order of the fields: first nobody can reach us any more, then everything goes.
 struct Drbdrs {
     _proc: ProcFile,
+    _debugfs: Pin<KBox<Debugfs>>,
     _family: Installed<Registration<family::Drbd>>,
     _registry: Installed<Registry>,
 }
@@ -56,6 +60,7 @@ impl kernel::Module for Drbdrs {
         pr_info!("initialized. Version: 8.4.11 (api:1/proto:100-101)\n");
         Ok(Self {
             _proc: proc,
+            _debugfs: Debugfs::new()?,
             _family: family,
             _registry: registry,
         })

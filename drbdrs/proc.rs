@@ -11,7 +11,7 @@ use drbd_core::{
 use kernel::{fmt, seq_file::SeqFile, seq_print};
 
 /// The protocol versions that we speak.
-const PROTOCOLS: (u32, u32) = (100, 101);
+pub(crate) const PROTOCOLS: (u32, u32) = (100, 101);
 
 /// Lets formatting code write to a seq file.
 struct Out<'a>(&'a SeqFile);
@@ -26,7 +26,7 @@ impl fmt::Write for Out<'_> {
 /// Writes the whole file.
 pub(crate) fn show(file: &SeqFile) {
     let mut out = Out(file);
-    let head = proc_text::head(&mut out, PROTOCOLS, crate::SOURCE_VERSION);
+    let head = proc_text::head(&mut out, PROTOCOLS, crate::source_version());
     let Some(registry) = Registry::get() else { return };
     if head.is_err() {
         return;

@@ -100,7 +100,7 @@ impl Worker {
 fn run(resource: &Arc<Resource>) {
     let worker = &resource.worker;
     loop {
-        worker.wake.wait(|| worker.should_stop() || has_work(resource));
+        worker.wake.wait_idle(|| worker.should_stop() || has_work(resource));
         while do_some(resource) {}
         if worker.should_stop() && !has_work(resource) {
             return;

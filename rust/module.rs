@@ -4,7 +4,7 @@
 
 use crate::bindings;
 use core::marker::PhantomData;
-use kernel::ModuleMetadata;
+use kernel::{prelude::*, str::CStrExt as _, ModuleMetadata};
 
 /// While it lives, module `M` cannot be removed: `rmmod` says that it is in use.
 ///
@@ -28,4 +28,17 @@ impl<M: ModuleMetadata> Drop for ModuleRef<M> {
         // SAFETY: Ours by the type invariant.
         unsafe { bindings::module_put(M::THIS_MODULE.as_ptr()) };
     }
+}
+
+/// What `modpost` made of the sources of module `M`: `srcversion` in `modinfo`. Empty if it has none.
+pub fn source_version<M: ModuleMetadata>() -> &'static str {
+    // SAFETY: The module whose code runs here is there, and its strings are there as long as it is.
+    let text = unsafe {
+        let text = (*M::THIS_MODULE.as_ptr()).srcversion;
+        if text.is_null() {
+            return "";
+        }
+        CStr::from_char_ptr(text)
+    };
+    text.to_str().unwrap_or("")
 }
