@@ -41,6 +41,9 @@ fn volume_changed(resource: &Arc<Resource>, change: &Committed, volume: &VolumeC
     for effect in state::after_effects(&volume.old, &volume.new, &context).iter() {
         carry_out(&device, change, &volume.new, effect);
     }
+    if state::is_suspended(&volume.old) && !state::is_suspended(&volume.new) {
+        crate::submit::resume(&device);
+    }
 }
 
 /// The facts that the core asks for; some of them are used up by asking.

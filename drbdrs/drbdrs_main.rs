@@ -17,6 +17,8 @@ mod handlers;
 mod limits;
 mod local;
 mod metadata;
+mod connection;
+mod transfer;
 mod prelude;
 mod proc;
 mod progress;

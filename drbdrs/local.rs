@@ -1,85 +1,155 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! I/O on the local disk, and what its failures lead to.
+//! Application I/O on our own disk: its end, and what an error means.
 
 use crate::{
-    change,
-    device::Device,
+    change::{self, How},
+    device::{Device, LocalRef},
     prelude::*,
-    submit,
+    resource::Shared,
     tag::Tag,
+    transfer,
 };
 use drbd_core::{
     config::choices::OnIoError,
+    request::{Event, Kind, SlotId},
     state::Change,
     types::DiskState,
 };
-use kernel_ext::block::{Bio, EndIo, Op, Status};
+use kernel_ext::block::{EndIo, OutBio, Status};
 
-/// A bio of the application on its way through the local disk.
-pub(crate) struct AppIo {
-    pub(crate) device: Arc<Device>,
-    pub(crate) bio: Bio,
-    pub(crate) op: Op,
-}
-
-impl AppIo {
-    /// Completes it.
-    pub(crate) fn end(self, status: Status) {
-        let Self { device, bio, op } = self;
-        if !status.is_ok() && status != Status::NOT_SUPPORTED {
-            let failure = match op {
-                Op::Read => Failure::Read,
-                _ => Failure::Write,
-            };
-            io_error(&device, failure);
-        }
-        device.put_local();
-        submit::finish(&device);
-        bio.end(status);
-    }
-}
-
-impl EndIo for AppIo {
-    fn end_io(self, status: Status) {
-        self.end(status);
-    }
-}
-
-/// What failed.
+/// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// A read of data.
+    /// Reading data.
     Read,
-    /// A write of data.
+    /// Writing data.
     Write,
-    /// Metadata.
+    /// Reading or writing metadata.
     Metadata,
+    /// The administrator wants the disk gone, in whatever state it is.
+    Forced,
 }
 
-/// The local disk failed an I/O: what `on-io-error` says. From any context.
+/// Travels with a bio on our disk.
+struct LocalIo {
+    device: Arc<Device>,
+    slot: SlotId,
+}
+
+impl EndIo for LocalIo {
+    fn end_io(self, status: Status) {
+        ended(&self.device, self.slot, status);
+        self.device.put_local();
+    }
+}
+
+/// Submits the clone of a request's bio; the use of the disk goes with it.
+pub(crate) fn submit(clone: OutBio, local: LocalRef, slot: SlotId) {
+    let Some(device) = local.into_in_flight() else {
+        return;
+    };
+    if let Err((io, _)) = clone.submit(LocalIo { device, slot }) {
+        io.end_io(Status::IO_ERROR);
+    }
+}
+
+fn ended(device: &Device, slot: SlotId, status: Status) {
+    let ok = status.is_ok();
+    {
+        let mut shared = device.resource.shared.lock();
+        if let Some(request) = shared.transfer.log.get(slot).copied() {
+            let sectors = u64::from(request.range.sectors);
+            count(&mut shared, device.vnr, request.kind, sectors);
+            if !ok {
+                refused(&mut shared, device, request.kind, request.retry, status);
+            }
+        }
+        transfer::tell(&mut shared, slot, Event::LocalDone { ok });
+    }
+    transfer::finish(&device.resource);
+}
+
+fn count(shared: &mut Shared, vnr: u16, kind: Kind, sectors: u64) {
+    let Some(volume) = shared.vol_mut(vnr) else {
+        return;
+    };
+    match kind {
+        Kind::Read => volume.stat.read = volume.stat.read.saturating_add(sectors),
+        Kind::Write | Kind::Discard | Kind::Zeroes => {
+            volume.stat.written = volume.stat.written.saturating_add(sectors);
+        }
+        Kind::Flush => {}
+    }
+}
+
+/// An application request failed on our disk. Read-ahead and discards may fail without harm.
+fn refused(shared: &mut Shared, device: &Device, kind: Kind, retry: bool, status: Status) {
+    let failure = match kind {
+        Kind::Read if retry => Failure::Read,
+        Kind::Write | Kind::Zeroes => Failure::Write,
+        Kind::Read | Kind::Discard | Kind::Flush => return,
+    };
+    let tag = Tag(device);
+    pr_warn!(
+        "{}: local {:?} IO error, errno {}\n",
+        tag,
+        failure,
+        status.errno()
+    );
+    io_error_locked(shared, device, failure);
+}
+
+/// The disk failed us: does what `on-io-error` says.
 pub(crate) fn io_error(device: &Device, failure: Failure) {
-    let mut shared = device.resource.shared.lock();
+    io_error_locked(&mut device.resource.shared.lock(), device, failure);
+}
+
+/// As [`io_error`], under the lock; any context.
+pub(crate) fn io_error_locked(shared: &mut Shared, device: &Device, failure: Failure) {
     let Some(volume) = shared.vol_mut(device.vnr) else {
         return;
     };
-    let policy = volume.disk_conf.as_ref().map_or(OnIoError::Detach, |conf| conf.on_io_error);
+    let policy = volume
+        .disk_conf
+        .as_ref()
+        .map_or(OnIoError::Detach, |conf| conf.on_io_error);
+    let data = matches!(failure, Failure::Read | Failure::Write);
+    if data && policy == OnIoError::PassOn {
+        if matches!(
+            volume.state.disk,
+            DiskState::UpToDate | DiskState::Consistent | DiskState::Outdated
+        ) {
+            pr_err!(
+                "{}: Local IO failed. The data are no longer complete.\n",
+                Tag(device)
+            );
+            let worse = Change {
+                disk: Some(DiskState::Inconsistent),
+                ..Change::NONE
+            };
+            change::change_locked(shared, device.vnr, &worse, How::HARD);
+        }
+        return;
+    }
     volume.flags.set(VolFlag::WAS_IO_ERROR);
     if failure == Failure::Read {
         volume.flags.set(VolFlag::WAS_READ_ERROR);
     }
-    let attached = crate::resource::usable(volume.state.disk);
-    let better = attached && volume.state.disk != DiskState::Inconsistent;
-    // Metadata that cannot be written are never passed on: nothing could be promised any more.
-    if policy == OnIoError::PassOn && failure != Failure::Metadata {
-        if better && failure == Failure::Write {
-            let change = Change::disk(DiskState::Inconsistent);
-            change::change_hard(&mut shared, device.vnr, &change);
-        }
+    if failure == Failure::Forced {
+        volume.flags.set(VolFlag::FORCE_DETACH);
+    }
+    if matches!(volume.state.disk, DiskState::Diskless | DiskState::Failed) {
         return;
     }
-    if attached {
-        pr_err!("{}: local {:?} error, detaching\n", Tag(device), failure);
-        change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
-    }
+    pr_err!(
+        "{}: Local IO failed ({:?}). Detaching...\n",
+        Tag(device),
+        failure
+    );
+    let failed = Change {
+        disk: Some(DiskState::Failed),
+        ..Change::NONE
+    };
+    change::change_locked(shared, device.vnr, &failed, How::HARD);
 }

@@ -10,6 +10,8 @@
 //! Order of locks: registry, `admin`, `devices`, `state_mutex`, the sockets' send mutexes, `shared`, a bitmap's lock.
 
 use crate::{
+    connection::Connection,
+    transfer::Transfer,
     attach::Local,
     change::Changes,
     device::Device,
@@ -55,6 +57,8 @@ pub(crate) struct Resource {
     /// See the module's description.
     #[pin]
     pub(crate) shared: IrqLock<Shared>,
+    /// The connection to the peer.
+    pub(crate) connection: Arc<Connection>,
     /// The thread that executes what follows from changes of state.
     #[pin]
     pub(crate) worker: Worker,
@@ -72,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) conn: ConnShared,
     /// Changes of state whose consequences are still to be executed by the worker.
     pub(crate) changes: Changes,
+    /// The application's requests.
+    pub(crate) transfer: Transfer,
 }
 
 /// The part of [`Shared`] that concerns the connection as a whole.
@@ -212,6 +218,8 @@ pub(crate) struct VolumeShared {
     pub(crate) resync: ResyncShared,
     /// See [`Counters`].
     pub(crate) stat: Counters,
+    /// Number of the last write that was sent (two primaries order by it).
+    pub(crate) packet_seq: u32,
 }
 
 impl VolumeShared {
@@ -238,6 +246,7 @@ impl VolumeShared {
             io_suspenders: 0,
             resync: ResyncShared::default(),
             stat: Counters::default(),
+            packet_seq: 0,
         }
     }
 
@@ -296,6 +305,7 @@ impl Resource {
         let state_wait = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
         let wake = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
         let changes = Changes::new(wake.clone(), state_wait.clone())?;
+        let transfer = Transfer::new()?;
         let shared = Shared {
             opts,
             volumes: KVec::new(),
@@ -314,6 +324,7 @@ impl Resource {
                 congested: false,
             },
             changes,
+            transfer,
         };
         let resource = Arc::pin_init(
             try_pin_init!(Self {
@@ -324,6 +335,7 @@ impl Resource {
                 state_mutex <- new_mutex!(()),
                 state_wait,
                 shared <- new_irq_lock!(shared),
+                connection: Connection::new()?,
                 worker <- Worker::new(wake),
                 _module: module,
             }),

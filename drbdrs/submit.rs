@@ -1,142 +1,339 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A bio of the upper layers comes in.
+//! Bios of the application: where each one goes.
 //!
-//! It waits while I/O is suspended or the state is in transition, is refused where there is no data to work on, and
-//! otherwise goes to the local disk. A write marks its blocks as out of sync *before* it is completed whenever the
-//! peer does not get it.
+//! ```text
+//!  bio --> may it start? --no--> wait (suspended, a transition, an overlapping write, no slot)
+//!             | yes
+//!             v
+//!          plan: our disk, the peer, both, neither (error)
+//!             |
+//!             v                     under the resource's lock
+//!          transfer log <- slot     ------------------------
+//!             |-- clone --> our disk      (local.rs)
+//!             '-- send queue --> sender   (sender.rs)
+//! ```
 
-use crate::{device::Device, local, prelude::*, resource::VolumeShared};
-use drbd_core::{
-    state,
-    types::{DiskState, Role},
+use crate::{
+    device::{Device, LocalRef},
+    local,
+    prelude::*,
+    resource::{Resource, Shared, VolumeShared},
+    transfer,
 };
-use kernel_ext::block::{Bio, Op, OutBio, Status};
+use drbd_core::{
+    config::choices::Protocol,
+    interval::Range,
+    request::{Event, Expect, Job, Kind, NewRequest, SlotId},
+    state,
+    types::DiskState,
+};
+use kernel_ext::{
+    block::{Bio, Op, OutBio, Status},
+    time,
+};
 
-/// What becomes of a bio right now.
-enum Verdict {
-    /// Go ahead; it is counted.
-    Go,
-    /// Not now.
-    Wait,
-    /// Never.
-    Refuse,
+/// What is known about a bio before it gets a slot.
+struct Wish {
+    kind: Kind,
+    range: Range,
+    retry: bool,
+    nowait: bool,
 }
 
-/// Takes a bio in. Process context.
+impl Wish {
+    fn of(device: &Device, bio: &Bio) -> Option<Self> {
+        let kind = match bio.op() {
+            Op::Read => Kind::Read,
+            Op::Write => Kind::Write,
+            Op::Discard => Kind::Discard,
+            Op::WriteZeroes => Kind::Zeroes,
+            Op::Flush => Kind::Flush,
+            Op::Other => return None,
+        };
+        Some(Self {
+            kind,
+            range: Range::new(device.vnr, bio.sector(), bio.bytes()),
+            retry: !bio.is_readahead(),
+            nowait: bio.is_nowait(),
+        })
+    }
+}
+
+/// What to do with a bio.
+enum Plan {
+    /// Not now.
+    Wait,
+    /// There is no path to good data.
+    Fail,
+    /// These halves.
+    Go { local: bool, job: Job },
+}
+
+/// A bio was submitted to the device.
 pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
-    let op = bio.op();
-    if op == Op::Other {
+    let Some(wish) = Wish::of(device, &bio) else {
         bio.end(Status::NOT_SUPPORTED);
         return;
-    }
+    };
     bio.start_accounting();
+    route(device, bio, &wish);
+}
+
+/// A bio whose conflict with the other primary was resolved against it starts again.
+pub(crate) fn restart(resource: &Resource, vnr: u16, bio: Bio) {
+    let device = resource
+        .shared
+        .lock()
+        .vol(vnr)
+        .map(|volume| volume.device.clone());
+    match device.and_then(|device| Wish::of(&device, &bio).map(|wish| (device, wish))) {
+        Some((device, wish)) => route(&device, bio, &wish),
+        None => bio.end(Status::IO_ERROR),
+    }
+}
+
+fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
+    let resource = &device.resource;
     loop {
-        match admit(device) {
-            Verdict::Go => break,
-            Verdict::Refuse => {
-                bio.end(Status::IO_ERROR);
-                return;
-            }
-            Verdict::Wait if bio.is_nowait() => {
+        // The clone is made before the slot is taken: once it has a slot, the bio is shared with the sender.
+        let local = Device::get_local(device);
+        let clone = local.as_ref().and_then(|local| prepare(local, &bio));
+        let mut shared = resource.shared.lock();
+        let plan = match shared.vol(device.vnr) {
+            Some(volume) => plan(&shared, volume, wish),
+            None => Plan::Fail,
+        };
+        let (to_disk, job) = match plan {
+            Plan::Go { local, job } if !local || clone.is_some() => (local, job),
+            Plan::Go { .. } | Plan::Wait if wish.nowait => {
+                drop(shared);
+                drop(clone);
                 bio.end(Status::AGAIN);
                 return;
             }
-            Verdict::Wait => {
-                let resource = &device.resource;
-                resource.state_wait.wait(|| !must_wait(device));
+            // The disk came or went between the two looks: look again.
+            Plan::Go { .. } if local.is_none() => continue,
+            Plan::Go { .. } | Plan::Fail => {
+                drop(shared);
+                drop(clone);
+                bio.end(Status::IO_ERROR);
+                return;
+            }
+            Plan::Wait => {
+                drop(shared);
+                drop(clone);
+                drop(local);
+                wait(device, wish);
+                continue;
+            }
+        };
+        let new = NewRequest {
+            kind: wish.kind,
+            range: wish.range,
+            local: to_disk,
+            job,
+            expect: expect(&shared),
+            retry: wish.retry,
+            now_ms: time::now_ms(),
+        };
+        let max_epoch = shared
+            .conn
+            .net_conf
+            .as_ref()
+            .map_or(u32::MAX, |conf| conf.max_epoch_size);
+        match shared.transfer.admit(&new, max_epoch, bio) {
+            Ok(slot) => {
+                begun(&mut shared, device.vnr, wish.kind);
+                drop(shared);
+                start(device, slot, clone.filter(|_| to_disk), local, job);
+                return;
+            }
+            Err(back) => {
+                // All slots are taken. Slots come back when the peer confirms a barrier.
+                bio = back;
+                shared.transfer.log.epoch.close();
+                drop(shared);
+                drop(clone);
+                drop(local);
+                resource.connection.wake_sender();
+                if wish.nowait {
+                    bio.end(Status::AGAIN);
+                    return;
+                }
+                wait(device, wish);
             }
         }
     }
-    if matches!(op, Op::Write | Op::Discard | Op::WriteZeroes) {
-        device.bitmap.set_out_of_sync(bio.sector(), u64::from(bio.bytes()) >> 9);
+}
+
+/// Which answer of the peer completes a write.
+fn expect(shared: &Shared) -> Expect {
+    match shared.conn.net_conf.as_ref().map(|conf| conf.wire_protocol) {
+        Some(Protocol::A) => Expect::Nothing,
+        Some(Protocol::B) => Expect::Receipt,
+        Some(Protocol::C) | None => Expect::Written,
     }
-    start(device, bio, op);
 }
 
-fn waits(volume: &VolumeShared, version: u32) -> bool {
-    volume.io_suspenders > 0
-        || volume.suspended()
-        || !state::accepts_new_io(&volume.state, version)
-}
-
-fn must_wait(device: &Device) -> bool {
-    let shared = device.resource.shared.lock();
-    let version = shared.conn.agreed_version;
-    shared.vol(device.vnr).is_some_and(|volume| waits(volume, version))
-}
-
-/// Decides, and counts the bio if it may go.
-fn admit(device: &Device) -> Verdict {
-    let mut shared = device.resource.shared.lock();
-    let version = shared.conn.agreed_version;
-    let Some(volume) = shared.vol_mut(device.vnr) else {
-        return Verdict::Refuse;
+fn begun(shared: &mut Shared, vnr: u16, kind: Kind) {
+    let Some(volume) = shared.vol_mut(vnr) else {
+        return;
     };
-    if waits(volume, version) {
-        return Verdict::Wait;
-    }
-    if volume.state.role != Role::Primary || volume.state.disk != DiskState::UpToDate {
-        return Verdict::Refuse;
-    }
     volume.stat.application = volume.stat.application.saturating_add(1);
-    Verdict::Go
-}
-
-fn start(device: &Arc<Device>, bio: Bio, op: Op) {
-    let sectors = u64::from(bio.bytes()) >> 9;
-    let Some(local) = Device::get_local(device) else {
-        finish(device);
-        bio.end(Status::IO_ERROR);
+    if kind == Kind::Flush {
         return;
-    };
-    let clone = match local.disk() {
-        Some(disk) => OutBio::clone_of(&disk.data, &bio),
-        None => Err(ENODEV),
-    };
-    let Ok(clone) = clone else {
-        finish(device);
-        bio.end(Status::IO_ERROR);
-        return;
-    };
-    count(device, op, sectors);
-    let Some(held) = local.into_in_flight() else {
-        return;
-    };
-    let request = local::AppIo { device: held, bio, op };
-    if let Err((request, _)) = clone.submit(request) {
-        request.end(Status::IO_ERROR);
+    }
+    // The application sees this generation of the data from here on.
+    if let Some(md) = volume
+        .md
+        .as_ref()
+        .filter(|_| volume.state.disk == DiskState::UpToDate)
+    {
+        volume.exposed_uuid = md.uuids.current;
     }
 }
 
-fn count(device: &Device, op: Op, sectors: u64) {
-    let mut shared = device.resource.shared.lock();
-    let Some(volume) = shared.vol_mut(device.vnr) else {
-        return;
-    };
-    let counter = match op {
-        Op::Read => &mut volume.stat.read,
-        _ => &mut volume.stat.written,
-    };
-    *counter = counter.saturating_add(sectors);
+fn prepare(local: &LocalRef, bio: &Bio) -> Option<OutBio> {
+    OutBio::clone_of(&local.disk()?.data, bio).ok()
 }
 
-/// One application bio less. From any context.
-pub(crate) fn finish(device: &Device) {
-    let last = {
-        let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else {
-            return;
+/// Starts both halves of a request that has its slot.
+fn start(
+    device: &Arc<Device>,
+    slot: SlotId,
+    clone: Option<OutBio>,
+    local: Option<LocalRef>,
+    job: Job,
+) {
+    if let (Some(clone), Some(local)) = (clone, local) {
+        local::submit(clone, local, slot);
+    }
+    if job != Job::Nothing {
+        device.resource.connection.wake_sender();
+    }
+    // A flush that only the peer needed is complete at once.
+    transfer::finish(&device.resource);
+}
+
+fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
+    if volume.suspended()
+        || volume.io_suspenders > 0
+        || !state::accepts_new_io(&volume.state, shared.conn.agreed_version)
+    {
+        return Plan::Wait;
+    }
+    let has_disk = volume.has_disk();
+    match wish.kind {
+        Kind::Read => plan_read(volume, &wish.range, has_disk),
+        Kind::Flush => plan_flush(volume, has_disk),
+        Kind::Write | Kind::Discard | Kind::Zeroes => {
+            if shared.transfer.conflicts(&wish.range) {
+                return Plan::Wait;
+            }
+            let job = if state::replicates(&volume.state) {
+                Job::Replicate
+            } else if state::sends_out_of_sync(&volume.state) {
+                Job::OutOfSync
+            } else {
+                Job::Nothing
+            };
+            if has_disk || job == Job::Replicate {
+                Plan::Go {
+                    local: has_disk,
+                    job,
+                }
+            } else {
+                Plan::Fail
+            }
+        }
+    }
+}
+
+fn plan_read(volume: &VolumeShared, range: &Range, has_disk: bool) -> Plan {
+    let here = has_disk
+        && match volume.state.disk {
+            DiskState::UpToDate => true,
+            DiskState::Inconsistent => {
+                let first = range.sector / crate::bitmap::SECTORS_PER_BIT;
+                let last = range.end().saturating_sub(1) / crate::bitmap::SECTORS_PER_BIT;
+                !volume.device.bitmap.any_set(first, last)
+            }
+            _ => false,
         };
-        volume.stat.application = volume.stat.application.saturating_sub(1);
-        volume.stat.application == 0
-    };
-    if last {
-        device.resource.state_wait.wake_all();
+    if here {
+        Plan::Go {
+            local: true,
+            job: Job::Nothing,
+        }
+    } else if volume.state.pdsk == DiskState::UpToDate && state::is_connected(volume.state.conn) {
+        Plan::Go {
+            local: false,
+            job: Job::Read,
+        }
+    } else {
+        Plan::Fail
     }
 }
 
-/// I/O is no longer suspended: those who wait look again.
+fn plan_flush(volume: &VolumeShared, has_disk: bool) -> Plan {
+    let job = if state::replicates(&volume.state) {
+        Job::Replicate
+    } else {
+        Job::Nothing
+    };
+    if has_disk || job == Job::Replicate {
+        Plan::Go {
+            local: has_disk,
+            job,
+        }
+    } else {
+        Plan::Fail
+    }
+}
+
+/// Waits until it makes sense to look again.
+fn wait(device: &Device, wish: &Wish) {
+    let resource = &device.resource;
+    resource.state_wait.wait_idle(|| {
+        let mut shared = resource.shared.lock();
+        shared.transfer.waiting = true;
+        let full = shared.transfer.log.len() as usize >= transfer::SLOTS;
+        match shared.vol(device.vnr) {
+            Some(volume) => !full && !matches!(plan(&shared, volume, wish), Plan::Wait),
+            None => true,
+        }
+    });
+}
+
+/// I/O of a volume is no longer suspended: what could not be completed is, and those who wait look again.
 pub(crate) fn resume(device: &Device) {
-    device.resource.state_wait.wake_all();
+    transfer::resumed(&mut device.resource.shared.lock(), device.vnr);
+    transfer::finish(&device.resource);
+}
+
+/// A read that the peer could not serve goes to our disk.
+pub(crate) fn read_here(resource: &Resource, vnr: u16, slot: SlotId) {
+    let (device, bio) = {
+        let mut shared = resource.shared.lock();
+        let device = shared.vol(vnr).map(|volume| volume.device.clone());
+        (device, shared.transfer.take_bio(slot))
+    };
+    let (Some(device), Some(bio)) = (device, bio) else {
+        return;
+    };
+    let local = Device::get_local(&device);
+    let clone = local.as_ref().and_then(|local| prepare(local, &bio));
+    resource.shared.lock().transfer.put_bio(slot, bio);
+    match (clone, local) {
+        (Some(clone), Some(local)) => local::submit(clone, local, slot),
+        _ => {
+            transfer::tell(
+                &mut resource.shared.lock(),
+                slot,
+                Event::LocalDone { ok: false },
+            );
+            transfer::finish(resource);
+        }
+    }
 }

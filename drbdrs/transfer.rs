@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The application's requests while they are under way: the core's transfer log and the shell's half of each slot.
+//!
+//! Everything here is guarded by the resource's lock. What must happen outside of it (ending bios, submitting a read
+//! to our disk) is put on a list; [`finish`] works it off. So the order is always: the bitmap, then the log, then the
+//! application.
+
+use crate::{
+    prelude::*,
+    resource::{Resource, Shared, VolumeShared},
+};
+use drbd_core::{
+    interval::{self, NodeId, Owner, Range},
+    request::{Actions, Context, Event, Job, Log, Mark, NewRequest, Request, Slot, SlotId, Work},
+    state,
+    types::DiskState,
+};
+use kernel_ext::block::{Bio, Status};
+
+/// Requests that can be under way at once, of all volumes of a resource. Who wants one more waits.
+pub(crate) const SLOTS: usize = 4096;
+/// Writes of the peer that can be on their way to our disk at once.
+pub(crate) const PEER_SLOTS: usize = 4096;
+
+/// The shell's half of a slot.
+#[derive(Default)]
+struct Held {
+    bio: Option<Bio>,
+    interval: Option<NodeId>,
+}
+
+/// What is to be done when the lock is free.
+enum Finished {
+    /// End the bio.
+    End(Bio, Status),
+    /// Submit the read to our disk.
+    ReadHere(u16, SlotId),
+    /// Submit the bio anew.
+    Restart(u16, Bio),
+}
+
+/// See the module's description.
+pub(crate) struct Transfer {
+    /// The core's half.
+    pub(crate) log: Log<KVVec<Slot>>,
+    /// Sectors with a write in flight, ours and the peer's.
+    pub(crate) writes: interval::Set<KVVec<interval::Node>>,
+    held: KVVec<Held>,
+    finished: KVVec<Finished>,
+    /// Somebody waits for a slot, or for a write to end.
+    pub(crate) waiting: bool,
+}
+
+impl Transfer {
+    /// An empty log; all memory that requests need is got here.
+    pub(crate) fn new() -> Result<Self> {
+        let mut held = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
+        for _ in 0..SLOTS {
+            held.push(Held::default(), GFP_KERNEL)?;
+        }
+        let nodes = SLOTS.saturating_add(PEER_SLOTS);
+        Ok(Self {
+            log: Log::new(KVVec::from_elem(Slot::default(), SLOTS, GFP_KERNEL)?),
+            writes: interval::Set::new(KVVec::from_elem(
+                interval::Node::default(),
+                nodes,
+                GFP_KERNEL,
+            )?),
+            held,
+            finished: KVVec::with_capacity(SLOTS, GFP_KERNEL)?,
+            waiting: false,
+        })
+    }
+
+    /// Takes a request in; its bio comes back when there is no room.
+    pub(crate) fn admit(
+        &mut self,
+        new: &NewRequest,
+        max_epoch_size: u32,
+        bio: Bio,
+    ) -> Result<SlotId, Bio> {
+        let Ok(slot) = self.log.admit(new, max_epoch_size) else {
+            return Err(bio);
+        };
+        let Some(held) = self.held.get_mut(slot.0 as usize) else {
+            return Err(bio);
+        };
+        held.bio = Some(bio);
+        held.interval = if new.kind.modifies() {
+            self.writes.insert(new.range, Owner::Local(slot.0))
+        } else {
+            None
+        };
+        Ok(slot)
+    }
+
+    /// Whether a write to `range` must wait for another one to end.
+    pub(crate) fn conflicts(&self, range: &Range) -> bool {
+        let busy = |owner: Owner, _: &Range| match owner {
+            Owner::Local(slot) => self
+                .log
+                .get(SlotId(slot))
+                .is_some_and(|request| !request.completed()),
+            Owner::Peer(_) => true,
+        };
+        self.writes.find_overlap(range, busy).is_some()
+    }
+
+    /// The next job of the sender, with the bio if it needs the data. The bio must come back by [`Transfer::sent`].
+    pub(crate) fn next_to_send(&mut self) -> Option<(Work, Option<Bio>)> {
+        let work = self.log.next_to_send()?;
+        let data = work.request.job() == Job::Replicate;
+        let held = self.held.get_mut(work.slot.0 as usize).filter(|_| data);
+        let bio = held.and_then(|held| held.bio.take());
+        Some((work, bio))
+    }
+
+    /// Takes the bio of a request whose data have arrived, so that they can be filled in; put it back.
+    pub(crate) fn take_bio(&mut self, slot: SlotId) -> Option<Bio> {
+        self.held.get_mut(slot.0 as usize)?.bio.take()
+    }
+
+    /// Puts a bio back.
+    pub(crate) fn put_bio(&mut self, slot: SlotId, bio: Bio) {
+        if let Some(held) = self.held.get_mut(slot.0 as usize) {
+            held.bio = Some(bio);
+        }
+    }
+}
+
+/// What surrounds a volume's requests now.
+pub(crate) fn context(volume: &VolumeShared) -> Context {
+    Context {
+        suspended: volume.suspended(),
+        peer_readable: volume.state.pdsk == DiskState::UpToDate
+            && state::is_connected(volume.state.conn),
+        locally_readable: volume.state.disk == DiskState::UpToDate,
+    }
+}
+
+/// Tells a request what happened, and does what follows under the lock.
+pub(crate) fn tell(shared: &mut Shared, slot: SlotId, event: Event) {
+    let Some(request) = shared.transfer.log.get(slot).copied() else {
+        return;
+    };
+    let Some(context) = shared.vol(request.range.volume).map(context) else {
+        return;
+    };
+    let actions = shared.transfer.log.on(slot, event, context);
+    let Shared {
+        volumes, transfer, ..
+    } = shared;
+    let Transfer {
+        held,
+        writes,
+        finished,
+        waiting,
+        ..
+    } = transfer;
+    perform(
+        &mut Parts {
+            volumes,
+            held,
+            writes,
+            finished,
+            waiting,
+        },
+        slot,
+        &request,
+        actions,
+    );
+}
+
+/// Tells all requests of a volume what happened, oldest first.
+pub(crate) fn tell_all(
+    shared: &mut Shared,
+    vnr: u16,
+    event: Event,
+    select: impl Fn(&Request) -> bool,
+) {
+    let Some(context) = shared.vol(vnr).map(context) else {
+        return;
+    };
+    let Shared {
+        volumes, transfer, ..
+    } = shared;
+    let Transfer {
+        log,
+        held,
+        writes,
+        finished,
+        waiting,
+    } = transfer;
+    let mut parts = Parts {
+        volumes,
+        held,
+        writes,
+        finished,
+        waiting,
+    };
+    let select = |request: &Request| request.range.volume == vnr && select(request);
+    log.for_each(event, context, select, &mut |slot, request, actions| {
+        perform(&mut parts, slot, &request, actions);
+    });
+}
+
+/// The peer confirmed a barrier. `Err` is a protocol error, and says what the log expected.
+pub(crate) fn confirm_barrier(
+    shared: &mut Shared,
+    epoch: drbd_core::epoch::EpochNumber,
+    writes: u32,
+) -> Result<(), drbd_core::request::BarrierMismatch> {
+    // Completion does not depend on a barrier, so the context of the volumes does not matter here.
+    let suspended = shared.volumes.iter().any(VolumeShared::suspended);
+    let context = Context {
+        suspended,
+        ..Context::default()
+    };
+    let Shared {
+        volumes, transfer, ..
+    } = shared;
+    let Transfer {
+        log,
+        held,
+        writes: set,
+        finished,
+        waiting,
+    } = transfer;
+    let mut parts = Parts {
+        volumes,
+        held,
+        writes: set,
+        finished,
+        waiting,
+    };
+    log.confirm_barrier(epoch, writes, context, |slot, request, actions| {
+        perform(&mut parts, slot, &request, actions);
+    })
+}
+
+struct Parts<'a> {
+    volumes: &'a mut KVec<VolumeShared>,
+    held: &'a mut KVVec<Held>,
+    writes: &'a mut interval::Set<KVVec<interval::Node>>,
+    finished: &'a mut KVVec<Finished>,
+    waiting: &'a mut bool,
+}
+
+/// Does under the lock what the core decided, and lists the rest. Bits first.
+fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Actions) {
+    let range = &request.range;
+    let volume = parts
+        .volumes
+        .iter_mut()
+        .find(|volume| volume.vnr == range.volume);
+    let (Some(volume), Some(held)) = (volume, parts.held.get_mut(slot.0 as usize)) else {
+        return;
+    };
+    let sectors = u64::from(range.sectors);
+    match actions.mark {
+        Mark::Nothing => {}
+        Mark::OutOfSync => {
+            volume.device.bitmap.set_out_of_sync(range.sector, sectors);
+        }
+        Mark::InSync => {
+            let capacity = volume.capacity;
+            volume
+                .device
+                .bitmap
+                .set_in_sync(range.sector, sectors, capacity);
+        }
+    }
+    let mut list = |what| {
+        // There is room: every slot is at most once on the list.
+        let _ = parts.finished.push_within_capacity(what);
+    };
+    if actions.submit_local {
+        list(Finished::ReadHere(range.volume, slot));
+    }
+    if actions.complete.is_some() || actions.restart {
+        volume.stat.application = volume.stat.application.saturating_sub(1);
+        *parts.waiting |= volume.stat.application == 0 && volume.io_suspenders > 0;
+        if let Some(bio) = held.bio.take() {
+            list(match actions.complete {
+                Some(true) => Finished::End(bio, Status::OK),
+                Some(false) => Finished::End(bio, Status::IO_ERROR),
+                None => Finished::Restart(range.volume, bio),
+            });
+        }
+    }
+    if actions.forget {
+        if let Some(node) = held.interval.take() {
+            parts.writes.remove(node);
+        }
+    }
+}
+
+/// Works off what [`perform`] listed, and wakes who waits for it. Any context, without the lock.
+pub(crate) fn finish(resource: &Resource) {
+    let mut woke = false;
+    loop {
+        let next = {
+            let mut shared = resource.shared.lock();
+            let next = shared.transfer.finished.pop();
+            if !woke && (next.is_some() || shared.transfer.waiting) {
+                woke = core::mem::replace(&mut shared.transfer.waiting, false);
+                if woke {
+                    drop(shared);
+                    resource.state_wait.wake_all();
+                }
+            }
+            next
+        };
+        match next {
+            None => return,
+            Some(Finished::End(bio, status)) => bio.end(status),
+            Some(Finished::ReadHere(vnr, slot)) => crate::submit::read_here(resource, vnr, slot),
+            Some(Finished::Restart(vnr, bio)) => crate::submit::restart(resource, vnr, bio),
+        }
+    }
+}
+
+/// The connection is gone: what waits for the peer goes on without it, its blocks marked first.
+pub(crate) fn connection_lost(resource: &Resource) {
+    {
+        let mut shared = resource.shared.lock();
+        for at in 0..shared.volumes.len() {
+            let Some(vnr) = shared.volumes.get(at).map(|volume| volume.vnr) else {
+                break;
+            };
+            tell_all(&mut shared, vnr, Event::ConnectionLost, |_| true);
+        }
+    }
+    finish(resource);
+}
+
+/// I/O of a volume is no longer suspended: what could not be completed is, and who waits goes on.
+pub(crate) fn resumed(shared: &mut Shared, vnr: u16) {
+    tell_all(shared, vnr, Event::Resumed, |_| true);
+    shared.transfer.waiting = true;
+}
