@@ -147,3 +147,34 @@ impl Drop for Hasher<'_> {
         unsafe { bindings::kx_shash_forget(self.state.as_mut_ptr().cast()) };
     }
 }
+
+#[kunit_tests(kernel_ext_crypto)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc32c_is_that_of_the_standard() {
+        assert!(!crc32c(!0, b"123456789") == 0xe306_9283);
+    }
+
+    #[test]
+    fn a_keyed_digest_is_that_of_the_standard() {
+        let hmac = Shash::new(c"hmac(sha256)", Some(b"key")).unwrap();
+        let mut digest = [0; 32];
+        hmac.digest(b"The quick brown fox jumps over the lazy dog", &mut digest)
+            .unwrap();
+        assert!(digest[..4] == [0xf7, 0xbc, 0x83, 0xf4]);
+        assert!(hmac.digest(b"", &mut digest[..31]) == Err(EINVAL));
+        let mut pieces = hmac.begin().unwrap();
+        pieces.update(b"The quick brown fox ").unwrap();
+        pieces.update(b"jumps over the lazy dog").unwrap();
+        let mut again = [0; 32];
+        pieces.finish(&mut again).unwrap();
+        assert!(again == digest);
+    }
+
+    #[test]
+    fn an_unknown_algorithm_is_told() {
+        assert!(Shash::new(c"no-such-digest", None).err() == Some(ENOENT));
+    }
+}

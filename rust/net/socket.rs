@@ -433,3 +433,104 @@ impl TcpStream {
 fn flags(more: bool) -> u32 {
     bindings::MSG_NOSIGNAL | if more { bindings::MSG_MORE } else { 0 }
 }
+
+/// Over the loopback device: a connection is complete before anybody accepts it, so one thread is enough.
+#[kunit_tests(kernel_ext_socket)]
+mod tests {
+    use super::*;
+
+    const MS: u32 = 200;
+
+    fn loopback(port: u16) -> SocketAddr {
+        let [high, low] = port.to_be_bytes();
+        let mut raw = [0; 16];
+        raw[..2].copy_from_slice(&(bindings::AF_INET as u16).to_ne_bytes());
+        raw[2..8].copy_from_slice(&[high, low, 127, 0, 0, 1]);
+        SocketAddr::from_bytes(&raw).unwrap()
+    }
+
+    fn pair(port: u16) -> (Arc<TcpStream>, Arc<TcpStream>) {
+        let address = loopback(port);
+        let listener = Listener::bind(&address, 0, 0).unwrap();
+        let near = TcpStream::bind(&address.with_port(0), 0, 0).unwrap();
+        near.connect(&address, MS).unwrap();
+        let far = listener.accept(MS).unwrap();
+        near.set_timeouts(Some(MS), Some(MS));
+        far.set_timeouts(Some(MS), Some(MS));
+        (near, far)
+    }
+
+    #[test]
+    fn what_is_sent_is_received() {
+        let (near, far) = pair(7001);
+        near.send_all(b"hello", false, &mut || false).unwrap();
+        let mut buffer = [0; 5];
+        far.recv_exact(&mut buffer).unwrap();
+        assert!(&buffer == b"hello");
+        assert!(far.peer_addr().unwrap().is_same_host(&loopback(1)));
+    }
+
+    #[test]
+    fn pages_arrive_whole_and_outlive_their_sender() {
+        let (near, far) = pair(7002);
+        let mut sent = PageVec::new(20 * 4096 + 512).unwrap();
+        let mut byte = 0u8;
+        let filled = sent.fill(|part| {
+            byte = byte.wrapping_add(1);
+            part.fill(byte);
+            Ok::<(), Error>(())
+        });
+        assert!(filled.is_ok());
+        near.send_pages(&sent, false, &mut || false).unwrap();
+        drop(sent);
+        let mut received = PageVec::new(20 * 4096 + 512).unwrap();
+        received.fill(|part| far.recv_exact(part)).unwrap();
+        let mut byte = 0u8;
+        let equal = received.for_each(|part| {
+            byte = byte.wrapping_add(1);
+            if part.iter().all(|b| *b == byte) {
+                Ok(())
+            } else {
+                Err(EIO)
+            }
+        });
+        assert!(equal.is_ok());
+    }
+
+    #[test]
+    fn waiting_ends_by_time_by_close_and_by_shutdown() {
+        let (near, far) = pair(7003);
+        let mut buffer = [0; 4];
+        assert!(far.recv_exact(&mut buffer) == Err(EAGAIN));
+        near.send_all(b"hi", false, &mut || false).unwrap();
+        assert!(far.recv_exact(&mut buffer) == Err(ETIMEDOUT));
+        assert!(far.is_alive());
+        near.shutdown();
+        assert!(far.recv_exact(&mut buffer) == Err(ECONNRESET));
+        assert!(!far.is_alive());
+        far.shutdown();
+        assert!(far.send_all(b"x", false, &mut || false).is_err());
+    }
+
+    #[test]
+    fn nobody_comes_and_nobody_listens() {
+        let address = loopback(7004);
+        let listener = Listener::bind(&address, 0, 0).unwrap();
+        assert!(listener.accept(50).err() == Some(EAGAIN));
+        assert!(Listener::bind(&address, 0, 0).err() == Some(EADDRINUSE));
+        listener.shutdown();
+        assert!(listener.accept(50).err() == Some(EINVAL));
+        drop(listener);
+        let near = TcpStream::bind(&address.with_port(0), 0, 0).unwrap();
+        assert!(near.connect(&address, MS) == Err(ECONNREFUSED));
+    }
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        let address = loopback(7789);
+        assert!(address.port() == 7789 && !address.is_ipv6());
+        assert!(SocketAddr::from_bytes(address.as_bytes()) == Ok(address));
+        assert!(SocketAddr::from_bytes(&[1, 0, 0, 0]) == Err(EAFNOSUPPORT));
+        assert!(SocketAddr::from_bytes(&address.as_bytes()[..8]) == Err(EINVAL));
+    }
+}

@@ -118,21 +118,23 @@ fn character_length(chars: &[char], i: usize) -> usize {
     }
 }
 
-/// Lines (from 0) that belong to `#[cfg(test)]` items, given code as `code_only` returns it.
+/// What marks an item that is compiled for tests only.
+const TEST_MARKS: &[&str] = &["#[cfg(test)]", "#[kunit_tests("];
+
+/// Lines (from 0) that belong to test items, given code as `code_only` returns it.
 pub(crate) fn test_lines(code: &str) -> Vec<bool> {
     let mut marks = vec![false; code.lines().count()];
-    let mut from = 0;
-    while let Some(found) = code.get(from..).and_then(|rest| rest.find("#[cfg(test)]")) {
-        let start = from + found;
-        let end = item_end(code, start + "#[cfg(test)]".len());
-        let first = code[..start].matches('\n').count();
-        let last = code[..end].matches('\n').count();
-        marks
-            .iter_mut()
-            .take(last + 1)
-            .skip(first)
-            .for_each(|mark| *mark = true);
-        from = end;
+    for mark in TEST_MARKS {
+        for (start, _) in code.match_indices(mark) {
+            let end = item_end(code, start + mark.len());
+            let first = code[..start].matches('\n').count();
+            let last = code[..end].matches('\n').count();
+            marks
+                .iter_mut()
+                .take(last + 1)
+                .skip(first)
+                .for_each(|mark| *mark = true);
+        }
     }
     marks
 }
