@@ -21,6 +21,8 @@ pub fn quoted(text: &str) -> String {
 struct Out {
     text: String,
     level: usize,
+    /// Also what came down from `common` or from the resource.
+    inherited: bool,
 }
 
 impl Out {
@@ -42,6 +44,8 @@ impl Out {
     }
 
     fn options(&mut self, section: &str, options: &[Opt]) {
+        let shown = |opt: &&Opt| !opt.inherited || self.inherited;
+        let options: Vec<&Opt> = options.iter().filter(shown).collect();
         if options.is_empty() {
             return;
         }
@@ -156,6 +160,7 @@ pub fn head(config: &Config) -> String {
     let mut out = Out {
         text: format!("# {}\n", config.path),
         level: 0,
+        inherited: true,
     };
     let flag = |name: &str| config.global.get(name).is_some();
     out.block("global", |out| {
@@ -187,13 +192,15 @@ pub fn head(config: &Config) -> String {
         ));
     });
     if let Some(common) = config.common.as_ref().filter(|common| !common.is_empty()) {
+        out.text.push('\n');
         out.block("common", |out| out.sections(common));
     }
+    out.text.push('\n');
     out.text
 }
 
-/// One resource with the comment in front of it.
-pub fn resource(config: &Config, resource: &Resource, me: &Identity) -> String {
+/// One resource with the comment in front of it; with `inherited`, everything that holds for it.
+pub fn resource(config: &Config, resource: &Resource, me: &Identity, inherited: bool) -> String {
     let (line, _) = config.sources.position(resource.span);
     let stacked = if resource.is_stacked() {
         "stacked"
@@ -216,7 +223,8 @@ pub fn resource(config: &Config, resource: &Resource, me: &Identity) -> String {
             me.node
         ),
         level: 0,
+        inherited,
     };
     out.resource(resource);
-    out.text
+    out.text + "\n"
 }

@@ -414,7 +414,7 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
     let config = loaded.config;
     let identity = target::identity(&config);
     let operands: Vec<&str> = line.words.iter().skip(1).map(String::as_str).collect();
-    if let Some(exit) = about_config(name, &config, &identity, &operands) {
+    if let Some(exit) = about_config(name, line, &config, &identity, &operands) {
         return exit;
     }
     let operands = match (operands.is_empty(), name) {
@@ -448,6 +448,7 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
 /// The commands that are about the configuration alone.
 fn about_config(
     name: &str,
+    line: &Line,
     config: &Config,
     identity: &Identity,
     operands: &[&str],
@@ -475,6 +476,7 @@ fn about_config(
             Some(0)
         }
         "dump" => {
+            let expanded = line.verbose || line.dry_run;
             let all = operands.is_empty() || operands.contains(&"all");
             if all {
                 print!("{}", drbd_config::dump::head(config));
@@ -493,7 +495,7 @@ fn about_config(
                 if all || operands.contains(&resource.name.as_str()) {
                     print!(
                         "{}",
-                        drbd_config::dump::resource(config, resource, identity)
+                        drbd_config::dump::resource(config, resource, identity, expanded)
                     );
                 }
             }

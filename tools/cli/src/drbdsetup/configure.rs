@@ -2,6 +2,7 @@
 
 //! The commands that change something: operands and options to one request, its reply to an exit code.
 
+use std::io::IsTerminal as _;
 use std::net::IpAddr;
 
 use drbd_core::config::parms::{
@@ -485,7 +486,7 @@ fn run(command: &Configure, parsed: &Parsed) -> Result<i32, Failure> {
     }
 }
 
-/// A resource that is not there is down: said, but no failure.
+/// A resource that is not there is down: said to a person, but no failure.
 fn down(kernel: &mut Kernel, resource: &str) -> i32 {
     const RES_NOT_KNOWN: i32 = 158;
     let header = Header::request(NO_MINOR, 0);
@@ -493,7 +494,9 @@ fn down(kernel: &mut Kernel, resource: &str) -> i32 {
         put_resource(writer, resource)
     }) {
         Ok(reply) if reply.header.ret_code() == RES_NOT_KNOWN => {
-            eprintln!("Resource unknown");
+            if std::io::stdout().is_terminal() {
+                println!("Resource unknown");
+            }
             0
         }
         Ok(reply) => report(&reply, resource),

@@ -87,8 +87,9 @@ fn assignments(minor: u32, resource: &str, volume: u32, info: &StateInfo) -> Str
         info.bits_rs_total,
         info.bits_oos,
     ) {
-        (true, Some(total), Some(left)) if total > 0 => {
-            let done = total.saturating_sub(left).saturating_mul(1000) / total;
+        (true, Some(total), Some(left)) => {
+            let failed = info.bits_rs_failed.unwrap_or(0);
+            let done = per_mille(total, left.saturating_sub(failed));
             format!("{}.{}", done / 10, done % 10)
         }
         _ => String::new(),
@@ -110,9 +111,24 @@ fn assignments(minor: u32, resource: &str, volume: u32, info: &StateInfo) -> Str
     )
 }
 
+/// How much is done, with the coarseness of /proc/drbd, so that scripts see the same number in both.
+fn per_mille(total: u64, left: u64) -> u64 {
+    let shift = if total >= 1 << 32 { 16 } else { 10 };
+    let left = (left >> shift).saturating_mul(1000);
+    1000 - (left / ((total >> shift) + 1)).min(1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stock_drivers_coarseness() {
+        assert_eq!(per_mille(32_758, 32_752), 32);
+        assert_eq!(per_mille(32_758, 0), 1000);
+        assert_eq!(per_mille(0, u64::MAX), 0);
+        assert_eq!(per_mille(1 << 33, 1 << 32), 501);
+    }
 
     #[test]
     fn shell_assignments_as_the_stock_tool_makes_them() {
@@ -120,15 +136,15 @@ mod tests {
         let word = 2 | 1 << 2 | 17 << 4 | 4 << 9 | 8 << 13 | 1 << 20;
         let info = StateInfo {
             current_state: word,
-            bits_rs_total: Some(4086),
-            bits_oos: Some(3064),
+            bits_rs_total: Some(32758),
+            bits_oos: Some(28700),
             ..StateInfo::default()
         };
         let text = assignments(1, "rb", 0, &info);
         assert!(text.starts_with(
             "_minor=1\n_res_name=rb\n_volume=0\n_known=Configured\n\n_cstate=SyncTarget\n"
         ));
-        assert!(text.contains("_flags_peer_isp=\n_flags_user_isp=1\n\n_resynced_percent=25.0\n"));
+        assert!(text.contains("_flags_peer_isp=\n_flags_user_isp=1\n\n_resynced_percent=12.5\n"));
         assert!(text.ends_with("\n\n_sh_status_process\n\n\n"));
     }
 }

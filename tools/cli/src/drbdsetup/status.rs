@@ -243,7 +243,7 @@ fn device(
         out.word(&format!("al-suspended:{}", yes_no(statistics.al_suspended)));
     }
     let blocked = blocked(statistics);
-    if style.statistics || blocked != "no" {
+    if style.statistics || style.verbose || blocked != "no" {
         out.word(&format!("blocked:{blocked}"));
     }
 }
@@ -266,7 +266,7 @@ fn peer(out: &mut Lines, style: Style, info: &ConnectionInfo, statistics: &Conne
             if info.role == 1 { "36" } else { "" },
         );
     }
-    if style.statistics || statistics.congested {
+    if style.statistics || style.verbose || statistics.congested {
         out.word(&format!("congested:{}", yes_no(statistics.congested)));
     }
 }
