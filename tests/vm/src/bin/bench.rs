@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Our driver and the stock one, alternately in the same two guests, as ratios.
+//!
+//! Wall-clock numbers of emulated guests on a shared machine mean little by themselves; a ratio of two measurements
+//! that follow each other means more, and the processor time of both QEMUs for each operation means most. Each round
+//! measures both drivers on the same disks; the median of the rounds' ratios is printed.
+
+#![forbid(unsafe_code)]
+
+use drbd_lab::{deadline, LabConfig};
+use drbd_vm_tests::cluster::{source_logs, Cluster, Config, Module, Setup, Tools, DEVICE};
+use drbd_vm_tests::{Error, Result};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "\
+usage: bench [--rounds N] [--seconds S] [--at-least RATIO] [--stock]
+
+Prints drbdrs / stock for each load, protocol C: throughput (above 1 is better) and processor time (below 1 is better).
+  --rounds N        rounds of both drivers (3)
+  --seconds S       of each load (8)
+  --at-least RATIO  fail if a throughput ratio is lower
+  --stock           stock against itself: what the noise is";
+
+/// A load: its name, and fio's words for it.
+const LOADS: [(&str, &str); 3] = [
+    (
+        "4 KiB random write, depth 1",
+        "--rw=randwrite --bs=4k --iodepth=1",
+    ),
+    (
+        "4 KiB random write, depth 32",
+        "--rw=randwrite --bs=4k --iodepth=32",
+    ),
+    (
+        "128 KiB sequential write, depth 4",
+        "--rw=write --bs=128k --iodepth=4",
+    ),
+];
+const SYNC: &str = "full sync";
+const DISK_SIZE: u64 = 64 << 20;
+
+struct Wish {
+    rounds: usize,
+    seconds: u64,
+    at_least: f64,
+    contender: Module,
+}
+
+/// Operations a second, and processor seconds of both guests for an operation.
+#[derive(Clone, Copy)]
+struct Measure {
+    rate: f64,
+    cpu: f64,
+}
+
+fn wish() -> std::result::Result<Wish, String> {
+    let mut wish = Wish {
+        rounds: 3,
+        seconds: 8,
+        at_least: 0.0,
+        contender: Module::Drbdrs,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || {
+            args.next()
+                .and_then(|n| n.parse::<f64>().ok())
+                .ok_or(USAGE.to_owned())
+        };
+        match arg.as_str() {
+            "--rounds" => wish.rounds = number()? as usize,
+            "--seconds" => wish.seconds = number()? as u64,
+            "--at-least" => wish.at_least = number()?,
+            "--stock" => wish.contender = Module::Stock,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    Ok(wish)
+}
+
+fn main() -> ExitCode {
+    let wish = match wish() {
+        Ok(wish) => wish,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(2);
+        }
+    };
+    match bench(&wish) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(wish: &Wish) -> Result<bool> {
+    let setup = Setup::new(Module::Stock, Module::Stock, Tools::Stock);
+    let mut lab = LabConfig::pair(DISK_SIZE);
+    for node in &mut lab.nodes {
+        node.detectors = false;
+        node.disks = node.disks.drain(..).map(|disk| disk.plain()).collect();
+    }
+    let config = Config {
+        disk: "al-extents 1237;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start_with(setup, &source_logs("bench"), lab, &config.text())?;
+    (0..2).try_for_each(|node| c.unload(node))?;
+    let names: Vec<&str> = [SYNC]
+        .into_iter()
+        .chain(LOADS.iter().map(|(name, _)| *name))
+        .collect();
+    let mut rounds: Vec<[Vec<Measure>; 2]> = Vec::new();
+    for round in 0..wish.rounds {
+        // Who is first changes, so that what drifts favours nobody.
+        let stock_first = round % 2 == 0;
+        let order = if stock_first {
+            [Module::Stock, wish.contender]
+        } else {
+            [wish.contender, Module::Stock]
+        };
+        let one = measure(&c, order[0], wish)?;
+        let two = measure(&c, order[1], wish)?;
+        rounds.push(if stock_first { [one, two] } else { [two, one] });
+        eprintln!("round {} of {} done", round + 1, wish.rounds);
+    }
+    println!(
+        "{:36} {:>12} {:>12} {:>8} {:>10}",
+        "", "stock", "ours", "ratio", "cpu ratio"
+    );
+    let mut good = true;
+    for (index, name) in names.iter().enumerate() {
+        let of =
+            |pick: &dyn Fn(&[Vec<Measure>; 2]) -> f64| median(rounds.iter().map(pick).collect());
+        let stock = of(&|r| r[0][index].rate);
+        let ours = of(&|r| r[1][index].rate);
+        let ratio = of(&|r| r[1][index].rate / r[0][index].rate);
+        let cpu = of(&|r| r[1][index].cpu / r[0][index].cpu);
+        let unit = if *name == SYNC { "MiB/s" } else { "/s" };
+        println!("{name:36} {stock:>7.1} {unit:<5} {ours:>6.1} {unit:<5} {ratio:>7.2} {cpu:>10.2}");
+        good &= ratio >= wish.at_least;
+    }
+    if !good {
+        println!("a ratio is below {}", wish.at_least);
+    }
+    Ok(good)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle), values.get(middle.wrapping_sub(1))) {
+        (Some(high), Some(low)) if values.len() % 2 == 0 => (high + low) / 2.0,
+        (Some(value), _) => *value,
+        _ => f64::NAN,
+    }
+}
+
+/// Loads a driver on both nodes, measures a full sync and every load, and removes it again.
+fn measure(c: &Cluster, module: Module, wish: &Wish) -> Result<Vec<Measure>> {
+    for node in 0..2 {
+        c.load(node, module)?;
+        c.drbdadm(node, &["--", "--force", "create-md", "r0"])?;
+        c.drbdadm(node, &["up", "r0"])?;
+    }
+    c.wait_both("is connected", 60, |m| m.connection == "Connected")?;
+    let (before, start) = (cpu_seconds(c)?, Instant::now());
+    c.drbdadm(0, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
+    loop {
+        if c.state(0)?.mirrored() {
+            break;
+        }
+        if start.elapsed() > deadline(300) {
+            return Err(Error::new("the full sync does not end"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mib = (DISK_SIZE >> 20) as f64;
+    let sync = Measure {
+        rate: mib / start.elapsed().as_secs_f64(),
+        cpu: (cpu_seconds(c)? - before) / mib,
+    };
+    let mut measures = vec![sync];
+    for (_, words) in LOADS {
+        measures.push(fio(c, words, wish.seconds)?);
+    }
+    for node in 0..2 {
+        c.drbdadm(node, &["down", "r0"])?;
+        c.unload(node)?;
+    }
+    Ok(measures)
+}
+
+fn fio(c: &Cluster, words: &str, seconds: u64) -> Result<Measure> {
+    let line = format!(
+        "fio --name=load --filename={DEVICE} --ioengine=libaio --direct=1 --size=48m --time_based --ramp_time=1 \
+         --runtime={seconds} --randrepeat=1 --output-format=json {words}"
+    );
+    let args: Vec<&str> = line.split_whitespace().collect();
+    let before = cpu_seconds(c)?;
+    let output = c
+        .lab
+        .node(0)
+        .run_within(deadline(seconds + 120), &args)?
+        .success()?;
+    let cpu = cpu_seconds(c)? - before;
+    let text = output.text();
+    let json = text.find('{').and_then(|at| text.get(at..)).unwrap_or("");
+    let report: serde_json::Value =
+        serde_json::from_str(json).map_err(|e| Error::new(format!("fio's report: {e}")))?;
+    let number = |path: &str| {
+        report
+            .pointer(path)
+            .and_then(serde_json::Value::as_f64)
+            .unwrap_or(0.0)
+    };
+    let (rate, operations) = (
+        number("/jobs/0/write/iops"),
+        number("/jobs/0/write/total_ios"),
+    );
+    if rate == 0.0 || operations == 0.0 {
+        return Err(Error::new(format!("fio measured nothing:\n{text}")));
+    }
+    Ok(Measure {
+        rate,
+        cpu: cpu / operations,
+    })
+}
+
+/// The processor time that both QEMUs have used, in seconds.
+fn cpu_seconds(c: &Cluster) -> Result<f64> {
+    let mut ticks = 0u64;
+    for node in c.lab.nodes() {
+        let pid = node.pid().ok_or_else(|| Error::new("a node is off"))?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // After the name, which may hold anything: state is field 3, utime 14, stime 15.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let field = |n: usize| {
+            fields
+                .get(n - 3)
+                .and_then(|f| f.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        ticks += field(14) + field(15);
+    }
+    // Linux counts in hundredths of a second, whatever its timer does.
+    Ok(ticks as f64 / 100.0)
+}
