@@ -500,7 +500,8 @@ fn set_full_sync(device: &Device, needed: bool) {
 
 /// Sets and writes the whole bitmap of an attached disk. May sleep.
 pub(crate) fn set_whole_bitmap(device: &Arc<Device>) -> Result {
-    let local = Device::get_local(device).ok_or(ENODEV)?;
+    let local = Device::get_local_if(device, |disk| !state::is_failed_or_less(disk));
+    let local = local.ok_or(ENODEV)?;
     fill_bitmap(device, local.disk().ok_or(ENODEV)?)
 }
 

@@ -225,6 +225,32 @@ impl Bitmap {
         bitmap::find_set(&inner.words, from, inner.bits)
     }
 
+    /// The first clear bit at or behind `from`.
+    pub(crate) fn find_clear(&self, from: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        bitmap::find_clear(&inner.words, from, inner.bits)
+    }
+
+    /// 64 bits from bit `64 * index` on; the lowest first.
+    pub(crate) fn word(&self, index: u64) -> u64 {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        self.inner.lock().words.get(at).copied().unwrap_or(0)
+    }
+
+    /// Sets these bits of the word as well.
+    pub(crate) fn merge_word(&self, index: u64, bits: u64) {
+        let mut inner = self.inner.lock();
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(word) = inner.words.get_mut(at) else { return };
+        let added = bits & !*word;
+        *word |= bits;
+        if added != 0 {
+            inner.weight = inner.weight.saturating_add(u64::from(added.count_ones()));
+            let first = index.saturating_mul(64);
+            inner.mark_bits(first, first.saturating_add(63));
+        }
+    }
+
     /// Whether some bit of `first..=last` is set.
     pub(crate) fn any_set(&self, first: u64, last: u64) -> bool {
         let inner = self.inner.lock();

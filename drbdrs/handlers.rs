@@ -15,6 +15,18 @@ pub(crate) const PRI_ON_INCON_DEGR: &str = "pri-on-incon-degr";
 pub(crate) const LOCAL_IO_ERROR: &str = "local-io-error";
 /// Fence the peer before we go on without it.
 pub(crate) const FENCE_PEER: &str = "fence-peer";
+/// Two data generations met that do not descend from each other.
+pub(crate) const INITIAL_SPLIT_BRAIN: &str = "initial-split-brain";
+/// And no policy decided between them.
+pub(crate) const SPLIT_BRAIN: &str = "split-brain";
+/// A split brain was decided against this Primary, which could not be demoted.
+pub(crate) const PRI_LOST_AFTER_SB: &str = "pri-lost-after-sb";
+/// A resync was decided against this Primary.
+pub(crate) const PRI_LOST: &str = "pri-lost";
+/// Our data are about to be overwritten by a resync.
+pub(crate) const BEFORE_RESYNC_TARGET: &str = "before-resync-target";
+/// We are about to be the source of a resync.
+pub(crate) const BEFORE_RESYNC_SOURCE: &str = "before-resync-source";
 
 /// Runs a handler and returns its exit code; 0 if it could not be run. May sleep for long.
 pub(crate) fn call(resource: &Resource, device: Option<&Device>, handler: &str) -> u8 {

@@ -27,6 +27,7 @@ use drbd_core::{
     state,
     types::{ConnState, DiskState, Role, State, Uuid},
     uuid::PeerUuids,
+    wire::BitmapRecv,
 };
 use kernel_ext::module::ModuleRef;
 
@@ -96,6 +97,10 @@ pub(crate) struct ConnShared {
     pub(crate) peer_addr: Bytes<128>,
     /// Our state is on its way to the peer, whose state is still to come (8.4: STATE_SENT).
     pub(crate) state_sent: bool,
+    /// We break ties between the two nodes.
+    pub(crate) resolve_conflicts: bool,
+    /// The peer only wants to know what connecting would do.
+    pub(crate) dry_run: bool,
     /// How often a connection was established.
     pub(crate) established: u32,
     /// What the receiver shall do.
@@ -198,6 +203,10 @@ pub(crate) struct VolumeShared {
     pub(crate) exposed_uuid: Uuid,
     /// The UUIDs that the peer sent.
     pub(crate) peer_uuids: Option<PeerUuids>,
+    /// How many bits were set in our bitmap when we told the peer (8.4: comm_bm_set).
+    pub(crate) told_dirty_bits: u64,
+    /// The peer's bitmap, while it arrives.
+    pub(crate) bitmap_in: Option<BitmapRecv>,
     /// The peer's largest bio, in bytes (from its sizes, or from the metadata).
     pub(crate) peer_max_bio_size: u32,
     /// Our disk's largest bio, in bytes.
@@ -237,6 +246,8 @@ impl VolumeShared {
             md_dirty: false,
             exposed_uuid: Uuid(0),
             peer_uuids: None,
+            told_dirty_bits: 0,
+            bitmap_in: None,
             peer_max_bio_size: crate::limits::MAX_BIO_SIZE_SAFE,
             local_max_bio_size: crate::limits::MAX_BIO_SIZE_SAFE,
             peer_disk_size: 0,
@@ -317,6 +328,8 @@ impl Resource {
                 my_addr: Bytes::EMPTY,
                 peer_addr: Bytes::EMPTY,
                 state_sent: false,
+                resolve_conflicts: false,
+                dry_run: false,
                 established: 0,
                 receiver: ReceiverOrder::Run,
                 new_epoch: false,

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The sending half of a stream: one packet at a time, whoever sends it.
+//!
+//! A peer that takes nothing is given `timeout` (net section) at a time, `ko-count` times without a single byte of
+//! progress; then sending fails and the connection is given up.
+
+use crate::prelude::*;
+use drbd_core::wire::{frame, Command, Empty, Format, Packet};
+use kernel_ext::{
+    block::{Bio, PageBuf, PageVec},
+    net::TcpStream,
+};
+
+/// See the module's description.
+#[pin_data]
+pub(crate) struct Link {
+    #[pin]
+    sending: Mutex<Option<Sending>>,
+}
+
+struct Sending {
+    stream: Arc<TcpStream>,
+    format: Format,
+    ko_count: u32,
+    buffer: PageBuf,
+}
+
+/// A packet whose head is on its way and whose payload follows.
+pub(crate) struct Payload<'a> {
+    stream: &'a TcpStream,
+    ko_count: u32,
+}
+
+impl Link {
+    /// A link without a stream.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self { sending <- new_mutex!(None) })
+    }
+
+    /// From now on packets go to `stream`, whose send timeout is set already. May sleep.
+    pub(crate) fn open(&self, stream: Arc<TcpStream>, format: Format, ko_count: u32) -> Result {
+        let buffer = PageBuf::new()?;
+        *self.sending.lock() = Some(Sending { stream, format, ko_count, buffer });
+        Ok(())
+    }
+
+    /// Uses another header from now on.
+    pub(crate) fn set_format(&self, format: Format) {
+        if let Some(sending) = &mut *self.sending.lock() {
+            sending.format = format;
+        }
+    }
+
+    /// Gives the stream up. May sleep; shut the stream down first.
+    pub(crate) fn close(&self) {
+        let old = self.sending.lock().take();
+        drop(old);
+    }
+
+    /// Holds back small packets until told otherwise.
+    pub(crate) fn cork(&self, on: bool) {
+        if let Some(sending) = self.sending.lock().as_ref() {
+            sending.stream.set_cork(on);
+        }
+    }
+
+    /// Sends a packet. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`: there is no stream; `EMSGSIZE`: the packet does not fit its format; others: the network's.
+    pub(crate) fn send<P: Packet>(&self, vnr: u16, command: Command, packet: &P) -> Result {
+        self.send_with(vnr, command, packet, 0, |_| Ok(()))
+    }
+
+    /// Sends a packet whose payload of `length` bytes `payload` sends. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send_with<P: Packet>(
+        &self,
+        vnr: u16,
+        command: Command,
+        packet: &P,
+        length: u32,
+        payload: impl FnOnce(&Payload<'_>) -> Result,
+    ) -> Result {
+        let mut sending = self.sending.lock();
+        let Some(sending) = &mut *sending else { return Err(ENOTCONN) };
+        let Sending { stream, format, ko_count, buffer } = sending;
+        let buffer = buffer.bytes_mut();
+        let head = frame(*format, vnr, command, packet, length, buffer).ok_or(EMSGSIZE)?;
+        let head = buffer.get(..head).ok_or(EMSGSIZE)?;
+        let ko_count = *ko_count;
+        stream.send_all(head, length > 0, &mut patience(ko_count))?;
+        payload(&Payload { stream, ko_count })
+    }
+
+    /// Sends several packets that nothing comes between. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send_burst(&self, work: impl FnOnce(&mut Burst<'_>) -> Result) -> Result {
+        let mut sending = self.sending.lock();
+        let sending: &mut Option<Sending> = &mut sending;
+        work(&mut Burst { sending: sending.as_mut().ok_or(ENOTCONN)? })
+    }
+}
+
+/// Packets that nothing comes between.
+pub(crate) struct Burst<'a> {
+    sending: &'a mut Sending,
+}
+
+impl Burst<'_> {
+    /// Sends a packet that is nothing but `content`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send(&mut self, vnr: u16, command: Command, content: &[u8]) -> Result {
+        let Sending { stream, format, ko_count, buffer } = &mut *self.sending;
+        let buffer = buffer.bytes_mut();
+        let length = u32::try_from(content.len()).map_err(|_| EMSGSIZE)?;
+        let head = frame(*format, vnr, command, &Empty, length, buffer).ok_or(EMSGSIZE)?;
+        let head = buffer.get(..head).ok_or(EMSGSIZE)?;
+        let more = !content.is_empty();
+        stream.send_all(head, more, &mut patience(*ko_count))?;
+        stream.send_all(content, false, &mut patience(*ko_count))
+    }
+}
+
+/// Whether to go on after a timeout without progress.
+fn patience(ko_count: u32) -> impl FnMut() -> bool {
+    let mut left = ko_count;
+    move || {
+        left = left.saturating_sub(1);
+        // 0 means: never give up.
+        ko_count == 0 || left > 0
+    }
+}
+
+impl Payload<'_> {
+    /// Sends bytes.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result {
+        self.stream.send_all(bytes, false, &mut patience(self.ko_count))
+    }
+
+    /// Sends the data of a write.
+    pub(crate) fn bio(&self, bio: &Bio) -> Result {
+        let mut left = bio.bytes() as usize;
+        bio.for_each(|segment| {
+            left = left.saturating_sub(segment.len());
+            self.stream.send_all(segment, left > 0, &mut patience(self.ko_count))
+        })
+    }
+
+    /// Sends pages.
+    pub(crate) fn pages(&self, pages: &PageVec) -> Result {
+        self.stream.send_pages(pages, false, &mut patience(self.ko_count))
+    }
+}
