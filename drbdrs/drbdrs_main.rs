@@ -15,6 +15,7 @@ mod events;
 mod flags;
 mod handlers;
 mod limits;
+mod link;
 mod local;
 mod metadata;
 mod connection;
