@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What two connected nodes tell each other about a volume: resync parameters, sizes, generations, state.
+//!
+//! Sending fills a packet from a copy taken under the resource's lock, and sends it outside. Receiving asks the core
+//! what the peer's numbers mean, and does that. The generations and the state, from which a resync follows, are in
+//! `handshake.rs`.
+
+use crate::{
+    attach,
+    change::How,
+    device::Device,
+    limits, metadata,
+    prelude::*,
+    receiver::Arrived,
+    resize::{self, Wish},
+    resource::Resource,
+    tag::{Shown, Tag},
+};
+use drbd_core::{
+    config::{conf::DiskConf, text::Text},
+    handshake::{self, FollowUpFacts, GrownPart, LocalSizes, PeerSizes, SizeFacts, SizeRule},
+    state::{self, Change},
+    types::{ConnState, DiskState, Role, State, Uuid},
+    wire::{
+        AlgName, Command, Features, Packet, QueueLimits, Sizes, SizesFlags, StatePacket, SyncParam,
+        SyncUuid, UuidFlags, UuidsPacket, Writer,
+    },
+};
+
+/// The disk is at least negotiating: its metadata count.
+pub(crate) fn has_metadata(disk: DiskState) -> bool {
+    !state::is_failed_or_less(disk)
+}
+
+/// The peer cannot be talked to like this: no connection until the administrator asks for one again.
+pub(crate) fn give_up(resource: &Resource) -> Error {
+    resource.change_all(&Change::conn(ConnState::Disconnecting), How::HARD);
+    ECONNABORTED
+}
+
+/// Changes the volume under the resource's lock, if it (still) exists.
+pub(crate) fn with_volume<R>(
+    device: &Device,
+    work: impl FnOnce(&mut crate::resource::VolumeShared) -> R,
+) -> Option<R> {
+    device.resource.shared.lock().vol_mut(device.vnr).map(work)
+}
+
+/// The introduction of a volume on a new connection.
+pub(crate) fn send_initial(device: &Arc<Device>) -> Result {
+    {
+        let mut shared = device.resource.shared.lock();
+        let discard = shared.conn.net_conf.as_ref().is_some_and(|conf| conf.discard_my_data);
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.assign(VolFlag::DISCARD_MY_DATA, discard);
+            volume.bitmap_in = None;
+        }
+    }
+    send_sync_param(device)?;
+    send_sizes(device, false, SizesFlags::NONE)?;
+    send_uuids(device)?;
+    send_state(device)?;
+    with_volume(device, |volume| {
+        volume.flags.clear(VolFlag::USE_DEGR_WFC_TIMEOUT);
+        volume.flags.clear(VolFlag::RESIZE_PENDING);
+    });
+    Ok(())
+}
+
+/// Sends how we want to resync. The configuration travels so that both sides use the same.
+pub(crate) fn send_sync_param(device: &Device) -> Result {
+    let resource = &device.resource;
+    let (param, version) = {
+        let shared = resource.shared.lock();
+        let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
+        let net = shared.conn.net_conf.as_ref().ok_or(ENOTCONN)?;
+        let disk = volume.disk_conf.filter(|_| volume.has_disk()).unwrap_or_default();
+        let param = SyncParam {
+            resync_rate: disk.resync_rate,
+            verify_alg: AlgName::new(net.verify_alg.as_bytes()).unwrap_or(AlgName::NONE),
+            csums_alg: AlgName::new(net.csums_alg.as_bytes()).unwrap_or(AlgName::NONE),
+            c_plan_ahead: disk.c_plan_ahead,
+            c_delay_target: disk.c_delay_target,
+            c_fill_target: disk.c_fill_target,
+            c_max_rate: disk.c_max_rate,
+        };
+        (param, shared.conn.agreed_version)
+    };
+    let command = if version >= 89 { Command::SyncParam89 } else { Command::SyncParam };
+    let packet = VersionedSyncParam { param, version };
+    resource.connection.data.send(device.vnr, command, &packet)
+}
+
+/// [`SyncParam`] in the shape of a protocol version.
+struct VersionedSyncParam {
+    param: SyncParam,
+    version: u32,
+}
+
+impl Packet for VersionedSyncParam {
+    fn parse(_: &mut drbd_core::wire::Reader<'_>) -> Option<Self> {
+        None
+    }
+
+    fn emit(&self, out: &mut Writer<'_>) -> Option<()> {
+        self.param.emit_version(self.version, out)
+    }
+}
+
+/// Sends the sizes that we know. Without `current`, the peer answers with its own.
+pub(crate) fn send_sizes(device: &Arc<Device>, ask_for_reply: bool, flags: SizesFlags) -> Result {
+    let resource = &device.resource;
+    let local = Device::get_local_if(device, has_metadata);
+    let disk = local.as_ref().and_then(|local| local.disk());
+    let queue = match disk {
+        Some(disk) => disk.data.limits(),
+        None => limits::without_disk(),
+    };
+    let capacity = disk.map_or(0, |disk| disk.layout().max_capacity);
+    let (user, current, version, features) = {
+        let shared = resource.shared.lock();
+        let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
+        let user = volume.disk_conf.filter(|_| disk.is_some()).map_or(0, |conf| conf.disk_size);
+        (user, volume.capacity, shared.conn.agreed_version, shared.conn.agreed_features)
+    };
+    let own_most = match disk {
+        Some(_) => queue.max_hw_sectors.saturating_mul(512).min(limits::MAX_BIO_SIZE),
+        None => limits::MAX_BIO_SIZE,
+    };
+    let most = match version {
+        0..=94 => 1 << 15,
+        95..=99 => 1 << 17,
+        _ => limits::MAX_BIO_SIZE,
+    };
+    let queue_limits = QueueLimits {
+        physical_block_size: queue.physical_block_size,
+        logical_block_size: queue.logical_block_size,
+        alignment_offset: 0,
+        io_min: queue.io_min,
+        io_opt: queue.io_opt,
+        discard_enabled: disk.is_some() && queue.max_discard_sectors > 0,
+        ..QueueLimits::default()
+    };
+    let packet = Sizes {
+        disk: capacity,
+        user,
+        current: if ask_for_reply { 0 } else { current },
+        max_bio_size: own_most.min(most),
+        queue_order_type: 0,
+        flags,
+        limits: Features(features).contains(Features::WRITE_SAME).then_some(queue_limits),
+    };
+    resource.connection.data.send(device.vnr, Command::Sizes, &packet)
+}
+
+/// Sends the generations of our data; without a disk there are none.
+pub(crate) fn send_uuids(device: &Device) -> Result {
+    send_uuids_with(device, UuidFlags::NONE)
+}
+
+/// As [`send_uuids`]; the peer takes our generation over without a sync.
+pub(crate) fn send_uuids_skip_initial_sync(device: &Device) -> Result {
+    send_uuids_with(device, UuidFlags::SKIP_INITIAL_SYNC)
+}
+
+fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
+    let packet = {
+        let mut shared = device.resource.shared.lock();
+        let discard = shared.conn.net_conf.as_ref().is_some_and(|conf| conf.discard_my_data);
+        let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        let Some(md) = volume.md.as_ref().filter(|_| has_metadata(volume.state.disk)) else {
+            return Ok(());
+        };
+        let dirty_bits = device.bitmap.weight();
+        volume.told_dirty_bits = dirty_bits;
+        UuidsPacket {
+            current: md.uuids.current,
+            bitmap: md.uuids.bitmap,
+            history: md.uuids.history,
+            dirty_bits,
+            flags: flags
+                .with(UuidFlags::DISCARD_MY_DATA, discard)
+                .with(UuidFlags::CRASHED_PRIMARY, volume.flags.has(VolFlag::CRASHED_PRIMARY))
+                .with(UuidFlags::INCONSISTENT, volume.negotiated.0 == DiskState::Inconsistent),
+        }
+    };
+    device.resource.connection.data.send(device.vnr, Command::Uuids, &packet)
+}
+
+/// Sends the state that we have now.
+pub(crate) fn send_state(device: &Device) -> Result {
+    let state = with_volume(device, |volume| volume.state).ok_or(ENODEV)?;
+    send_state_value(device, state)
+}
+
+/// Sends a state that we had: the peer hears of each.
+pub(crate) fn send_state_value(device: &Device, state: State) -> Result {
+    let packet = StatePacket { state: state.to_wire() };
+    device.resource.connection.data.send(device.vnr, Command::State, &packet)
+}
+
+/// Begins a bitmap generation as source of a resync, and tells the peer.
+pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
+    let fresh = Uuid(kernel_ext::random_u64());
+    let uuid = {
+        let mut shared = device.resource.shared.lock();
+        let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        let Some(md) = volume.md.as_mut() else { return Ok(()) };
+        let uuid = md.uuids.start_sync_source(fresh);
+        volume.md_dirty = true;
+        pr_info!("{}: updated sync UUID {}\n", Tag(device), Shown(md.uuids));
+        uuid
+    };
+    metadata::sync(device);
+    let packet = SyncUuid { uuid: uuid.0 };
+    device.resource.connection.data.send(device.vnr, Command::SyncUuid, &packet)
+}
+
+/// A volume that is configured on the peer only; it will be introduced again when it is configured here.
+pub(crate) fn unknown_volume(packet: &Arrived<'_>) -> Result {
+    pr_warn!(
+        "{}: {} packet received for volume {}, which is not configured locally\n",
+        packet.resource.name(),
+        packet.command.name(),
+        packet.vnr
+    );
+    let mut left = packet.payload;
+    let mut buffer = [0; 64];
+    while left > 0 {
+        let part = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+        packet.stream.recv_exact(buffer.get_mut(..part).ok_or(EINVAL)?)?;
+        left = left.saturating_sub(u32::try_from(part).unwrap_or(left));
+    }
+    Ok(())
+}
+
+/// P_SYNC_PARAM, P_SYNC_PARAM89
+pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
+    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let mut bytes = [0; 160];
+    let payload = usize::try_from(packet.payload).map_err(|_| EPROTO)?;
+    let end = packet.fixed.len().checked_add(payload).ok_or(EPROTO)?;
+    let (head, tail) = bytes.split_at_mut_checked(packet.fixed.len()).ok_or(EPROTO)?;
+    for (to, from) in head.iter_mut().zip(packet.fixed) {
+        *to = *from;
+    }
+    packet.stream.recv_exact(tail.get_mut(..payload).ok_or(EPROTO)?)?;
+    let bytes = bytes.get(..end).ok_or(EPROTO)?;
+    let (version, mine, conn) = {
+        let shared = packet.resource.shared.lock();
+        let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
+        let net = shared.conn.net_conf.ok_or(ENOTCONN)?;
+        (shared.conn.agreed_version, net, volume.state.conn)
+    };
+    let name = |text: &Text<64>| AlgName::new(text.as_bytes()).unwrap_or(AlgName::NONE);
+    let defaults = DiskConf::default();
+    let known = SyncParam {
+        resync_rate: defaults.resync_rate,
+        verify_alg: name(&mine.verify_alg),
+        csums_alg: name(&mine.csums_alg),
+        c_plan_ahead: defaults.c_plan_ahead,
+        c_delay_target: defaults.c_delay_target,
+        c_fill_target: defaults.c_fill_target,
+        c_max_rate: defaults.c_max_rate,
+    };
+    let peer = known.decode_version(version, bytes).ok_or(EPROTO)?;
+    let options = [
+        ("verify-alg", known.verify_alg, peer.verify_alg),
+        ("csums-alg", known.csums_alg, peer.csums_alg),
+    ];
+    for (option, mine, peer) in options {
+        if mine == peer {
+            continue;
+        }
+        if conn == ConnState::WfReportParams {
+            let tag = Tag(&device);
+            pr_err!("{}: Different {} settings. me={:?} peer={:?}\n", tag, option, mine, peer);
+            return Err(give_up(packet.resource));
+        }
+        pr_info!("{}: using {}: {:?}\n", Tag(&device), option, peer);
+    }
+    adopt_sync_param(packet.resource, &device, &peer, version)
+}
+
+/// The peer's administrator changed these options: they hold for both sides. Values beyond the options' bounds are
+/// cut to them.
+fn adopt_sync_param(
+    resource: &Resource,
+    device: &Device,
+    peer: &SyncParam,
+    version: u32,
+) -> Result {
+    let mut shared = resource.shared.lock();
+    if let Some(net) = shared.conn.net_conf.as_mut().filter(|_| version >= 88) {
+        net.verify_alg = Text::new(peer.verify_alg.as_bytes()).map_err(|_| EPROTO)?;
+        net.csums_alg = Text::new(peer.csums_alg.as_bytes()).map_err(|_| EPROTO)?;
+    }
+    let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+    if let Some(disk) = volume.disk_conf.as_mut() {
+        disk.resync_rate = peer.resync_rate.clamp(1, 4 << 20);
+        if version >= 95 {
+            disk.c_plan_ahead = peer.c_plan_ahead.min(300);
+            disk.c_delay_target = peer.c_delay_target.clamp(1, 100);
+            disk.c_fill_target = peer.c_fill_target.min(1 << 20);
+            disk.c_max_rate = peer.c_max_rate.clamp(250, 4 << 20);
+        }
+    }
+    Ok(())
+}
+
+/// P_SIZES
+pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
+    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let theirs = Sizes::decode(packet.fixed).ok_or(EPROTO)?;
+    let peer = PeerSizes { disk: theirs.disk, requested: theirs.user, current: theirs.current };
+    let local = Device::get_local(&device);
+    let capacity = local.as_ref().and_then(|l| l.disk()).map(|disk| disk.layout().max_capacity);
+    let (rule, current) = {
+        let mut shared = packet.resource.shared.lock();
+        let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        volume.peer_disk_size = theirs.disk;
+        let mine = capacity.map(|capacity| LocalSizes {
+            capacity,
+            last_agreed: volume.md.as_ref().map_or(0, |md| md.effective_size),
+            requested: volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size),
+        });
+        if let Some(mine) = &mine {
+            warn_if_different(&device, "lower level device sizes", peer.disk, mine.capacity);
+            warn_if_different(&device, "user requested size", peer.requested, mine.requested);
+        }
+        let current = volume.capacity;
+        (handshake::on_peer_sizes(&peer, mine.as_ref(), current, &volume.state), current)
+    };
+    if rule.is_refusal() {
+        refuse_sizes(&device, rule, current);
+        return Err(give_up(packet.resource));
+    }
+    with_volume(&device, |volume| volume.peer_max_bio_size = theirs.max_bio_size);
+    let resized = settle_size(&device, rule, theirs.flags)?;
+    metadata::sync(&device);
+    drop(local);
+    after_sizes(&device, &theirs, resized)
+}
+
+fn warn_if_different(device: &Device, what: &str, peer: u64, mine: u64) {
+    if handshake::differ_considerably(peer, mine) {
+        let tag = Tag(device);
+        pr_warn!("{}: Considerable difference in {}: {}s vs. {}s\n", tag, what, peer, mine);
+    }
+}
+
+fn refuse_sizes(device: &Device, rule: SizeRule, current: u64) {
+    let tag = Tag(device);
+    match rule {
+        SizeRule::RefuseShrink { new } => {
+            pr_err!("{}: The peer's disk size is too small! ({} < {} sectors)\n", tag, new, current);
+        }
+        SizeRule::RefuseShrinkOfPrimary { new } => pr_err!(
+            "{}: The peer's device size is too small! ({} < {} sectors); demote me first!\n",
+            tag,
+            new,
+            current
+        ),
+        _ => {}
+    }
+}
+
+/// Does what the rule says; tells how the size changed.
+fn settle_size(
+    device: &Arc<Device>,
+    rule: SizeRule,
+    flags: SizesFlags,
+) -> Result<handshake::Resized> {
+    limits::apply(device);
+    match rule {
+        SizeRule::Determine { requested } => {
+            with_volume(device, |volume| {
+                let Some(conf) = volume.disk_conf.as_mut() else { return };
+                let old = core::mem::replace(&mut conf.disk_size, requested);
+                if old != requested {
+                    let tag = Tag(device);
+                    pr_info!("{}: Peer sets u_size to {} sectors (old: {})\n", tag, requested, old);
+                }
+            });
+            determine(device, flags)
+        }
+        SizeRule::TakePeerSize { new } => {
+            resize::set_capacity(device, new);
+            Ok(handshake::Resized::Unchanged)
+        }
+        SizeRule::IgnoreDisklessPeer { peer } => {
+            let tag = Tag(device);
+            pr_warn!("{}: Ignored diskless peer device size (peer: {} sectors)!\n", tag, peer);
+            Ok(handshake::Resized::Unchanged)
+        }
+        _ => Ok(handshake::Resized::Unchanged),
+    }
+}
+
+/// Application I/O is only suspended when the size really changes: its answers may be behind this very packet.
+fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resized> {
+    let Some(local) = Device::get_local(device) else { return Ok(handshake::Resized::Unchanged) };
+    let Some(disk) = local.disk() else { return Ok(handshake::Resized::Unchanged) };
+    let mine = disk.layout().max_capacity;
+    let changes = with_volume(device, |volume| {
+        let facts = SizeFacts {
+            mine,
+            peer: volume.peer_disk_size,
+            last_agreed: volume.md.as_ref().map_or(0, |md| md.effective_size),
+            requested: volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size),
+            assume_peer_has_space: flags.contains(SizesFlags::FORCED),
+        };
+        handshake::agreed_size(&facts, volume.state.conn).sectors != volume.capacity
+    });
+    if changes != Some(true) {
+        return Ok(handshake::Resized::Unchanged);
+    }
+    let wish = Wish {
+        assume_peer_has_space: flags.contains(SizesFlags::FORCED),
+        assume_clean: flags.contains(SizesFlags::NO_RESYNC),
+    };
+    attach::suspend_io(device);
+    let result = resize::determine(device, disk, wish);
+    attach::resume_io(device);
+    match result {
+        Ok(resize::Resized::Unchanged) => Ok(handshake::Resized::Unchanged),
+        Ok(resize::Resized::GrewFromZero) => Ok(handshake::Resized::GrewFromZero),
+        Ok(resize::Resized::Grew) => Ok(handshake::Resized::Grew),
+        Ok(resize::Resized::Shrank) => Ok(handshake::Resized::Shrunk),
+        Err(failed) => {
+            pr_err!("{}: the size could not be settled ({:?})\n", Tag(device), failed);
+            Err(EIO)
+        }
+    }
+}
+
+/// The peer may need our new size, and a part that is new on both sides wants a resync.
+fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized) -> Result {
+    let follow_up = {
+        let mut shared = device.resource.shared.lock();
+        let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        let facts = FollowUpFacts {
+            state: volume.state,
+            peer_current: theirs.current,
+            current: volume.capacity,
+            disk_size_changed: false,
+            resized,
+            resize_pending: state::is_connected(volume.state.conn)
+                && volume.flags.clear(VolFlag::RESIZE_PENDING),
+            assume_clean: theirs.flags.contains(SizesFlags::NO_RESYNC),
+        };
+        let follow_up = handshake::follow_up(&facts);
+        if follow_up.grown_part == GrownPart::SyncLater {
+            volume.flags.set(VolFlag::RESYNC_AFTER_NEGOTIATION);
+        }
+        follow_up
+    };
+    if follow_up.send_sizes {
+        send_sizes(device, false, theirs.flags)?;
+    }
+    match follow_up.grown_part {
+        GrownPart::Sync => sync_grown_part(device),
+        GrownPart::AssumeClean => {
+            let tag = Tag(device);
+            pr_info!("{}: Resync of new storage suppressed with --assume-clean\n", tag);
+        }
+        GrownPart::Nothing | GrownPart::SyncLater => {}
+    }
+    Ok(())
+}
+
+/// Syncs what is new on both sides: from the primary, or from the side that breaks ties.
+pub(crate) fn sync_grown_part(device: &Arc<Device>) {
+    pr_info!("{}: Resync of new storage after online grow\n", Tag(device));
+    let source = {
+        let shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol(device.vnr) else { return };
+        match (volume.state.role, volume.state.peer) {
+            (mine, theirs) if mine != theirs => mine == Role::Primary,
+            _ => shared.conn.resolve_conflicts,
+        }
+    };
+    if source {
+        crate::handshake::start_resync(device, ConnState::SyncSource);
+    } else {
+        let wait = Change::conn(ConnState::WfSyncUuid);
+        device.resource.change(device.vnr, &wait, How::SOFT.verbose());
+    }
+}
