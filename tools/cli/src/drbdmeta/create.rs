@@ -41,13 +41,13 @@ fn existing(head: &[u8]) -> Option<Existing> {
         let blocks = u64::from(le32(0x404));
         let size = 1024u64.checked_shl(le32(0x418)).unwrap_or(1024);
         return Some(Existing {
-            what: "ext2, ext3 or ext4 file system",
+            what: "ext3 filesystem",
             bytes: blocks.checked_mul(size),
         });
     }
     if at(0, 4) == b"XFSB" {
         return Some(Existing {
-            what: "XFS file system",
+            what: "xfs filesystem",
             bytes: be(8, 8).checked_mul(be(4, 4)),
         });
     }
@@ -105,15 +105,15 @@ fn may_overwrite(session: &Session, disk: &Disk, layout: &Layout) -> Result<bool
         Err(_) => Some("damaged v08"),
     };
     if let Some(version) = there {
-        println!(
+        eprintln!(
             "You want me to create a v08 style {} meta data block.",
             style(disk.index)
         );
-        println!(
+        eprintln!(
             "There appears to be a {version} {} meta data block",
             style(disk.index)
         );
-        println!(
+        eprintln!(
             "already in place on {} at byte offset {}",
             disk.path,
             layout.superblock_sector * 512
@@ -169,7 +169,7 @@ fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
     for number in 0..log_blocks {
         disk.write(layout.al_sector + 8 * number, &block)?;
     }
-    println!(
+    eprintln!(
         "initializing bitmap ({} KB) to all zero",
         layout.bitmap_sectors / 2
     );

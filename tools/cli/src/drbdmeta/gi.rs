@@ -4,7 +4,7 @@
 
 use drbd_core::meta::layout::is_internal;
 use drbd_core::meta::log::{Transaction, TRANSACTION_BYTES};
-use drbd_core::meta::{Cleanness, Flags};
+use drbd_core::meta::{Cleanness, Flags, Why};
 use drbd_core::types::Uuid;
 use drbd_core::uuid::Set;
 
@@ -56,10 +56,13 @@ pub fn show(session: &Session) -> i32 {
         match found.superblock.effective_size {
             0 => println!("zero size device -- never seen peer yet?"),
             sectors => println!(
-                "last agreed size: {} ({} kB)",
-                pretty(sectors / 2),
-                sectors / 2
+                "last agreed size: {} ({sectors} sectors)",
+                pretty(sectors / 2)
             ),
+        }
+        if found.superblock.la_peer_max_bio_size > 0 {
+            let bytes = found.superblock.la_peer_max_bio_size;
+            println!("last agreed max bio size: {bytes} Byte");
         }
         0
     })
@@ -100,8 +103,11 @@ pub fn outdate(session: &Session) -> i32 {
 /// `invalidate`
 pub fn invalidate(session: &Session) -> i32 {
     with(session, true, |disk, mut found| {
-        found.superblock.flags.remove(Flags::CONSISTENT);
-        found.superblock.flags.remove(Flags::WAS_UP_TO_DATE);
+        let flags = &mut found.superblock.flags;
+        flags.remove(Flags::CONSISTENT);
+        flags.remove(Flags::WAS_UP_TO_DATE);
+        // Nothing of the data may be taken for good: the driver sets the whole bitmap at attach.
+        flags.insert(Flags::FULL_SYNC);
         store(disk, &found)
     })
 }
@@ -179,12 +185,16 @@ pub fn set(session: &Session) -> i32 {
 
 /// `wipe-md`
 pub fn wipe(session: &Session) -> i32 {
+    if let Ok(Ok(Err(Why::NoMagic))) = session.open(false).map(|disk| disk.find()) {
+        println!("There appears to be no drbd meta data to wipe out?");
+        return 0;
+    }
     with(session, true, |disk, found| {
         if !confirm(
             "Do you really want to wipe out the DRBD meta data?",
             session.force,
         ) {
-            println!("Operation canceled.");
+            println!("Operation cancelled.");
             return 1;
         }
         println!("Wiping meta data...");

@@ -11,7 +11,7 @@ mod disk;
 mod dump;
 mod gi;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 
 use drbd_core::meta::layout::{INDEX_FLEX_EXTERNAL, INDEX_FLEX_INTERNAL};
 use drbd_core::meta::Why;
@@ -133,7 +133,7 @@ impl Session {
     fn open(&self, write: bool) -> Result<Disk, i32> {
         // Reading does not disturb a driver that has the device open.
         Disk::open(&self.device, self.index, write, !write)
-            .map_err(|error| complain(&self.device, &error))
+            .map_err(|error| cannot_open(&self.device, &error))
     }
 
     /// Finds the metadata, or says why there is none.
@@ -158,29 +158,34 @@ impl Session {
     }
 }
 
-/// Says that a device cannot be used; returns the exit code.
+/// Says that a device cannot be read or written; returns the exit code.
 fn complain(device: &str, error: &io::Error) -> i32 {
     eprintln!("{device}: {}", crate::os_error(error));
     EXIT_BUSY
 }
 
+/// Says that a device cannot be opened; returns the exit code.
+fn cannot_open(device: &str, error: &io::Error) -> i32 {
+    eprintln!("open({device}) failed: {}", crate::os_error(error));
+    EXIT_BUSY
+}
+
 /// Asks a person; without one, only `--force` means yes.
 fn confirm(question: &str, force: bool) -> bool {
-    println!("\n{question}");
+    eprintln!("\n{question}");
     if force {
-        println!("*** confirmation forced via --force option ***");
+        eprintln!("*** confirmation forced via --force option ***");
         return true;
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        println!("stdin not a TTY, not waiting for confirmation");
+        eprintln!("stdin not a TTY, not waiting for confirmation");
         return false;
     }
-    print!("[need to type 'yes' to confirm] ");
-    let _ = io::stdout().flush();
+    eprint!("[need to type 'yes' to confirm] ");
     let mut answer = String::new();
     let read = stdin.lock().read_line(&mut answer);
-    println!();
+    eprintln!();
     read.is_ok() && answer.trim() == "yes"
 }
 
@@ -343,6 +348,9 @@ mod tests {
         assert_eq!(image.run("internal", "outdate"), 0);
         let found = image.find(INDEX_FLEX_INTERNAL);
         assert_eq!(found.superblock.flags.bits() & 0x7f, 1);
+        assert_eq!(image.run("internal", "invalidate"), 0);
+        let found = image.find(INDEX_FLEX_INTERNAL);
+        assert_eq!(found.superblock.flags.bits() & 0x7f, 8);
         assert_eq!(image.run("internal", "write-dev-uuid 1234ABCD"), 0);
         assert_eq!(
             image.find(INDEX_FLEX_INTERNAL).superblock.device_uuid,
@@ -362,6 +370,7 @@ mod tests {
         assert_eq!(image.run("internal", "wipe-md"), 1);
         assert_eq!(image.run("internal", "wipe-md --force"), 0);
         assert_eq!(image.run("internal", "dump-md"), 1);
+        assert_eq!(image.run("internal", "wipe-md"), 0);
     }
 
     #[test]

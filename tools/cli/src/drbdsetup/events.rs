@@ -49,10 +49,12 @@ fn yes_no(value: bool) -> String {
 fn told(message: &Message) -> Option<Told> {
     let context = message.context();
     let name = ("name", message.resource());
-    let peer = [
-        ("peer-node-id", "0".to_owned()),
-        ("conn-name", "peer".to_owned()),
-    ];
+    // The connection of 8.4 has no name; drbdsetup gives it one while there is a connection.
+    let named = context.my_addr.is_some();
+    let mut peer = vec![("peer-node-id", "0".to_owned())];
+    if named {
+        peer.push(("conn-name", "peer".to_owned()));
+    }
     let volume = ("volume", context.volume.unwrap_or(0).to_string());
     let minor = ("minor", message.header.minor.to_string());
     Some(match message.command? {
@@ -112,6 +114,9 @@ fn told(message: &Message) -> Option<Told> {
         Command::Helper => {
             let helper: HelperInfo = message.get()?;
             let mut key = vec![name];
+            if named {
+                key.extend(peer);
+            }
             if context.volume.is_some() {
                 key.extend([volume, minor]);
             }
@@ -181,7 +186,7 @@ fn notification(message: &Message) -> Option<NotificationType> {
 }
 
 impl Printer {
-    /// The line for a message; none if it says nothing new or is about another resource.
+    /// The line for a message; none if it is about another resource.
     fn line(&mut self, message: &Message, now: SystemTime) -> Option<String> {
         let stamp = if self.timestamps {
             timestamp(now) + " "
@@ -231,9 +236,6 @@ impl Printer {
         if what == NotificationType::Change {
             let before = before.unwrap_or_default();
             shown.retain(|pair| !before.contains(pair));
-            if shown.is_empty() {
-                return None;
-            }
         }
         Some(format!("{stamp}{word} {id}{}\n", pairs(&shown)))
     }
