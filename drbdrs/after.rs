@@ -8,6 +8,7 @@
 use crate::{
     attach,
     change::{self, Committed, How, VolumeChange},
+    connection,
     device::Device,
     events, handlers, metadata,
     prelude::*,
@@ -24,6 +25,8 @@ use drbd_core::{
 
 /// Executes the consequences of one change.
 pub(crate) fn execute(resource: &Arc<Resource>, change: &Committed) {
+    // Changes under the lock could not do this.
+    resource.enforce_order();
     match &change.volume {
         Some(volume) => volume_changed(resource, change, volume),
         None => connection_changed(resource, change),
@@ -179,7 +182,7 @@ fn connection_changed(resource: &Arc<Resource>, change: &Committed) {
             AfterConnection::SyncMetadata => {
                 for_each_device(resource, |device| metadata::sync(device));
             }
-            AfterConnection::StartReceiver => {}
+            AfterConnection::StartReceiver => connection::start_receiver(resource),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 use drbd_core::{
     config::choices::Fencing,
     meta::Flags,
-    state::{self, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
     types::{ConnState, DiskState, Role, State, StateRv},
 };
 
@@ -34,22 +34,62 @@ pub(crate) struct How {
     rules: state::How,
     verbose: bool,
     wait: bool,
+    here: bool,
+    turn: bool,
 }
 
 impl How {
     /// A wish, refused quietly.
-    pub(crate) const SOFT: Self = Self { rules: state::How::SOFT, verbose: false, wait: false };
+    pub(crate) const SOFT: Self =
+        Self { rules: state::How::SOFT, verbose: false, wait: false, here: false, turn: false };
     /// A fact.
-    pub(crate) const HARD: Self = Self { rules: state::How::HARD, verbose: true, wait: false };
+    pub(crate) const HARD: Self = Self { rules: state::How::HARD, verbose: true, ..Self::SOFT };
 
     /// Refusals are logged.
     pub(crate) const fn verbose(self) -> Self {
         Self { verbose: true, ..self }
     }
 
-    /// Returns only when the worker has executed what follows.
+    /// Returns only when the worker has executed what follows; waits while the connection is in a state that
+    /// will pass. Not for the worker itself, nor the receiver.
     pub(crate) const fn waiting(self) -> Self {
         Self { wait: true, ..self }
+    }
+
+    /// The peer is not asked: it is the one who asks.
+    pub(crate) const fn here(self) -> Self {
+        Self { here: true, ..self }
+    }
+
+    /// The caller holds `Resource::state_mutex`: it is its turn to ask the peer.
+    pub(crate) const fn in_turn(self) -> Self {
+        Self { turn: true, ..self }
+    }
+
+    /// A disk too bad to be outdated stays as it is.
+    pub(crate) const fn lenient(self) -> Self {
+        let rules = state::How { ignore_outdate_failure: true, ..self.rules };
+        Self { rules, ..self }
+    }
+
+    /// Whether it is a fact.
+    pub(crate) const fn is_fact(self) -> bool {
+        self.rules.hard
+    }
+
+    /// Whether refusals are logged.
+    pub(crate) const fn is_verbose(self) -> bool {
+        self.verbose
+    }
+
+    /// See [`How::here`].
+    pub(crate) const fn is_here(self) -> bool {
+        self.here
+    }
+
+    /// See [`How::in_turn`].
+    pub(crate) const fn has_turn(self) -> bool {
+        self.turn
     }
 }
 
@@ -217,16 +257,33 @@ fn negotiation(volume: &VolumeShared) -> Negotiation {
     }
 }
 
-/// Decides about one volume; writes nothing.
-fn plan(shared: &Shared, volume: &VolumeShared, change: &Change, how: How, all: bool) -> Result<State, StateRv> {
+/// Decides about one volume; writes nothing, says nothing.
+pub(crate) fn judge(
+    shared: &Shared,
+    volume: &VolumeShared,
+    change: &Change,
+    how: How,
+    all: bool,
+) -> Result<Accepted, StateRv> {
     let conf = conf(shared, volume);
     let wished = change.apply(volume.state);
-    let verdict = if all {
+    if all {
         state::judge_in_connection(volume.state, wished, how.rules, &conf)
     } else {
         state::judge(volume.state, wished, how.rules, &conf)
-    };
-    match verdict {
+    }
+}
+
+/// Decides about one volume, and tells the log what is worth telling.
+fn plan(
+    shared: &Shared,
+    volume: &VolumeShared,
+    change: &Change,
+    how: How,
+    all: bool,
+) -> Result<State, StateRv> {
+    let wished = change.apply(volume.state);
+    match judge(shared, volume, change, how, all) {
         Ok(accepted) => {
             if let Some(warning) = accepted.warning {
                 pr_warn!("{}: {}\n", Tag(&volume.device), warning.text());
@@ -289,7 +346,11 @@ pub(crate) fn change_all_locked(shared: &mut Shared, change: &Change, how: How) 
             Some(_) => {}
             None => pr_info!("conn( {} -> {} )\n", from, to),
         }
+        let order = crate::connection::order(shared.conn.cstate, cstate);
         shared.conn.cstate = cstate;
+        if let Some(order) = order {
+            shared.conn.receiver = order;
+        }
     }
     let quiet = How { verbose: false, ..how };
     for at in 0..shared.volumes.len() {
@@ -412,8 +473,23 @@ fn log_change(volume: &VolumeShared, old: &State, new: &State) {
 }
 
 impl Resource {
-    /// Changes one volume's state. May sleep.
+    /// Changes one volume's state, with the peer's consent if that is needed. May sleep.
     pub(crate) fn change(&self, vnr: u16, change: &Change, how: How) -> StateRv {
+        loop {
+            let seen = self.shared.lock().changes.pushed;
+            let result = match crate::consent::of_volume(self, vnr, change, how) {
+                Ok(()) => self.change_here(vnr, change, how),
+                Err(refusal) => refusal,
+            };
+            if result != StateRv::InTransientState || !how.wait {
+                return result;
+            }
+            self.state_wait.wait(|| self.shared.lock().changes.pushed != seen);
+        }
+    }
+
+    /// Changes one volume's state without asking the peer. May sleep.
+    pub(crate) fn change_here(&self, vnr: u16, change: &Change, how: How) -> StateRv {
         let (result, serial) = {
             let mut shared = self.shared.lock();
             let result = change_locked(&mut shared, vnr, change, how);
@@ -423,8 +499,12 @@ impl Resource {
         result
     }
 
-    /// Changes all volumes, and the connection's state if `change` names one. May sleep.
+    /// Changes all volumes, and the connection's state if `change` names one; leaving the peer needs its consent.
+    /// May sleep.
     pub(crate) fn change_all(&self, change: &Change, how: How) -> StateRv {
+        if let Err(refusal) = crate::consent::of_connection(self, change, how) {
+            return refusal;
+        }
         let (result, serial) = {
             let mut shared = self.shared.lock();
             let result = change_all_locked(&mut shared, change, how);
@@ -435,6 +515,7 @@ impl Resource {
     }
 
     fn complete(&self, how: How, result: StateRv, serial: u64) {
+        self.enforce_order();
         if how.wait && result == StateRv::Success {
             self.wait_for_worker(serial);
         }

@@ -4,11 +4,15 @@
 #![crate_name = "drbdrs"]
 #![forbid(unsafe_code)]
 
+mod ack;
 mod admin;
 mod after;
 mod attach;
+mod authentication;
 mod bitmap;
 mod change;
+mod connection;
+mod consent;
 mod debugfs;
 mod device;
 mod events;
@@ -18,16 +22,17 @@ mod limits;
 mod link;
 mod local;
 mod metadata;
-mod connection;
-mod transfer;
 mod prelude;
 mod proc;
 mod progress;
+mod receiver;
 mod registry;
 mod resize;
 mod resource;
+mod session;
 mod submit;
 mod tag;
+mod transfer;
 mod views;
 mod worker;
 

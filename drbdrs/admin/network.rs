@@ -154,6 +154,7 @@ pub(super) fn try_disconnect(resource: &Arc<Resource>, force: bool) -> StateRv {
             other => other,
         };
     }
+    resource.wait_for_receiver();
     // The receiver normally was here first; not if there was none to clean up.
     let gone = resource.change_all(&Change::conn(ConnState::StandAlone), How::HARD);
     if gone.is_refusal() && gone != StateRv::AlreadyStandalone {

@@ -88,7 +88,7 @@ fn forget_discard(device: &Device) {
 fn attempts(device: &Arc<Device>, promotion: &mut Promotion) -> StateRv {
     let resource = &device.resource;
     loop {
-        let result = resource.change(device.vnr, &promotion.change, How::SOFT.waiting());
+        let result = resource.change(device.vnr, &promotion.change, How::SOFT.in_turn().waiting());
         let Some((state, _)) = now(device) else {
             return StateRv::UnknownError;
         };
@@ -104,7 +104,7 @@ fn attempts(device: &Arc<Device>, promotion: &mut Promotion) -> StateRv {
                 kernel_ext::time::sleep_ms(tenths.saturating_mul(100));
             }
             Attempt::LastTry => {
-                let how = How::SOFT.verbose().waiting();
+                let how = How::SOFT.in_turn().verbose().waiting();
                 return resource.change(device.vnr, &promotion.change, how);
             }
         }

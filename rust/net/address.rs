@@ -3,8 +3,7 @@
 //! Addresses of TCP sockets, as user space gives them.
 
 use crate::bindings;
-use core::fmt;
-use kernel::prelude::*;
+use kernel::{fmt, prelude::*};
 
 /// Bytes of `struct sockaddr_in` and `struct sockaddr_in6`.
 const IPV4_LENGTH: usize = 16;
