@@ -111,10 +111,6 @@ pub(crate) struct ConnShared {
     pub(crate) epochs: u32,
     /// The send path is congested.
     pub(crate) congested: bool,
-    /// This side decides when both want something at once.
-    pub(crate) resolve_conflicts: bool,
-    /// The connection is only to find out what it would do.
-    pub(crate) dry_run: bool,
     /// We asked the peer to let us go.
     pub(crate) disconnect_sent: bool,
     /// A wish about the connection as a whole is with the peer.
@@ -345,8 +341,6 @@ impl Resource {
                 new_epoch: false,
                 epochs: 1,
                 congested: false,
-                resolve_conflicts: false,
-                dry_run: false,
                 disconnect_sent: false,
                 asked_peer: false,
                 peer_reply: None,
