@@ -400,12 +400,9 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
             return EXIT_CONFIG;
         }
     };
-    let quiet = known.is_none()
-        || matches!(
-            name,
-            "role" | "cstate" | "dstate" | "status" | "get-gi" | "sh-resources"
-        );
-    if loaded.is_broken() || !quiet {
+    // Warnings are for the commands with which a configuration is brought into use, not for every look.
+    let warns = matches!(name, "dump" | "sh-nop" | "create-md" | "up" | "adjust");
+    if loaded.is_broken() || warns {
         eprint!("{}", loaded.report());
     }
     if loaded.is_broken() {
