@@ -18,6 +18,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// The setups that `make test` runs it in; the control is run when asked for.
     pub setups: &'static [Setup],
+    /// Whether the stock driver on both nodes can play it.
+    pub control: bool,
     /// The scenario: the setup, and the folder for its logs.
     pub run: fn(Setup, &Path) -> Result<()>,
 }
@@ -55,7 +57,11 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
     let mut plan = Vec::new();
     let mut filtered = 0;
     for scenario in scenarios {
-        let more: &[Setup] = if wish.control { &control } else { &[] };
+        let more: &[Setup] = if wish.control && scenario.control {
+            &control
+        } else {
+            &[]
+        };
         for setup in scenario.setups.iter().chain(more) {
             let name = format!("{}[{setup}]", scenario.name);
             let wanted = wish.filters.iter().all(|f| name.contains(f.as_str()));

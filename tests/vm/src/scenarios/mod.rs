@@ -25,83 +25,73 @@ const STOCK_AGAINST: Setup = Setup::new(Stock, Drbdrs, Tools::Stock);
 /// The stock driver by our tools.
 const STOCK_OUR_TOOLS: Setup = Setup::new(Stock, Stock, Tools::Drbdrs);
 
+type Run = fn(Setup, &std::path::Path) -> drbd_lab::Result<()>;
+
+const fn scenario(name: &'static str, setups: &'static [Setup], run: Run) -> Scenario {
+    Scenario {
+        name,
+        setups,
+        control: true,
+        run,
+    }
+}
+
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
     vec![
+        scenario(
+            "walkthrough",
+            &[OURS, OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_OUR_TOOLS],
+            walkthrough::run,
+        ),
+        scenario(
+            "full_sync",
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            sync::full,
+        ),
+        scenario(
+            "bitmap_resync",
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            sync::bitmap,
+        ),
+        scenario(
+            "pause_and_rate",
+            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
+            sync::pause,
+        ),
+        scenario("black_hole_a", &[OURS, AGAINST_STOCK], protocols::a),
+        scenario("black_hole_b", &[OURS, STOCK_AGAINST], protocols::b),
+        scenario(
+            "black_hole_c",
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            protocols::c,
+        ),
+        scenario(
+            "primary_power_cut",
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            acknowledged::primary_power_cut,
+        ),
+        scenario(
+            "secondary_power_cut",
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            acknowledged::secondary_power_cut,
+        ),
+        scenario(
+            "both_power_cut",
+            &[OURS, AGAINST_STOCK],
+            acknowledged::both_power_cut,
+        ),
+        scenario("link_loss", &[OURS, AGAINST_STOCK], acknowledged::link_loss),
+        scenario(
+            "metadata_exchange",
+            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
+            metadata::exchange,
+        ),
+        scenario("failing_disk", &[OURS, AGAINST_STOCK], disks::failing),
         Scenario {
-            name: "walkthrough",
-            setups: &[OURS, OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_OUR_TOOLS],
-            run: walkthrough::run,
+            control: false,
+            ..scenario("hostile_port", &[OURS, AGAINST_STOCK], hostile::port)
         },
-        Scenario {
-            name: "full_sync",
-            setups: &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            run: sync::full,
-        },
-        Scenario {
-            name: "bitmap_resync",
-            setups: &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            run: sync::bitmap,
-        },
-        Scenario {
-            name: "pause_and_rate",
-            setups: &[OURS, AGAINST_STOCK],
-            run: sync::pause,
-        },
-        Scenario {
-            name: "black_hole_a",
-            setups: &[OURS, AGAINST_STOCK],
-            run: protocols::a,
-        },
-        Scenario {
-            name: "black_hole_b",
-            setups: &[OURS, STOCK_AGAINST],
-            run: protocols::b,
-        },
-        Scenario {
-            name: "black_hole_c",
-            setups: &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            run: protocols::c,
-        },
-        Scenario {
-            name: "primary_power_cut",
-            setups: &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            run: acknowledged::primary_power_cut,
-        },
-        Scenario {
-            name: "secondary_power_cut",
-            setups: &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            run: acknowledged::secondary_power_cut,
-        },
-        Scenario {
-            name: "both_power_cut",
-            setups: &[OURS, AGAINST_STOCK],
-            run: acknowledged::both_power_cut,
-        },
-        Scenario {
-            name: "link_loss",
-            setups: &[OURS, AGAINST_STOCK],
-            run: acknowledged::link_loss,
-        },
-        Scenario {
-            name: "metadata_exchange",
-            setups: &[OURS_STOCK_TOOLS, AGAINST_STOCK],
-            run: metadata::exchange,
-        },
-        Scenario {
-            name: "failing_disk",
-            setups: &[OURS, AGAINST_STOCK],
-            run: disks::failing,
-        },
-        Scenario {
-            name: "hostile_port",
-            setups: &[OURS, AGAINST_STOCK],
-            run: hostile::port,
-        },
-        Scenario {
-            name: "cycles",
-            setups: &[OURS, AGAINST_STOCK],
-            run: cycles::run,
-        },
+        scenario("cycles", &[OURS, AGAINST_STOCK], cycles::run),
     ]
 }
