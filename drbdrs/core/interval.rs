@@ -89,6 +89,27 @@ pub struct Node {
     used: bool,
 }
 
+impl Node {
+    /// Its link in `chain`, which is one of its two.
+    fn next_in(&self, chain: usize) -> u32 {
+        let [first, second] = self.next;
+        if chains(&self.range).0 == chain {
+            first
+        } else {
+            second
+        }
+    }
+
+    fn next_in_mut(&mut self, chain: usize) -> &mut u32 {
+        let [first, second] = &mut self.next;
+        if chains(&self.range).0 == chain {
+            first
+        } else {
+            second
+        }
+    }
+}
+
 impl Default for Node {
     fn default() -> Self {
         Node {
@@ -213,7 +234,7 @@ impl<S: DerefMut<Target = [Node]>> Set<S> {
             if let Some(found) = hit(at, node) {
                 return Some(found);
             }
-            at = node.next[link(&node.range, chain)];
+            at = node.next_in(chain);
         }
         None
     }
@@ -247,7 +268,7 @@ impl<S: DerefMut<Target = [Node]>> Set<S> {
             return;
         }
         while let Some(node) = self.nodes.get_mut(at as usize) {
-            let next = &mut node.next[link(&node.range, chain)];
+            let next = node.next_in_mut(chain);
             if *next == id {
                 *next = after;
                 return;
@@ -273,10 +294,6 @@ fn chains(range: &Range) -> (usize, Option<usize>) {
     (a, (a != b).then_some(b))
 }
 
-/// Which of its two links an interval uses in `chain`.
-fn link(range: &Range, chain: usize) -> usize {
-    usize::from(chains(range).0 != chain)
-}
 
 #[cfg(test)]
 mod tests {
