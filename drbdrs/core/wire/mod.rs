@@ -40,6 +40,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_golden;
+#[cfg(test)]
 mod tests_rle;
 
 pub use bitmap::{
