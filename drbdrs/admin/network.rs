@@ -12,12 +12,13 @@ use drbd_core::{
         choices::{Fencing, OnCongestion, Protocol},
         parms::DisconnectParms,
         schema::SET_DEFAULTS,
-        text::Bytes,
+        text::{Bytes, Text},
         NetConf,
     },
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv},
 };
+use kernel_ext::crypto::Shash;
 
 /// `connect`
 pub(super) fn connect(context: &Context<'_>, info: &mut Info) -> Outcome {
@@ -42,6 +43,7 @@ pub(super) fn connect(context: &Context<'_>, info: &mut Info) -> Outcome {
     let conf =
         NetConf::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
     check(resource, None, &conf)?;
+    check_algorithms(&conf)?;
     resource.flush_changes();
     configure(resource, conf, my, peer)?;
     events::connection_created(resource);
@@ -104,6 +106,32 @@ fn check(resource: &Resource, old: Option<&NetConf>, new: &NetConf) -> Result<()
     Ok(())
 }
 
+/// Whether the kernel has the algorithms, now that it can still be told.
+fn check_algorithms(conf: &NetConf) -> Result<(), Answer> {
+    let known = |name: &Text<64>, keyed: bool| {
+        if name.is_empty() {
+            return true;
+        }
+        let Some(text) = name.as_str() else { return false };
+        let full = if keyed {
+            CString::try_from_fmt(fmt!("hmac({})", text))
+        } else {
+            CString::try_from_fmt(fmt!("{}", text))
+        };
+        full.and_then(|full| Shash::new(&full, None)).is_ok()
+    };
+    let wanted = [
+        (&conf.csums_alg, false, RetCode::CsumsAlg),
+        (&conf.verify_alg, false, RetCode::VerifyAlg),
+        (&conf.integrity_alg, false, RetCode::IntegrityAlg),
+        (&conf.cram_hmac_alg, true, RetCode::AuthAlg),
+    ];
+    match wanted.iter().find(|(name, keyed, _)| !known(name, *keyed)) {
+        Some((_, _, code)) => Err((*code).into()),
+        None => Ok(()),
+    }
+}
+
 /// `net-options`
 pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
@@ -117,6 +145,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     new.change(context.request.arguments(), reset)
         .map_err(|refusal| refuse(info, refusal))?;
     check(resource, Some(&old), &new)?;
+    check_algorithms(&new)?;
     let mut shared = resource.shared.lock();
     let running = |found: fn(ConnState) -> bool| {
         shared.volumes.iter().any(|volume| found(volume.state.conn))
