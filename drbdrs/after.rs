@@ -8,7 +8,7 @@
 use crate::{
     attach,
     change::{self, Committed, How, VolumeChange},
-    connection,
+    connection, dependents,
     device::Device,
     events, handlers, metadata,
     prelude::*,
@@ -92,13 +92,14 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             let why = BITMAP_WRITE_REASONS.iter().find(|(what, _)| *what == reason);
             write_bitmap(device, why.map_or("", |(_, name)| name));
         }
-        After::ResetResync | After::CancelResync => {
+        After::ResetResync => {
             let mut shared = resource.shared.lock();
             if let Some(volume) = shared.vol_mut(device.vnr) {
                 volume.resync.total = 0;
                 volume.resync.failed = 0;
             }
         }
+        After::PauseDependent | After::ResumeDependent => dependents::update(),
         After::StartFullSync => start_full_sync(device, new),
         After::SyncMetadata => metadata::sync(device),
         After::ReleaseDisk => device.put_local(),
@@ -110,8 +111,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         | After::SendState
         | After::SendBitmap
         | After::AbortLocalIo
-        | After::PauseDependent
-        | After::ResumeDependent
+        | After::CancelResync
         | After::SyncGrownPart => {}
     }
 }

@@ -12,11 +12,12 @@
 
 use crate::{
     change::{self, How},
+    dependents,
     device::Device,
     limits, metadata,
     metadata::MetaIo,
     prelude::*,
-    resize::{self, Resized},
+    resize,
     resource::VolumeShared,
     tag::Tag,
 };
@@ -25,8 +26,8 @@ use drbd_core::{
         choices::{Fencing, Protocol},
         conf::{DiskConf, MD_INDEX_FLEX_INT, MD_INDEX_INTERNAL},
     },
+    handshake::{agreed_size, Resized, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
-    size,
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
 };
@@ -332,6 +333,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     let Candidate { local, block, conf, layout } = candidate;
     check_generation(device, &block)?;
     check_shrink(device, &block, &conf, layout.max_capacity)?;
+    dependents::check(device.minor, conf.resync_after)?;
     link(device, &local)?;
     let fencing = conf.fencing;
     let attached = {
@@ -345,6 +347,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     limits::apply(device);
     load(device, &local, &attached)?;
     enter(device, &attached)?;
+    dependents::update();
     metadata::mark_role(device, device.role());
     metadata::mark_dirty(device);
     metadata::sync(device);
@@ -393,13 +396,15 @@ fn check_shrink(
     conf: &DiskConf,
     mine: u64,
 ) -> Result<(), Refused> {
-    let known = size::Known {
+    let facts = SizeFacts {
         mine,
         peer: device.peer_disk_size(),
         last_agreed: block.effective_size,
-        wanted: conf.disk_size,
+        requested: conf.disk_size,
+        assume_peer_has_space: false,
     };
-    let new = size::agree(known).sectors;
+    let conn = device.state().map_or(ConnState::StandAlone, |state| state.conn);
+    let new = agreed_size(&facts, conn).sectors;
     let last = block.effective_size;
     if !block.flags.contains(Flags::CONSISTENT) || new >= last {
         return Ok(());

@@ -321,48 +321,53 @@ pub(crate) fn change_hard(shared: &mut Shared, vnr: u16, change: &Change) -> Sta
 
 /// Changes all volumes, and the connection's own state, in one go: all agree or nothing happens. Under the lock.
 pub(crate) fn change_all_locked(shared: &mut Shared, change: &Change, how: How) -> StateRv {
-    let mut result = StateRv::NothingToDo;
+    let mut changes_anything = false;
     if let Some(wanted) = change.conn {
-        result = state::connection_transition(shared.conn.cstate, wanted);
-        if result != StateRv::Success {
-            return result;
+        let legal = state::connection_transition(shared.conn.cstate, wanted);
+        if legal.is_refusal() {
+            return legal;
         }
+        changes_anything = legal != StateRv::NothingToDo;
     }
     for volume in shared.volumes.iter() {
         match plan(shared, volume, change, how, true) {
-            Ok(_) => result = StateRv::Success,
+            Ok(_) => changes_anything = true,
             Err(StateRv::NothingToDo) => {}
             Err(refusal) => return refusal,
         }
     }
-    if result != StateRv::Success {
-        return result;
+    if !changes_anything {
+        return StateRv::NothingToDo;
     }
     let before = Summary::of(shared);
     if let Some(cstate) = change.conn {
-        let (from, to) = (shared.conn.cstate.name(), cstate.name());
-        match shared.volumes.first() {
-            // Each volume tells it, too; only a resource without volumes would not say anything.
-            Some(_) => {}
-            None => pr_info!("conn( {} -> {} )\n", from, to),
+        let from = core::mem::replace(&mut shared.conn.cstate, cstate);
+        if shared.volumes.is_empty() {
+            pr_info!("conn( {} -> {} )\n", from.name(), cstate.name());
         }
-        let order = crate::connection::order(shared.conn.cstate, cstate);
-        shared.conn.cstate = cstate;
-        if let Some(order) = order {
+        if let Some(order) = crate::connection::order(from, cstate) {
             shared.conn.receiver = order;
         }
     }
-    let quiet = How { verbose: false, ..how };
+    let quiet = How {
+        verbose: false,
+        ..how
+    };
     for at in 0..shared.volumes.len() {
-        let Some(volume) = shared.volumes.get(at) else { break };
+        let Some(volume) = shared.volumes.get(at) else {
+            break;
+        };
         let vnr = volume.vnr;
-        if let Ok(new) = plan(shared, volume, change, quiet, true) {
+        // All agreed; what the first ones became can only have made the others' way easier, but a fact it is now.
+        let planned = plan(shared, volume, change, quiet, true)
+            .or_else(|_| plan(shared, volume, change, How::HARD, true));
+        if let Ok(new) = planned {
             commit(shared, vnr, new);
         }
     }
     let after = Summary::of(shared);
     shared.changes.push(None, before, after);
-    result
+    StateRv::Success
 }
 
 /// Makes a planned state the state, with everything that must be true together with it.

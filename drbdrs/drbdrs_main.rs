@@ -14,6 +14,7 @@ mod change;
 mod connection;
 mod consent;
 mod debugfs;
+mod dependents;
 mod device;
 mod events;
 mod flags;

@@ -30,6 +30,9 @@ pub(crate) struct Registry {
     pub(crate) events: Events,
     /// Block major 147.
     pub(crate) major: Major,
+    /// Held while it is worked out whose resync waits for whose.
+    #[pin]
+    pub(crate) dependents: Mutex<()>,
     #[pin]
     objects: Mutex<Objects>,
 }
@@ -43,6 +46,7 @@ impl Registry {
             pin_init!(Self {
                 events <- events,
                 major,
+                dependents <- new_mutex!(()),
                 objects <- new_mutex!(Objects::default()),
             }),
             GFP_KERNEL,

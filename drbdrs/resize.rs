@@ -5,9 +5,8 @@
 
 use crate::{attach::Local, device::Device, metadata, prelude::*, tag::Tag};
 use drbd_core::{
+    handshake::{agreed_size, resized, ResizeRefusal, Resized, SizeFacts},
     meta::{Flags, Layout},
-    size::{self, Known},
-    state,
 };
 
 /// What is asked for beside what is known.
@@ -19,28 +18,19 @@ pub(crate) struct Wish {
     pub(crate) assume_clean: bool,
 }
 
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resized {
-    /// As before.
-    Unchanged,
-    /// It is new.
-    GrewFromZero,
-    /// It is larger.
-    Grew,
-    /// It is smaller.
-    Shrank,
-}
-
 /// Why the size could not be settled. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
     /// No memory for the bitmap, or metadata that could not be written.
     Resources,
-    /// It would shrink, and nobody asked for that.
-    Shrink,
-    /// What was asked for does not fit beside the metadata.
-    NoRoom,
+    /// What was asked for cannot be had.
+    Refused(ResizeRefusal),
+}
+
+impl From<ResizeRefusal> for Failed {
+    fn from(refusal: ResizeRefusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Settles the size. Application I/O is suspended by the caller. May sleep.
@@ -48,45 +38,36 @@ pub(crate) fn determine(device: &Arc<Device>, local: &Local, wish: Wish) -> Resu
     let old_layout = local.layout();
     let layout = layout_now(device, local)?;
     let mine = layout.max_capacity;
-    let (known, last) = {
+    let (facts, conn) = {
         let shared = device.resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(Failed::Resources)?;
-        let alone = !state::is_connected(volume.state.conn);
-        let last = volume.md.as_ref().map_or(0, |md| md.effective_size);
-        let peer = if alone && wish.assume_peer_has_space {
-            mine
-        } else {
-            volume.peer_disk_size
+        let facts = SizeFacts {
+            mine,
+            peer: volume.peer_disk_size,
+            last_agreed: volume.md.as_ref().map_or(0, |md| md.effective_size),
+            requested: volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size),
+            assume_peer_has_space: wish.assume_peer_has_space,
         };
-        let wanted = volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size);
-        (Known { mine, peer, last_agreed: last, wanted }, last)
+        (facts, volume.state.conn)
     };
-    let agreed = size::agree(known);
-    if agreed.wish_too_large {
-        pr_err!(
-            "{}: requested disk size is too big ({} > {})\n",
-            Tag(device),
-            known.wanted >> 1,
-            agreed.sectors >> 1
-        );
-        if agreed.sectors < last {
-            return Err(Failed::NoRoom);
-        }
+    let size = agreed_size(&facts, conn);
+    if size.requested_too_big {
+        let (wanted, got) = (facts.requested >> 1, size.sectors >> 1);
+        pr_err!("{}: requested disk size is too big ({} > {})\n", Tag(device), wanted, got);
     }
-    let sectors = agreed.sectors;
+    let (sectors, last) = (size.sectors, facts.last_agreed);
+    let result = resized(sectors, last, facts.requested, false)?;
     if device.bitmap.capacity() != sectors {
-        device.bitmap.resize(sectors, !wish.assume_clean).map_err(|_| Failed::Resources)?;
+        device
+            .bitmap
+            .resize(sectors, !wish.assume_clean)
+            .map_err(|_| Failed::Resources)?;
     }
     set_capacity(device, sectors);
     if sectors != last || layout != old_layout {
         move_metadata(device, local, layout, last != sectors)?;
     }
-    Ok(match (sectors, last) {
-        (new, old) if new == old => Resized::Unchanged,
-        (_, 0) => Resized::GrewFromZero,
-        (new, old) if new > old => Resized::Grew,
-        _ => Resized::Shrank,
-    })
+    Ok(result)
 }
 
 /// Where the metadata belong, given the sizes that the devices have now.
@@ -97,7 +78,7 @@ fn layout_now(device: &Device, local: &Local) -> Result<Layout, Failed> {
         md.map(|md| (md.al_stripes, md.al_stripe_size_4k)).ok_or(Failed::Resources)?
     };
     let (data, meta) = (local.data.sectors(), local.meta_sectors());
-    Layout::new(local.index, data, meta, stripes, stripe_size).ok_or(Failed::NoRoom)
+    Layout::new(local.index, data, meta, stripes, stripe_size).ok_or(Failed::Refused(ResizeRefusal::NoSpaceForMetadata))
 }
 
 /// Tells the kernel and ourselves.

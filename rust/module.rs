@@ -4,7 +4,7 @@
 
 use crate::bindings;
 use core::marker::PhantomData;
-use kernel::{prelude::*, str::CStrExt as _, ModuleMetadata};
+use kernel::{prelude::*, ModuleMetadata};
 
 /// While it lives, module `M` cannot be removed: `rmmod` says that it is in use.
 ///

@@ -7,7 +7,7 @@ use super::{
     refuse, Answer, Outcome,
 };
 use crate::{
-    attach as engine,
+    attach as engine, dependents,
     device::Device,
     limits, metadata,
     prelude::*,
@@ -15,6 +15,7 @@ use crate::{
 };
 use drbd_core::{
     config::{parms::DetachParms, parms::ResizeParms, schema::SET_DEFAULTS, DiskConf},
+    handshake::ResizeRefusal,
     state,
     types::{RetCode, Role},
 };
@@ -57,6 +58,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     let mut conf = device.disk_conf().ok_or(RetCode::NoDisk)?;
     conf.change(context.request.arguments(), reset)
         .map_err(|refusal| refuse(info, refusal))?;
+    dependents::check(device.minor, conf.resync_after)?;
     if let Some(disk) = local.disk() {
         engine::sanitize(device, &mut conf, disk);
         disk.set_flush(conf.md_flushes);
@@ -69,6 +71,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
         }
     }
     limits::apply(device);
+    dependents::update();
     metadata::mark_dirty(device);
     metadata::sync(device);
     Ok(Answer::OK)
@@ -101,8 +104,10 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     match result {
         Ok(_) => Ok(Answer::OK),
         Err(Failed::Resources) => Err(RetCode::NomemBitmap.into()),
-        Err(Failed::Shrink) => Err(RetCode::ImplicitShrink.into()),
-        Err(Failed::NoRoom) => Err(RetCode::MdLayoutNoFit.into()),
+        Err(Failed::Refused(ResizeRefusal::ImplicitShrink)) => Err(RetCode::ImplicitShrink.into()),
+        Err(Failed::Refused(ResizeRefusal::NoSpaceForMetadata)) => {
+            Err(RetCode::MdLayoutNoFit.into())
+        }
     }
 }
 

@@ -14,7 +14,6 @@ pub mod peer_request;
 pub mod proc_text;
 pub mod request;
 pub mod resync;
-pub mod size;
 pub mod state;
 pub mod types;
 pub mod uuid;
