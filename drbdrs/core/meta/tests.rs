@@ -205,3 +205,56 @@ fn the_ring_of_transactions() {
     );
     assert_eq!(Transaction::parse(&bytes[1..]).unwrap_err(), Bad::Foreign);
 }
+
+/// The last 40 KiB of a disk whose primary lost power, and the same after the stock tool's `apply-al`.
+const CRASHED: &[u8] = include_bytes!("../../../tests/golden/metadata/crashed-primary.bin");
+const APPLIED: &[u8] = include_bytes!("../../../tests/golden/metadata/crashed-primary-applied.bin");
+
+#[test]
+fn what_the_stock_driver_wrote_is_read_and_written_back() {
+    let (superblock, cleanness) = Superblock::read(&CRASHED[9 * 4096..]).unwrap();
+    assert_eq!(cleanness, Cleanness::Unclean);
+    assert_eq!(superblock.effective_size, 2 * 32_728);
+    let layout = Layout::of(&superblock, INDEX_FLEX_INTERNAL, 65_536, 65_536).unwrap();
+    assert_eq!(layout.bitmap_sector, 65_536 - 80);
+    let mut bytes = [0; SUPERBLOCK_BYTES];
+    superblock.emit_unclean(&mut bytes);
+    assert_eq!(bytes, CRASHED[9 * 4096..]);
+    superblock.emit_clean(&mut bytes);
+    assert_eq!(bytes, APPLIED[9 * 4096..]);
+
+    let mut numbers = Vec::new();
+    for block in CRASHED[4096..9 * 4096].chunks(TRANSACTION_BYTES) {
+        let transaction = Transaction::parse(block).unwrap();
+        numbers.push((
+            transaction.number(),
+            transaction.updates().collect::<Vec<_>>(),
+        ));
+        let mut again = [0; TRANSACTION_BYTES];
+        let first = transaction.context().next().unwrap().0;
+        emit(
+            &mut again,
+            transaction.number(),
+            transaction.updates(),
+            transaction.slots(),
+            first,
+            transaction.context().map(|(_, extent)| extent),
+        );
+        assert_eq!(again, block);
+    }
+    assert_eq!(
+        numbers[..4],
+        [
+            (8, vec![(1236, 0)]),
+            (9, vec![(1235, 5)]),
+            (10, vec![(1234, 2)]),
+            (11, vec![(1233, 7)]),
+        ]
+    );
+    for (number, _) in &numbers {
+        assert_eq!(numbers[block_of(*number, 1, 8) as usize].0, *number);
+    }
+    let mut initial = [0; TRANSACTION_BYTES];
+    emit_initial(&mut initial);
+    assert_eq!(initial, APPLIED[4096..2 * 4096]);
+}

@@ -189,6 +189,7 @@ fn apply(disk: &Disk, found: &mut Found) -> io::Result<i32> {
                 pretty(changed * 4)
             );
         }
+        Replay::Hot(_) if was_primary => eprintln!("Nothing to do."),
         Replay::Hot(_) | Replay::Nothing => {}
     }
     if found.cleanness == Cleanness::Clean && replay == Replay::Nothing {

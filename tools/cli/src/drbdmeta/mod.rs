@@ -434,6 +434,26 @@ mod tests {
     }
 
     #[test]
+    fn a_real_crash_is_repaired_as_the_stock_tool_does() {
+        use std::os::unix::fs::FileExt as _;
+        let crashed = include_bytes!("../../../../tests/golden/metadata/crashed-primary.bin");
+        let applied =
+            include_bytes!("../../../../tests/golden/metadata/crashed-primary-applied.bin");
+        let image = Image::new("real", 32 << 20);
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&image.0)
+            .unwrap();
+        let tail = (32 << 20) - crashed.len() as u64;
+        file.write_all_at(crashed, tail).unwrap();
+        assert_eq!(image.run("internal", "apply-al"), 0);
+        let mut bytes = vec![0; applied.len()];
+        file.read_exact_at(&mut bytes, tail).unwrap();
+        assert!(bytes == applied);
+    }
+
+    #[test]
     fn wrong_command_lines() {
         let run = |line: &str| main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(run("- v08 /dev/null"), EXIT_BUSY);
