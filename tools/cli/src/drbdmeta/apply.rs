@@ -102,8 +102,8 @@ pub fn read_ring(disk: &Disk, found: &Found) -> io::Result<Vec<u8>> {
     Ok(ring)
 }
 
-/// Sets the bits of hot extents; returns how many were clear. Extents behind the end of the device are counted, too:
-/// the bitmap's last page holds their bits, and the driver clears what is behind the end.
+/// Sets the bits of hot extents; returns how many were clear. The last extent of the device is set as a whole, as the
+/// stock tool does: a driver clears what is behind the end.
 fn set_bits(disk: &Disk, found: &Found, hot: &BTreeSet<u32>) -> io::Result<u64> {
     let bits = bitmap::bits_for_sectors(found.superblock.effective_size);
     let room = found.layout.bitmap_sectors * 512;
@@ -135,7 +135,7 @@ fn set_bits(disk: &Disk, found: &Found, hot: &BTreeSet<u32>) -> io::Result<u64> 
                 eprintln!("extent {extent} beyond end of bitmap!");
                 continue;
             }
-            let last = (first + EXTENT_BITS).min(bits) - 1;
+            let last = first + EXTENT_BITS - 1;
             let base = page * 4096 * 8;
             changed += bitmap::set_range(&mut words, first - base, last - base);
         }
