@@ -119,7 +119,7 @@ impl<T: BioDriver> BioDisk<T> {
                 return Err(EINVAL);
             };
             for (to, from) in target.iter_mut().zip(bytes) {
-                *to = *from as _;
+                *to = *from;
             }
             (*ptr).major = major.number as i32;
             (*ptr).first_minor = minor as i32;

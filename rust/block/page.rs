@@ -163,8 +163,9 @@ impl NoIo {
     /// Begins the scope.
     pub fn enter() -> Self {
         // SAFETY: Only sets a flag of the current task; the guard cannot leave the thread.
+        let flags = unsafe { bindings::kx_memalloc_noio_save() };
         Self {
-            flags: unsafe { bindings::kx_memalloc_noio_save() },
+            flags,
             _here: PhantomData,
         }
     }

@@ -250,7 +250,9 @@ unsafe fn fill(
     attributes: &[u8],
 ) -> Result {
     let skb = skb.as_ptr();
-    let needed = NETLINK_HEADER + GENL_HEADER + HEADER + attributes.len();
+    let needed = attributes
+        .len()
+        .saturating_add(NETLINK_HEADER + GENL_HEADER + HEADER);
     // SAFETY: The caller's promise; the room is checked before anything is put.
     unsafe {
         if (bindings::kx_skb_tailroom(skb) as usize) < needed {
@@ -272,7 +274,7 @@ struct Message(NonNull<bindings::sk_buff>);
 impl Message {
     fn new(attributes: usize, gfp: bindings::gfp_t) -> Result<Self> {
         // SAFETY: Any size may be asked for.
-        let skb = unsafe { bindings::kx_genlmsg_new(HEADER + attributes, gfp) };
+        let skb = unsafe { bindings::kx_genlmsg_new(attributes.saturating_add(HEADER), gfp) };
         Ok(Self(NonNull::new(skb).ok_or(ENOMEM)?))
     }
 
@@ -454,10 +456,8 @@ unsafe extern "C" fn doit<F: Family>(
         return EINVAL.to_errno();
     };
     // SAFETY: Valid during the call.
-    let request = Request {
-        skb,
-        info: unsafe { &*info },
-    };
+    let info = unsafe { &*info };
+    let request = Request { skb, info };
     match F::request(&request) {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
@@ -475,10 +475,8 @@ unsafe extern "C" fn dumpit<F: Family>(
         return EINVAL.to_errno();
     };
     // SAFETY: Valid and ours during the call.
-    let mut dump = Dump {
-        skb,
-        callback: unsafe { &mut *callback },
-    };
+    let callback = unsafe { &mut *callback };
+    let mut dump = Dump { skb, callback };
     match F::dump(&mut dump) {
         // SAFETY: The buffer is ours during the call.
         Ok(()) => unsafe { (*skb.as_ptr()).len as c_int },

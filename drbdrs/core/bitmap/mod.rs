@@ -74,7 +74,9 @@ pub fn clear_range(words: &mut [u64], first: u64, last: u64) -> u64 {
 
 /// Set bits.
 pub fn count(words: &[u64]) -> u64 {
-    words.iter().map(|word| u64::from(word.count_ones())).sum()
+    words
+        .iter()
+        .fold(0, |sum: u64, word| sum.wrapping_add(u64::from(word.count_ones())))
 }
 
 /// Set bits from `first` to `last`.
@@ -90,7 +92,7 @@ pub fn count_range(words: &[u64], first: u64, last: u64) -> u64 {
         .skip(skip)
         .zip(from..=to)
         .map(|(word, index)| u64::from((word & mask(index, first, last)).count_ones()))
-        .sum()
+        .fold(0, u64::wrapping_add)
 }
 
 /// Whether a bit is set.
@@ -114,7 +116,7 @@ pub fn find_clear(words: &[u64], from: u64, bits: u64) -> Option<u64> {
 fn find(words: &[u64], from: u64, bits: u64, view: impl Fn(u64) -> u64) -> Option<u64> {
     let first = from / BITS_PER_WORD;
     let skip = usize::try_from(first).ok()?;
-    for (word, index) in words.iter().skip(skip).zip(first..) {
+    for (word, index) in words.iter().skip(skip).zip(first..=u64::MAX) {
         let found = view(*word) & mask(index, from, u64::MAX);
         if found != 0 {
             let bit = index

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["source"] => source(),
-        ["link", module] => link::check(Path::new(module), &top().join("scripts/tidy/panics")),
+        ["link", module] => link::check(Path::new(module), &top()),
         _ => Err("usage: tidy source | tidy link MODULE.ko".into()),
     };
     match result {
