@@ -6,11 +6,11 @@
 //! is done.
 
 use crate::{
-    attach,
+    attach, bitmap_exchange,
     change::{self, Committed, How, VolumeChange},
     connection, dependents,
     device::Device,
-    events, handlers, metadata,
+    events, handlers, metadata, params,
     prelude::*,
     resource::Resource,
     tag::Tag,
@@ -21,6 +21,7 @@ use drbd_core::{
         self, After, AfterConnection, AfterContext, Change, Helper, BITMAP_WRITE_REASONS,
     },
     types::{ConnState, DiskState, State},
+    wire::SizesFlags,
 };
 
 /// Executes the consequences of one change.
@@ -105,14 +106,26 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::ReleaseDisk => device.put_local(),
         After::ThawNoData(_) => thaw(device, Change { susp_nod: Some(false), ..Change::NONE }),
         After::ThawFencing => thaw(device, Change { susp_fen: Some(false), ..Change::NONE }),
-        After::SendSyncUuid
-        | After::SendSizes
-        | After::SendUuids
-        | After::SendState
-        | After::SendBitmap
-        | After::AbortLocalIo
-        | After::CancelResync
-        | After::SyncGrownPart => {}
+        After::SendSyncUuid => sent(device, "a sync uuid", params::send_sync_uuid(device)),
+        After::SendSizes => {
+            sent(device, "sizes", params::send_sizes(device, false, SizesFlags::NONE));
+        }
+        After::SendUuids => sent(device, "UUIDs", params::send_uuids(device)),
+        After::SendState => sent(device, "a state", params::send_state_value(device, *new)),
+        After::SendBitmap => bitmap_exchange::send_from_worker(device),
+        After::SyncGrownPart => params::sync_grown_part(device),
+        After::AbortLocalIo | After::CancelResync => {}
+    }
+}
+
+/// The connection may be gone by now, which is no reason to give it up.
+fn sent(device: &Device, what: &str, result: Result) {
+    match result {
+        Err(error) if error != ENOTCONN => {
+            pr_err!("{}: sending {} failed: {:?}\n", Tag(device), what, error);
+            device.resource.connection_failed(ConnState::NetworkFailure);
+        }
+        _ => {}
     }
 }
 

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod acks;
 mod admin;
 mod after;
 mod attach;
 mod authentication;
 mod bitmap;
+mod bitmap_exchange;
 mod change;
 mod connection;
 mod consent;
@@ -19,10 +21,13 @@ mod device;
 mod events;
 mod flags;
 mod handlers;
+mod handshake;
 mod limits;
 mod link;
 mod local;
 mod metadata;
+mod params;
+mod peer_data;
 mod prelude;
 mod proc;
 mod progress;
@@ -30,6 +35,9 @@ mod receiver;
 mod registry;
 mod resize;
 mod resource;
+mod resync;
+mod ring;
+mod sender;
 mod session;
 mod submit;
 mod tag;

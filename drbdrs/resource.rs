@@ -11,11 +11,13 @@
 
 use crate::{
     connection::Connection,
-    transfer::Transfer,
     attach::Local,
     change::Changes,
     device::Device,
+    peer_data::PeerShared,
     prelude::*,
+    resync::Requests,
+    transfer::Transfer,
     worker::{TodoSet, Worker},
 };
 use drbd_core::{
@@ -79,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) changes: Changes,
     /// The application's requests.
     pub(crate) transfer: Transfer,
+    /// What the peer asked for and is not answered yet.
+    pub(crate) peer: PeerShared,
 }
 
 /// The part of [`Shared`] that concerns the connection as a whole.
@@ -231,6 +235,8 @@ pub(crate) struct VolumeShared {
     pub(crate) io_suspenders: u32,
     /// See [`ResyncShared`].
     pub(crate) resync: ResyncShared,
+    /// What a resync asks for next, if we are its target.
+    pub(crate) requests: Requests,
     /// See [`Counters`].
     pub(crate) stat: Counters,
     /// Number of the last write that was sent (two primaries order by it).
@@ -262,6 +268,7 @@ impl VolumeShared {
             openers: 0,
             io_suspenders: 0,
             resync: ResyncShared::default(),
+            requests: Requests::new(),
             stat: Counters::default(),
             packet_seq: 0,
         }
@@ -323,6 +330,7 @@ impl Resource {
         let wake = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
         let changes = Changes::new(wake.clone(), state_wait.clone())?;
         let transfer = Transfer::new()?;
+        let peer = PeerShared::new()?;
         let shared = Shared {
             opts,
             volumes: KVec::new(),
@@ -347,6 +355,7 @@ impl Resource {
             },
             changes,
             transfer,
+            peer,
         };
         let resource = Arc::pin_init(
             try_pin_init!(Self {
