@@ -97,13 +97,19 @@ pub(crate) struct Refused {
 
 impl From<RetCode> for Refused {
     fn from(code: RetCode) -> Self {
-        Self { code: code.to_wire(), info: None }
+        Self {
+            code: code.to_wire(),
+            info: None,
+        }
     }
 }
 
 impl From<StateRv> for Refused {
     fn from(code: StateRv) -> Self {
-        Self { code: code.to_wire(), info: None }
+        Self {
+            code: code.to_wire(),
+            info: None,
+        }
     }
 }
 
@@ -120,9 +126,18 @@ fn open_devices(
 ) -> Result<(BackingDevice, Option<BackingDevice>), Refused> {
     let open = |path: &[u8], shared: bool, refusal: RetCode| {
         let path = CStr::from_bytes_with_nul(path).map_err(|_| refusal)?;
-        let holder = if shared { Holder::SharedMetadata } else { Holder::Exclusive };
+        let holder = if shared {
+            Holder::SharedMetadata
+        } else {
+            Holder::Exclusive
+        };
         BackingDevice::open(path, holder).map_err(|error| {
-            pr_err!("{}: open({:?}) failed with {:?}\n", Tag(device), path, error);
+            pr_err!(
+                "{}: open({:?}) failed with {:?}\n",
+                Tag(device),
+                path,
+                error
+            );
             refusal
         })
     };
@@ -167,7 +182,12 @@ struct Candidate {
 pub(crate) fn attach(device: &Arc<Device>, conf: DiskConf) -> Result<(), Refused> {
     let resource = &device.resource;
     prepare(device)?;
-    let protocol = resource.shared.lock().conn.net_conf.map(|net| net.wire_protocol);
+    let protocol = resource
+        .shared
+        .lock()
+        .conn
+        .net_conf
+        .map(|net| net.wire_protocol);
     if conf.fencing == Fencing::ResourceAndStonith && protocol == Some(Protocol::A) {
         return Err(RetCode::StonithAndProtA.into());
     }
@@ -176,8 +196,11 @@ pub(crate) fn attach(device: &Arc<Device>, conf: DiskConf) -> Result<(), Refused
     }
     let candidate = examine(device, conf)?;
     suspend_io(device);
-    let entered =
-        resource.change(device.vnr, &Change::disk(DiskState::Attaching), How::SOFT.verbose());
+    let entered = resource.change(
+        device.vnr,
+        &Change::disk(DiskState::Attaching),
+        How::SOFT.verbose(),
+    );
     if entered.is_refusal() {
         resume_io(device);
         return Err(entered.into());
@@ -215,7 +238,9 @@ pub(crate) fn wait_released(device: &Device) {
     device.resource.flush_changes();
     device.resource.state_wait.wait(|| {
         let shared = device.resource.shared.lock();
-        shared.vol(device.vnr).is_none_or(|volume| volume.local.is_none() && !volume.releasing())
+        shared
+            .vol(device.vnr)
+            .is_none_or(|volume| volume.local.is_none() && !volume.releasing())
     });
 }
 
@@ -224,7 +249,9 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
     let (data, external) = open_devices(device, &conf)?;
     let mut page = PageBuf::new().map_err(|_| RetCode::Nomem)?;
     let data_sectors = data.sectors();
-    let meta_sectors = external.as_ref().map_or(data_sectors, BackingDevice::sectors);
+    let meta_sectors = external
+        .as_ref()
+        .map_or(data_sectors, BackingDevice::sectors);
     let (block, layout) = {
         let meta = external.as_ref().unwrap_or(&data);
         read_superblock(device, meta, &conf, data_sectors, meta_sectors, &mut page)?
@@ -243,7 +270,12 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
         GFP_KERNEL,
     )
     .map_err(|_: Error| RetCode::Nomem)?;
-    Ok(Candidate { local, block, conf, layout })
+    Ok(Candidate {
+        local,
+        block,
+        conf,
+        layout,
+    })
 }
 
 /// The superblock and the layout that it describes.
@@ -262,7 +294,11 @@ fn read_superblock(
     let index = conf.meta_dev_idx;
     let sector = layout::superblock_sector(index, meta_sectors).ok_or(RetCode::MdDiskTooSmall)?;
     meta.read(sector, page).map_err(|error| {
-        pr_err!("{}: error {:?} while reading metadata\n", Tag(device), error);
+        pr_err!(
+            "{}: error {:?} while reading metadata\n",
+            Tag(device),
+            error
+        );
         RetCode::IoMdDisk
     })?;
     let block = Superblock::parse(page.bytes()).map_err(refuse)?;
@@ -284,10 +320,16 @@ fn sanitize_for(device: &Device, conf: &mut DiskConf, data: &BackingDevice) {
     }
     if conf.rs_discard_granularity > 0 {
         let wanted = conf.rs_discard_granularity.max(granularity);
-        let whole = wanted.div_ceil(granularity.max(1)).saturating_mul(granularity);
+        let whole = wanted
+            .div_ceil(granularity.max(1))
+            .saturating_mul(granularity);
         if whole != conf.rs_discard_granularity {
             conf.rs_discard_granularity = whole;
-            pr_info!("{}: rs_discard_granularity changed to {}\n", Tag(device), whole);
+            pr_info!(
+                "{}: rs_discard_granularity changed to {}\n",
+                Tag(device),
+                whole
+            );
         }
     }
 }
@@ -301,7 +343,12 @@ fn check_sizes(
     let room = layout.max_capacity;
     if room < conf.disk_size {
         let wanted = conf.disk_size;
-        pr_err!("{}: max capacity {} smaller than disk size {}\n", Tag(device), room, wanted);
+        pr_err!(
+            "{}: max capacity {} smaller than disk size {}\n",
+            Tag(device),
+            room,
+            wanted
+        );
         return Err(RetCode::DiskTooSmall.into());
     }
     let least = match u64::try_from(conf.meta_dev_idx) {
@@ -330,7 +377,12 @@ pub(crate) fn sanitize(device: &Device, conf: &mut DiskConf, local: &Local) {
 
 /// The second half: everybody can see that we are Attaching.
 fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
-    let Candidate { local, block, conf, layout } = candidate;
+    let Candidate {
+        local,
+        block,
+        conf,
+        layout,
+    } = candidate;
     check_generation(device, &block)?;
     check_shrink(device, &block, &conf, layout.max_capacity)?;
     dependents::check(device.minor, conf.resync_after)?;
@@ -367,7 +419,11 @@ fn link(device: &Device, local: &Local) -> Result<(), Refused> {
     match linked {
         Some(Ok(())) => Ok(()),
         other => {
-            pr_err!("{}: linking the lower device failed: {:?}\n", Tag(device), other);
+            pr_err!(
+                "{}: linking the lower device failed: {:?}\n",
+                Tag(device),
+                other
+            );
             Err(RetCode::OpenDisk.into())
         }
     }
@@ -383,7 +439,11 @@ fn check_generation(device: &Device, block: &Superblock) -> Result<(), Refused> 
     let other = without_primary_bit(exposed) != without_primary_bit(block.uuids.current);
     if volume.state.pdsk != DiskState::UpToDate && !exposed.is_zero() && primary && other {
         drop(shared);
-        pr_err!("{}: can only attach to data with current UUID={}\n", Tag(device), Shown(exposed));
+        pr_err!(
+            "{}: can only attach to data with current UUID={}\n",
+            Tag(device),
+            Shown(exposed)
+        );
         return Err(RetCode::DataNotCurrent.into());
     }
     Ok(())
@@ -403,7 +463,9 @@ fn check_shrink(
         requested: conf.disk_size,
         assume_peer_has_space: false,
     };
-    let conn = device.state().map_or(ConnState::StandAlone, |state| state.conn);
+    let conn = device
+        .state()
+        .map_or(ConnState::StandAlone, |state| state.conn);
     let new = agreed_size(&facts, conn).sectors;
     let last = block.effective_size;
     if !block.flags.contains(Flags::CONSISTENT) || new >= last {
@@ -411,16 +473,29 @@ fn check_shrink(
     }
     let tag = Tag(device);
     if new == conf.disk_size {
-        pr_warn!("{}: truncating a consistent device during attach ({} < {})\n", tag, new, last);
+        pr_warn!(
+            "{}: truncating a consistent device during attach ({} < {})\n",
+            tag,
+            new,
+            last
+        );
         return Ok(());
     }
-    pr_warn!("{}: refusing to truncate a consistent device ({} < {})\n", tag, new, last);
+    pr_warn!(
+        "{}: refusing to truncate a consistent device ({} < {})\n",
+        tag,
+        new,
+        last
+    );
     let info = CString::try_from_fmt(fmt!(
         "To-be-attached device has last effective > current size, and is consistent\n({} > {} sectors). Refusing to attach.",
         last,
         new
     ));
-    Err(Refused { code: RetCode::ImplicitShrink.to_wire(), info: info.ok() })
+    Err(Refused {
+        code: RetCode::ImplicitShrink.to_wire(),
+        info: info.ok(),
+    })
 }
 
 /// The point of no return: the volume owns the disk.
@@ -440,8 +515,12 @@ fn take_over(
     volume.md = Some(block);
     volume.disk_conf = Some(conf);
     volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
-    volume.flags.assign(VolFlag::CRASHED_PRIMARY, attached.crashed_primary);
-    volume.flags.assign(VolFlag::USE_DEGR_WFC_TIMEOUT, attached.use_degr_wfc_timeout);
+    volume
+        .flags
+        .assign(VolFlag::CRASHED_PRIMARY, attached.crashed_primary);
+    volume
+        .flags
+        .assign(VolFlag::USE_DEGR_WFC_TIMEOUT, attached.use_degr_wfc_timeout);
     volume.stat.sent = 0;
     volume.stat.received = 0;
     volume.stat.read = 0;
@@ -461,7 +540,10 @@ fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Resu
         Err(_) => return Err(RetCode::NomemBitmap.into()),
     }
     let loaded = if attached.set_whole_bitmap {
-        pr_info!("{}: assuming that all blocks are out of sync (aka FullSync)\n", Tag(device));
+        pr_info!(
+            "{}: assuming that all blocks are out of sync (aka FullSync)\n",
+            Tag(device)
+        );
         fill_bitmap(device, local)
     } else {
         device.bitmap.read(device, local)
@@ -493,7 +575,9 @@ fn fill_bitmap(device: &Arc<Device>, local: &Local) -> Result {
 
 fn set_full_sync(device: &Device, needed: bool) {
     let mut shared = device.resource.shared.lock();
-    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
     let Some(md) = volume.md.as_mut() else { return };
     if needed {
         md.flags.insert(Flags::FULL_SYNC);
@@ -519,7 +603,11 @@ fn enter(device: &Device, attached: &state::Attached) -> Result<(), Refused> {
         volume.peer_uuids = None;
         Change::disk(DiskState::Negotiating)
     } else {
-        Change { disk: Some(attached.disk), pdsk: attached.pdsk, ..Change::NONE }
+        Change {
+            disk: Some(attached.disk),
+            pdsk: attached.pdsk,
+            ..Change::NONE
+        }
     };
     let result = change::change_locked(&mut shared, device.vnr, &change, How::SOFT.verbose());
     if result.is_refusal() {
@@ -538,7 +626,9 @@ pub(crate) fn suspend_io(device: &Device) {
     let resource = &device.resource;
     {
         let mut shared = resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         volume.io_suspenders = volume.io_suspenders.saturating_add(1);
         if volume.suspended() {
             return;
@@ -546,7 +636,9 @@ pub(crate) fn suspend_io(device: &Device) {
     }
     resource.state_wait.wait(|| {
         let shared = resource.shared.lock();
-        shared.vol(device.vnr).is_none_or(|volume| volume.stat.application == 0)
+        shared
+            .vol(device.vnr)
+            .is_none_or(|volume| volume.stat.application == 0)
     });
 }
 
@@ -554,7 +646,9 @@ pub(crate) fn suspend_io(device: &Device) {
 pub(crate) fn resume_io(device: &Arc<Device>) {
     let last = {
         let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         volume.io_suspenders = volume.io_suspenders.saturating_sub(1);
         volume.io_suspenders == 0
     };
@@ -581,7 +675,9 @@ pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
     if !result.is_refusal() {
         resource.state_wait.wait(|| {
             let shared = resource.shared.lock();
-            shared.vol(device.vnr).is_none_or(|volume| volume.state.disk != DiskState::Failed)
+            shared
+                .vol(device.vnr)
+                .is_none_or(|volume| volume.state.disk != DiskState::Failed)
         });
         wait_released(device);
     }
@@ -617,7 +713,9 @@ pub(crate) fn go_diskless(device: &Arc<Device>) {
 pub(crate) fn release_disk(device: &Device) {
     let local = {
         let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         if volume.state.disk != DiskState::Diskless || volume.stat.local > 0 {
             return;
         }

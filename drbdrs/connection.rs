@@ -19,17 +19,15 @@ use crate::{
     ack,
     change::How,
     link::Link,
-    peer_data,
     prelude::*,
     receiver,
     resource::{ReceiverOrder, Resource},
-    resync, sender,
     session::{self, Failure, Session},
-    transfer,
 };
 use drbd_core::{
     state::{self, Change},
     types::{ConnState, StateRv},
+    wire::{Command, Empty},
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::{
@@ -74,17 +72,6 @@ struct Sockets {
     control: Option<Arc<TcpStream>>,
 }
 
-impl Sockets {
-    fn shutdown(&self) {
-        if let Some(listener) = &self.listener {
-            listener.shutdown();
-        }
-        for stream in [&self.dialing, &self.data, &self.control].into_iter().flatten() {
-            stream.shutdown();
-        }
-    }
-}
-
 impl Connection {
     /// A connection that nobody uses yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
@@ -127,11 +114,6 @@ impl Connection {
         self.ping_acks.store(answered, Relaxed);
     }
 
-    /// How many pings were answered.
-    pub(crate) fn ping_acks(&self) -> u32 {
-        self.ping_acks.load(Relaxed)
-    }
-
     /// Makes a socket known to [`Connection::interrupt`]. See whether the connection is still wanted afterwards.
     pub(crate) fn watch_listener(&self, listener: Option<Arc<Listener>>) {
         let old = core::mem::replace(&mut self.sockets.lock().listener, listener);
@@ -153,7 +135,13 @@ impl Connection {
 
     /// Shuts every socket down: whoever waits in one returns. Process context.
     fn interrupt(&self) {
-        self.sockets.lock().shutdown();
+        let sockets = self.sockets.lock();
+        if let Some(listener) = &sockets.listener {
+            listener.shutdown();
+        }
+        for stream in [&sockets.dialing, &sockets.data, &sockets.control].into_iter().flatten() {
+            stream.shutdown();
+        }
     }
 
     /// Shuts every socket down and forgets them.
@@ -179,15 +167,13 @@ impl Resource {
 
     /// Makes the receiver notice an order: to be called after changes of state. Process context.
     pub(crate) fn enforce_order(&self) {
-        // Looked at with the sockets locked: the sockets of the next attempt come only after a new order to run.
-        let sockets = self.connection.sockets.lock();
         let waits_in_vain = {
             let conn = &self.shared.lock().conn;
             // The receiver itself enters TearDown, and has still to agree to it.
             conn.receiver != ReceiverOrder::Run && conn.cstate != ConnState::TearDown
         };
         if waits_in_vain {
-            sockets.shutdown();
+            self.connection.interrupt();
         }
     }
 
@@ -198,6 +184,19 @@ impl Resource {
             self.connection.interrupt();
         }
         drop(receiver);
+    }
+
+    /// Waits until the peer has seen everything that was sent to it on the meta stream; `false` if it does not
+    /// answer in time, or the connection is gone.
+    pub(crate) fn ping_peer(&self) -> bool {
+        let before = self.connection.ping_acks.load(Relaxed);
+        if self.connection.control.send(0, Command::Ping, &Empty).is_err() {
+            return false;
+        }
+        let answered = || self.connection.ping_acks.load(Relaxed) != before;
+        let patience_ms = self.ping_timeout_ds().saturating_mul(400);
+        let over = || answered() || self.shared.lock().conn.cstate != ConnState::WfReportParams;
+        self.state_wait.wait_timeout(patience_ms, over) && answered()
     }
 }
 
@@ -217,11 +216,7 @@ pub(crate) fn start_receiver(resource: &Arc<Resource>) {
     }
 }
 
-fn spawn(
-    resource: &Arc<Resource>,
-    role: &str,
-    work: impl FnOnce(&Arc<Resource>) + Send + 'static,
-) -> Result<Thread> {
+fn spawn(resource: &Arc<Resource>, role: &str, work: fn(&Arc<Resource>)) -> Result<Thread> {
     let name = CString::try_from_fmt(fmt!("drbd_{}_{}", role, &*resource.name))?;
     let resource = resource.clone();
     Thread::spawn(&name, move || {
@@ -292,11 +287,12 @@ struct Helpers {
 
 impl Helpers {
     fn start(&mut self, resource: &Arc<Resource>, session: &Session) -> Result {
-        let (stream, agreed) = (session.control.clone(), session.agreed);
-        self.ack_receiver =
-            Some(spawn(resource, "a", move |of| ack::receive(of, &stream, &agreed))?);
-        self.ack_sender = Some(spawn(resource, "as", ack::send)?);
-        self.sender = Some(spawn(resource, "s", sender::run)?);
+        let name = CString::try_from_fmt(fmt!("drbd_a_{}", &*resource.name))?;
+        let (of, stream, agreed) = (resource.clone(), session.control.clone(), session.agreed);
+        self.ack_receiver = Some(Thread::spawn(&name, move || {
+            let _noio = NoIo::enter();
+            ack::receive(&of, &stream, &agreed);
+        })?);
         Ok(())
     }
 }
@@ -326,21 +322,14 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
 
 /// What the peer told us does not count any more.
 fn forget_peer(resource: &Arc<Resource>) {
-    peer_data::connection_lost(resource);
-    resync::connection_lost(resource);
     // Consequences of the loss, a new generation for one, come before the next handshake.
     resource.flush_changes();
-    let suspended = {
+    {
         let mut shared = resource.shared.lock();
         shared.conn.state_sent = false;
         for volume in shared.volumes.iter_mut() {
             volume.peer_uuids = None;
         }
-        shared.volumes.iter().any(|volume| volume.suspended())
-    };
-    // Suspended requests stay: the next peer may still confirm them.
-    if !suspended {
-        transfer::connection_lost(resource);
     }
     resource.state_wait.wake_all();
     let mut from = Some(0);

@@ -49,13 +49,29 @@ fn show_volumes(_: &Volumes, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             continue;
         };
         fmt::Display::fmt(device.resource.name(), out)?;
-        writeln!(out, "/{} minor {}: {}", device.vnr, device.minor, volume.state)?;
+        writeln!(
+            out,
+            "/{} minor {}: {}",
+            device.vnr, device.minor, volume.state
+        )?;
         writeln!(out, "  flags {:?} openers {}", volume.flags, volume.openers)?;
-        writeln!(out, "  I/O suspended by {}; {:?}", volume.io_suspenders, volume.stat)?;
+        writeln!(
+            out,
+            "  I/O suspended by {}; {:?}",
+            volume.io_suspenders, volume.stat
+        )?;
         writeln!(out, "  bitmap {weight} of {bits}; {:?}", volume.resync)?;
-        writeln!(out, "  exposed {} metadata dirty {}", volume.exposed_uuid, volume.md_dirty)?;
+        writeln!(
+            out,
+            "  exposed {} metadata dirty {}",
+            volume.exposed_uuid, volume.md_dirty
+        )?;
         let cstate = shared.conn.cstate;
-        writeln!(out, "  connection {cstate} receiver {:?}", shared.conn.receiver)?;
+        writeln!(
+            out,
+            "  connection {cstate} receiver {:?}",
+            shared.conn.receiver
+        )?;
     }
     Ok(())
 }

@@ -10,13 +10,7 @@
 //! so that the last one to close the block device is always the worker, who may sleep. I/O in flight counts without a
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
-use crate::{
-    attach::Local,
-    bitmap::Bitmap,
-    prelude::*,
-    resource::Resource,
-    worker::Todo,
-};
+use crate::{attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo};
 use drbd_core::{
     config::DiskConf,
     types::{DiskState, Role, State},
@@ -102,7 +96,9 @@ impl Device {
     /// The peer's disk in sectors; 0 while unknown.
     pub(crate) fn peer_disk_size(&self) -> u64 {
         let shared = self.resource.shared.lock();
-        shared.vol(self.vnr).map_or(0, |volume| volume.peer_disk_size)
+        shared
+            .vol(self.vnr)
+            .map_or(0, |volume| volume.peer_disk_size)
     }
 
     /// Uses the local disk, if it is attached for good.
@@ -123,13 +119,18 @@ impl Device {
         let local = volume.local.clone()?;
         volume.stat.local = volume.stat.local.saturating_add(1);
         drop(shared);
-        Some(LocalRef { device: Some(this.clone()), local: Some(local) })
+        Some(LocalRef {
+            device: Some(this.clone()),
+            local: Some(local),
+        })
     }
 
     /// One user of the local disk less; from any context. The last one lets a failed disk go.
     pub(crate) fn put_local(&self) {
         let mut shared = self.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(self.vnr) else { return };
+        let Some(volume) = shared.vol_mut(self.vnr) else {
+            return;
+        };
         volume.stat.local = volume.stat.local.saturating_sub(1);
         if volume.stat.local > 0 {
             return;
@@ -155,15 +156,6 @@ impl LocalRef {
     /// The disk.
     pub(crate) fn disk(&self) -> Option<&Local> {
         self.local.as_deref()
-    }
-
-    /// One more use, without a reference, for I/O in flight; [`Device::put_local`] ends it, from any context.
-    pub(crate) fn count_in_flight(&self) {
-        let Some(device) = &self.device else { return };
-        let mut shared = device.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.stat.local = volume.stat.local.saturating_add(1);
-        }
     }
 
     /// Turns the use into a bare count, for I/O in flight; [`Device::put_local`] ends it, from any context.

@@ -71,9 +71,13 @@ impl Events {
         for link in links.iter().filter(|link| link.wanted) {
             left = left.saturating_sub(1);
             let more = if left > 0 { NOTIFY_CONTINUES } else { 0 };
-            let header = NotificationHeader { nh_type: kind as u32 | more };
+            let header = NotificationHeader {
+                nh_type: kind as u32 | more,
+            };
             let seq = Self::next(&self.notifications);
-            send(&mut buffer, link.command, link.minor, seq, |out| (link.body)(header, out));
+            send(&mut buffer, link.command, link.minor, seq, |out| {
+                (link.body)(header, out)
+            });
         }
     }
 }
@@ -96,7 +100,11 @@ fn send(
     let mut out = Writer::new(buffer);
     let header = Header::reply(minor, RetCode::NoError.to_wire());
     if body(&mut out).is_err() {
-        pr_err!("event {} of command {} does not fit its buffer\n", seq, command as u8);
+        pr_err!(
+            "event {} of command {} does not fit its buffer\n",
+            seq,
+            command as u8
+        );
         return;
     }
     family::multicast(command, header, seq, out.bytes());
@@ -140,7 +148,9 @@ pub(crate) fn resource_destroyed(resource: &Resource) {
 pub(crate) fn device_created(device: &Device) {
     let Some(registry) = events() else { return };
     let view = ResourceView::take(&device.resource);
-    let Some(volume) = VolumeView::take(device) else { return };
+    let Some(volume) = VolumeView::take(device) else {
+        return;
+    };
     let device = Link {
         wanted: true,
         command: Command::DeviceState,
@@ -153,14 +163,18 @@ pub(crate) fn device_created(device: &Device) {
         minor: NO_MINOR,
         body: &|header, out| volume.notify_peer_device(&view, header, Some(&volume.state), out),
     };
-    registry.events.tell(NotificationType::Create, &[device, peer_device]);
+    registry
+        .events
+        .tell(NotificationType::Create, &[device, peer_device]);
 }
 
 /// A volume is about to go: first what it is on the peer, then itself.
 pub(crate) fn device_destroyed(device: &Device) {
     let Some(registry) = events() else { return };
     let view = ResourceView::take(&device.resource);
-    let Some(volume) = VolumeView::take(device) else { return };
+    let Some(volume) = VolumeView::take(device) else {
+        return;
+    };
     let peer_device = Link {
         wanted: view.net_conf.is_some(),
         command: Command::PeerDeviceState,
@@ -173,7 +187,9 @@ pub(crate) fn device_destroyed(device: &Device) {
         minor: volume.minor,
         body: &|header, out| volume.notify_device(&view, header, None, out),
     };
-    registry.events.tell(NotificationType::Destroy, &[peer_device, device]);
+    registry
+        .events
+        .tell(NotificationType::Destroy, &[peer_device, device]);
 }
 
 fn volumes(resource: &Resource) -> KVec<VolumeView> {
@@ -200,15 +216,23 @@ pub(crate) fn connection_created(resource: &Resource) {
     };
     let seq = || Events::next(&registry.events.notifications);
     let first = header(left);
-    send(&mut buffer, Command::ConnectionState, NO_MINOR, seq(), |out| {
-        view.notify_connection(first, Some(&view.connection), out)
-    });
+    send(
+        &mut buffer,
+        Command::ConnectionState,
+        NO_MINOR,
+        seq(),
+        |out| view.notify_connection(first, Some(&view.connection), out),
+    );
     for volume in volumes.iter() {
         left = left.saturating_sub(1);
         let header = header(left);
-        send(&mut buffer, Command::PeerDeviceState, NO_MINOR, seq(), |out| {
-            volume.notify_peer_device(&view, header, Some(&volume.state), out)
-        });
+        send(
+            &mut buffer,
+            Command::PeerDeviceState,
+            NO_MINOR,
+            seq(),
+            |out| volume.notify_peer_device(&view, header, Some(&volume.state), out),
+        );
     }
 }
 
@@ -222,14 +246,24 @@ pub(crate) fn connection_destroyed(resource: &Resource) {
         nh_type: NotificationType::Destroy as u32 | NOTIFY_CONTINUES,
     };
     for volume in volumes(resource).iter() {
-        send(&mut buffer, Command::PeerDeviceState, NO_MINOR, seq(), |out| {
-            volume.notify_peer_device(&view, more, None, out)
-        });
+        send(
+            &mut buffer,
+            Command::PeerDeviceState,
+            NO_MINOR,
+            seq(),
+            |out| volume.notify_peer_device(&view, more, None, out),
+        );
     }
-    let last = NotificationHeader { nh_type: NotificationType::Destroy as u32 };
-    send(&mut buffer, Command::ConnectionState, NO_MINOR, seq(), |out| {
-        view.notify_connection(last, None, out)
-    });
+    let last = NotificationHeader {
+        nh_type: NotificationType::Destroy as u32,
+    };
+    send(
+        &mut buffer,
+        Command::ConnectionState,
+        NO_MINOR,
+        seq(),
+        |out| view.notify_connection(last, None, out),
+    );
 }
 
 fn peer_device_differs(old: &State, new: &State) -> bool {
@@ -244,9 +278,15 @@ fn peer_device_differs(old: &State, new: &State) -> bool {
 pub(crate) fn state_changed(resource: &Resource, change: &Committed) {
     let Some(registry) = events() else { return };
     let view = ResourceView::take(resource);
-    let device = change.volume.as_ref().and_then(|volume| resource.device(volume.vnr));
+    let device = change
+        .volume
+        .as_ref()
+        .and_then(|volume| resource.device(volume.vnr));
     let volume = device.as_ref().and_then(|device| VolumeView::take(device));
-    let states = change.volume.as_ref().map(|volume| (volume.old, volume.new));
+    let states = change
+        .volume
+        .as_ref()
+        .map(|volume| (volume.old, volume.new));
     let info = ResourceInfo {
         role: change.new.role as u8 as u32,
         susp: change.new.susp,
@@ -296,7 +336,13 @@ pub(crate) fn state_changed(resource: &Resource, change: &Committed) {
         ],
     );
     if let (Some(volume), Some(old), Some(new)) = (volume, old, new) {
-        status_event(&registry, resource, &view, &volume, &StatusEvent::Changed { old, new });
+        status_event(
+            &registry,
+            resource,
+            &view,
+            &volume,
+            &StatusEvent::Changed { old, new },
+        );
     }
 }
 
@@ -330,7 +376,10 @@ pub(crate) fn helper(
         None => NotificationType::Call,
         Some(_) => NotificationType::Response,
     };
-    let info = HelperInfo { name: *name, status: exit_code.unwrap_or(0) };
+    let info = HelperInfo {
+        name: *name,
+        status: exit_code.unwrap_or(0),
+    };
     registry.events.tell(
         kind,
         &[Link {

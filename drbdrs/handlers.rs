@@ -33,7 +33,12 @@ pub(crate) fn call(resource: &Resource, device: Option<&Device>, handler: &str) 
     match run(resource, device, handler) {
         Ok(code) => code,
         Err(error) => {
-            pr_err!("{}: handler {} could not be called: {:?}\n", resource.name(), handler, error);
+            pr_err!(
+                "{}: handler {} could not be called: {:?}\n",
+                resource.name(),
+                handler,
+                error
+            );
             0
         }
     }
@@ -45,7 +50,11 @@ pub(crate) fn fence_peer(resource: &Resource) -> bool {
     // 3 it is inconsistent, 4 it was outdated, 5 it is down and will come up outdated, 7 it was shot.
     let outdated = matches!(code, 3 | 4 | 5 | 7);
     if !outdated {
-        pr_err!("{}: fence-peer returned {}: the peer may have good data\n", resource.name(), code);
+        pr_err!(
+            "{}: fence-peer returned {}: the peer may have good data\n",
+            resource.name(),
+            code
+        );
     }
     outdated
 }
@@ -57,10 +66,14 @@ const AF_INET6: u16 = 10;
 fn peer_environment(resource: &Resource) -> Result<Option<(CString, CString)>> {
     let address = resource.shared.lock().conn.peer_addr;
     let bytes = address.as_bytes();
-    let Some((family, rest)) = bytes.split_first_chunk::<2>() else { return Ok(None) };
+    let Some((family, rest)) = bytes.split_first_chunk::<2>() else {
+        return Ok(None);
+    };
     let pair = match u16::from_ne_bytes(*family) {
         AF_INET => {
-            let Some(&[a, b, c, d]) = rest.get(2..6) else { return Ok(None) };
+            let Some(&[a, b, c, d]) = rest.get(2..6) else {
+                return Ok(None);
+            };
             (
                 CString::try_from_fmt(fmt!("DRBD_PEER_AF=ipv4"))?,
                 CString::try_from_fmt(fmt!("DRBD_PEER_ADDRESS={}.{}.{}.{}", a, b, c, d))?,
@@ -101,7 +114,13 @@ fn run(resource: &Resource, device: Option<&Device>, handler: &str) -> Result<u8
         env.push(family, GFP_KERNEL)?;
         env.push(address, GFP_KERNEL)?;
     }
-    pr_info!("{}: helper command: {} {} {}\n", resource.name(), &*program, handler, &*object);
+    pr_info!(
+        "{}: helper command: {} {} {}\n",
+        resource.name(),
+        &*program,
+        handler,
+        &*object
+    );
     events::helper(resource, device, &name, None);
     let status = umh::call_and_wait(&program, &[&program, &handler_arg, &object], &env)?;
     let code = u8::try_from((status >> 8) & 0xff).unwrap_or(0);

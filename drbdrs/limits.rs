@@ -54,7 +54,11 @@ fn of_peer(device: &Device) -> Option<Peer> {
     let remembered = volume.peer_max_bio_size;
     Some(Peer {
         // Peers that speak protocol 100 split on their own; a lone node must not exceed what the peer could.
-        max_bio_size: if talking { MAX_BIO_SIZE.max(remembered) } else { remembered },
+        max_bio_size: if talking {
+            MAX_BIO_SIZE.max(remembered)
+        } else {
+            remembered
+        },
         connected: state::is_connected(volume.state.conn),
         features: shared.conn.agreed_features,
     })
@@ -70,7 +74,10 @@ pub(crate) fn apply(device: &Arc<Device>) {
         None => without_disk(),
     };
     let own = disk.map_or(MAX_BIO_SIZE, |_| limits.max_hw_sectors.saturating_mul(512));
-    let bytes = MAX_BIO_SIZE.min(own).min(peer.max_bio_size).max(MAX_BIO_SIZE_SAFE);
+    let bytes = MAX_BIO_SIZE
+        .min(own)
+        .min(peer.max_bio_size)
+        .max(MAX_BIO_SIZE_SAFE);
     limits.max_hw_sectors = bytes >> 9;
     limits.stable_writes = true;
     let lower_discards = disk.is_none() || limits.max_discard_sectors > 0;
@@ -96,11 +103,17 @@ pub(crate) fn apply(device: &Arc<Device>) {
     let set = device.with_disk(|gendisk| gendisk.set_limits(&limits, disk.map(|disk| &disk.data)));
     match set {
         Some(Err(error)) => {
-            pr_err!("{}: setting new queue limits failed: {:?}\n", Tag(device), error);
+            pr_err!(
+                "{}: setting new queue limits failed: {:?}\n",
+                Tag(device),
+                error
+            );
         }
         _ => {
             let mut shared = device.resource.shared.lock();
-            let Some(volume) = shared.vol_mut(device.vnr) else { return };
+            let Some(volume) = shared.vol_mut(device.vnr) else {
+                return;
+            };
             if core::mem::replace(&mut volume.local_max_bio_size, bytes) != bytes {
                 pr_info!("{}: max BIO size = {}\n", Tag(device), bytes);
             }

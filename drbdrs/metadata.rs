@@ -34,12 +34,16 @@ pub(crate) fn mark_dirty(device: &Device) {
 
 /// Writes the superblock if it changed. May sleep.
 pub(crate) fn sync(device: &Arc<Device>) {
-    let Some(local) = Device::get_local_if(device, |_| true) else { return };
+    let Some(local) = Device::get_local_if(device, |_| true) else {
+        return;
+    };
     let Some(disk) = local.disk() else { return };
     let mut io = disk.meta_io.lock();
     let block = {
         let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         if !core::mem::replace(&mut volume.md_dirty, false) {
             return;
         }
@@ -69,7 +73,9 @@ pub(crate) fn new_current_uuid(device: &Arc<Device>) {
     let fresh = Uuid(kernel_ext::time::random_u64());
     {
         let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         let role = volume.state.role;
         let Some(md) = volume.md.as_mut() else { return };
         if md.uuids.new_current(fresh, role).is_some() {
@@ -86,7 +92,9 @@ pub(crate) fn new_current_uuid(device: &Arc<Device>) {
 /// Marks in the current UUID whether we are Primary.
 pub(crate) fn mark_role(device: &Device, role: Role) {
     let mut shared = device.resource.shared.lock();
-    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
     let Some(md) = volume.md.as_mut() else { return };
     let before = md.uuids;
     md.uuids.mark_role(role);

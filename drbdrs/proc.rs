@@ -27,7 +27,9 @@ impl fmt::Write for Out<'_> {
 pub(crate) fn show(file: &SeqFile) {
     let mut out = Out(file);
     let head = proc_text::head(&mut out, PROTOCOLS, crate::source_version());
-    let Some(registry) = Registry::get() else { return };
+    let Some(registry) = Registry::get() else {
+        return;
+    };
     if head.is_err() {
         return;
     }
@@ -74,11 +76,15 @@ fn snapshot(device: &Device, weight: u64) -> Option<Snapshot> {
             application: stat.application,
             epochs: shared.conn.epochs,
         },
-        protocol: shared.conn.net_conf.as_ref().map(|net| match net.wire_protocol {
-            Protocol::A => 'A',
-            Protocol::B => 'B',
-            Protocol::C => 'C',
-        }),
+        protocol: shared
+            .conn
+            .net_conf
+            .as_ref()
+            .map(|net| match net.wire_protocol {
+                Protocol::A => 'A',
+                Protocol::B => 'B',
+                Protocol::C => 'C',
+            }),
         suspended: volume.suspended(),
         al_suspended: volume.flags.has(VolFlag::AL_SUSPENDED),
         progress: progress::shown(volume, weight, now_ms),
@@ -110,5 +116,7 @@ fn one(out: &mut Out<'_>, device: &Device) -> fmt::Result {
         out_of_sync_kib: weight.saturating_mul(4),
     };
     text.write(out, device.minor)?;
-    snapshot.progress.map_or(Ok(()), |progress| progress.write(out))
+    snapshot
+        .progress
+        .map_or(Ok(()), |progress| progress.write(out))
 }

@@ -7,7 +7,11 @@ use crate::{
     resource::{ResyncShared, VolumeShared, SYNC_MARKS},
     tag::Tag,
 };
-use drbd_core::{proc_text::Progress, state::{self, Now}, types::ConnState};
+use drbd_core::{
+    proc_text::Progress,
+    state::{self, Now},
+    types::ConnState,
+};
 
 /// Time between two marks.
 const MARK_STEP_MS: u64 = 3000;
@@ -78,8 +82,7 @@ pub(crate) fn on_effect(volume: &mut VolumeShared, effect: Now) {
         Now::KeepVerifyPosition => {
             let bits = volume.capacity.div_ceil(crate::bitmap::SECTORS_PER_BIT);
             let done = bits.saturating_sub(volume.resync.verify_left);
-            volume.resync.verify_start_sector =
-                done.saturating_mul(crate::bitmap::SECTORS_PER_BIT);
+            volume.resync.verify_start_sector = done.saturating_mul(crate::bitmap::SECTORS_PER_BIT);
         }
         _ => {}
     }

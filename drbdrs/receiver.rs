@@ -3,10 +3,7 @@
 //! The data stream: one packet after the other, each bounded by the wire's table before anything of it is read,
 //! each handed to the file that knows what it means.
 
-use crate::{
-    bitmap_exchange, change::How, consent, device::Device, handshake as peer_handshake, params,
-    peer_data, prelude::*, resource::Resource, resync, session::Session,
-};
+use crate::{change::How, consent, prelude::*, resource::Resource, session::Session};
 use drbd_core::{
     config::choices,
     handshake::{check_protocol, ProtocolOptions},
@@ -37,11 +34,6 @@ pub(crate) struct Arrived<'a> {
 }
 
 impl Arrived<'_> {
-    /// The volume it is about.
-    pub(crate) fn device(&self) -> Option<Arc<Device>> {
-        self.resource.device(self.vnr)
-    }
-
     /// Receives the payload without looking at it.
     pub(crate) fn skip(&self) -> Result {
         let mut left = self.payload as usize;
@@ -143,24 +135,6 @@ impl Resource {
 
 fn dispatch(packet: &Arrived<'_>) -> Result {
     match packet.command {
-        Command::Data => peer_data::data(packet),
-        Command::Trim | Command::Zeroes => peer_data::trim(packet),
-        Command::Barrier => peer_data::barrier(packet),
-        Command::DataRequest => peer_data::data_request(packet),
-        Command::DataReply => peer_data::data_reply(packet),
-        Command::OutOfSync => peer_data::out_of_sync(packet),
-        Command::UnplugRemote => peer_data::unplug(packet),
-        Command::RsDataRequest | Command::CsumRsRequest | Command::RsThinReq => {
-            resync::data_request(packet)
-        }
-        Command::RsDataReply => resync::data_reply(packet),
-        Command::RsDeallocated => resync::deallocated(packet),
-        Command::SyncParam | Command::SyncParam89 => params::sync_param(packet),
-        Command::Sizes => params::sizes(packet),
-        Command::Uuids => peer_handshake::uuids(packet),
-        Command::State => peer_handshake::state(packet),
-        Command::SyncUuid => peer_handshake::sync_uuid(packet),
-        Command::Bitmap | Command::CompressedBitmap => bitmap_exchange::receive(packet),
         Command::Protocol | Command::ProtocolUpdate => protocol(packet),
         Command::StateChgReq => requested_change(packet),
         Command::ConnStChgReq => requested_connection_change(packet),

@@ -62,13 +62,21 @@ impl Registry {
     /// The resource of that name.
     pub(crate) fn resource(&self, name: &[u8]) -> Option<Arc<Resource>> {
         let objects = self.objects.lock();
-        objects.resources.iter().find(|resource| resource.name.to_bytes() == name).cloned()
+        objects
+            .resources
+            .iter()
+            .find(|resource| resource.name.to_bytes() == name)
+            .cloned()
     }
 
     /// The first resource that is younger than `serial`.
     pub(crate) fn resource_after(&self, serial: u64) -> Option<Arc<Resource>> {
         let objects = self.objects.lock();
-        objects.resources.iter().find(|resource| resource.serial > serial).cloned()
+        objects
+            .resources
+            .iter()
+            .find(|resource| resource.serial > serial)
+            .cloned()
     }
 
     /// The resource whose connection has these end points.
@@ -84,13 +92,16 @@ impl Registry {
     /// Whether some connection has our address, or the peer's, already.
     pub(crate) fn addresses_in_use(&self, my: &Bytes<128>, peer: &Bytes<128>) -> (bool, bool) {
         let objects = self.objects.lock();
-        objects.resources.iter().fold((false, false), |(mine, theirs), resource| {
-            let shared = resource.shared.lock();
-            (
-                mine || shared.conn.my_addr == *my,
-                theirs || shared.conn.peer_addr == *peer,
-            )
-        })
+        objects
+            .resources
+            .iter()
+            .fold((false, false), |(mine, theirs), resource| {
+                let shared = resource.shared.lock();
+                (
+                    mine || shared.conn.my_addr == *my,
+                    theirs || shared.conn.peer_addr == *peer,
+                )
+            })
     }
 
     /// Makes a resource, unless there is one of that name: then that one, and `false`.
@@ -118,30 +129,51 @@ impl Registry {
     /// Takes a resource out of the list.
     pub(crate) fn remove_resource(&self, resource: &Arc<Resource>) {
         let mut objects = self.objects.lock();
-        objects.resources.retain(|other| !Arc::ptr_eq(other, resource));
+        objects
+            .resources
+            .retain(|other| !Arc::ptr_eq(other, resource));
     }
 
     /// The device of that minor.
     pub(crate) fn device(&self, minor: u32) -> Option<Arc<Device>> {
         let objects = self.objects.lock();
-        objects.minors.iter().find(|device| device.minor == minor).cloned()
+        objects
+            .minors
+            .iter()
+            .find(|device| device.minor == minor)
+            .cloned()
     }
 
     /// The first device with a minor of at least `minor`.
     pub(crate) fn device_from(&self, minor: u32) -> Option<Arc<Device>> {
         let objects = self.objects.lock();
-        objects.minors.iter().find(|device| device.minor >= minor).cloned()
+        objects
+            .minors
+            .iter()
+            .find(|device| device.minor >= minor)
+            .cloned()
     }
 
     /// Adds a device; `EEXIST` if its minor is taken.
     pub(crate) fn insert_device(&self, device: &Arc<Device>) -> Result {
         let mut objects = self.objects.lock();
-        if objects.minors.iter().any(|other| other.minor == device.minor) {
+        if objects
+            .minors
+            .iter()
+            .any(|other| other.minor == device.minor)
+        {
             return Err(EEXIST);
         }
         objects.minors.reserve(1, GFP_KERNEL)?;
-        let at = objects.minors.iter().take_while(|other| other.minor < device.minor).count();
-        objects.minors.insert_within_capacity(at, device.clone()).map_err(|_| ENOMEM)
+        let at = objects
+            .minors
+            .iter()
+            .take_while(|other| other.minor < device.minor)
+            .count();
+        objects
+            .minors
+            .insert_within_capacity(at, device.clone())
+            .map_err(|_| ENOMEM)
     }
 
     /// Takes a device out of the list.

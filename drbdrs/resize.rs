@@ -34,7 +34,11 @@ impl From<ResizeRefusal> for Failed {
 }
 
 /// Settles the size. Application I/O is suspended by the caller. May sleep.
-pub(crate) fn determine(device: &Arc<Device>, local: &Local, wish: Wish) -> Result<Resized, Failed> {
+pub(crate) fn determine(
+    device: &Arc<Device>,
+    local: &Local,
+    wish: Wish,
+) -> Result<Resized, Failed> {
     let old_layout = local.layout();
     let layout = layout_now(device, local)?;
     let mine = layout.max_capacity;
@@ -53,7 +57,12 @@ pub(crate) fn determine(device: &Arc<Device>, local: &Local, wish: Wish) -> Resu
     let size = agreed_size(&facts, conn);
     if size.requested_too_big {
         let (wanted, got) = (facts.requested >> 1, size.sectors >> 1);
-        pr_err!("{}: requested disk size is too big ({} > {})\n", Tag(device), wanted, got);
+        pr_err!(
+            "{}: requested disk size is too big ({} > {})\n",
+            Tag(device),
+            wanted,
+            got
+        );
     }
     let (sectors, last) = (size.sectors, facts.last_agreed);
     let result = resized(sectors, last, facts.requested, false)?;
@@ -75,17 +84,21 @@ fn layout_now(device: &Device, local: &Local) -> Result<Layout, Failed> {
     let (stripes, stripe_size) = {
         let shared = device.resource.shared.lock();
         let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
-        md.map(|md| (md.al_stripes, md.al_stripe_size_4k)).ok_or(Failed::Resources)?
+        md.map(|md| (md.al_stripes, md.al_stripe_size_4k))
+            .ok_or(Failed::Resources)?
     };
     let (data, meta) = (local.data.sectors(), local.meta_sectors());
-    Layout::new(local.index, data, meta, stripes, stripe_size).ok_or(Failed::Refused(ResizeRefusal::NoSpaceForMetadata))
+    Layout::new(local.index, data, meta, stripes, stripe_size)
+        .ok_or(Failed::Refused(ResizeRefusal::NoSpaceForMetadata))
 }
 
 /// Tells the kernel and ourselves.
 pub(crate) fn set_capacity(device: &Device, sectors: u64) {
     let changed = {
         let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else { return };
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         if let Some(md) = volume.md.as_mut() {
             md.effective_size = sectors;
             volume.md_dirty = true;
@@ -110,7 +123,10 @@ fn move_metadata(
     local.set_layout(layout);
     {
         let mut shared = device.resource.shared.lock();
-        if let Some(md) = shared.vol_mut(device.vnr).and_then(|volume| volume.md.as_mut()) {
+        if let Some(md) = shared
+            .vol_mut(device.vnr)
+            .and_then(|volume| volume.md.as_mut())
+        {
             md.md_size_sect = layout.md_size_sect;
             md.al_offset = layout.al_offset;
             md.bm_offset = layout.bm_offset;
@@ -124,7 +140,10 @@ fn move_metadata(
         _ => "md moved",
     };
     pr_info!("{}: writing the whole bitmap, {}\n", Tag(device), what);
-    device.bitmap.write_all(device, local).map_err(|_| Failed::Resources)?;
+    device
+        .bitmap
+        .write_all(device, local)
+        .map_err(|_| Failed::Resources)?;
     change_flags(device, |now| *now = flags.unwrap_or(*now));
     metadata::sync(device);
     Ok(())

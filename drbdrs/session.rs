@@ -6,7 +6,7 @@
 //! visitor must come from the peer's address, and say within four ping timeouts which socket it wants to be; several
 //! may wait at once, so that one who says nothing cannot keep the peer out.
 
-use crate::{change::How, params, prelude::*, receiver, resource::Resource};
+use crate::{change::How, prelude::*, receiver, resource::Resource};
 use drbd_core::{
     config::NetConf,
     handshake::{self, Dialed, First, Next, Pairing},
@@ -351,7 +351,14 @@ impl<'a> Attempt<'a> {
         }
         let mut from = Some(0);
         while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
-            params::send_initial(&device)?;
+            {
+                let mut shared = resource.shared.lock();
+                if let Some(volume) = shared.vol_mut(device.vnr) {
+                    volume.flags.assign(VolFlag::DISCARD_MY_DATA, self.net.discard_my_data);
+                    volume.flags.clear(VolFlag::USE_DEGR_WFC_TIMEOUT);
+                    volume.flags.clear(VolFlag::RESIZE_PENDING);
+                }
+            }
             from = device.vnr.checked_add(1);
         }
         let reporting = Change::conn(ConnState::WfReportParams);

@@ -14,9 +14,9 @@ use drbd_core::{
     config::{
         conf::{DiskConf, NetConf},
         info::{
-            ConnectionInfo, ConnectionStatistics, DeviceInfo, DeviceStatistics,
-            NotificationHeader, PeerDeviceInfo, PeerDeviceStatistics, Reason, ResourceInfo,
-            ResourceStatistics, StateInfo,
+            ConnectionInfo, ConnectionStatistics, DeviceInfo, DeviceStatistics, NotificationHeader,
+            PeerDeviceInfo, PeerDeviceStatistics, Reason, ResourceInfo, ResourceStatistics,
+            StateInfo,
         },
         nlattr::{Full, Writer},
         parms::CfgContext,
@@ -66,12 +66,16 @@ impl ResourceView {
         let mut view = Self {
             name,
             info: resource_info(&shared),
-            statistics: ResourceStatistics { write_ordering: WRITE_ORDERING_FLUSH },
+            statistics: ResourceStatistics {
+                write_ordering: WRITE_ORDERING_FLUSH,
+            },
             connection: ConnectionInfo {
                 connection_state: u32::from(shared.conn.cstate as u8),
                 role: u32::from(shared.highest_peer_role() as u8),
             },
-            connection_statistics: ConnectionStatistics { congested: shared.conn.congested },
+            connection_statistics: ConnectionStatistics {
+                congested: shared.conn.congested,
+            },
             net_conf: None,
             my_addr: shared.conn.my_addr,
             peer_addr: shared.conn.peer_addr,
@@ -85,8 +89,16 @@ impl ResourceView {
         CfgContext {
             volume: vnr.map(u32::from),
             resource_name: Some(self.name),
-            my_addr: if connection { given(&self.my_addr) } else { None },
-            peer_addr: if connection { given(&self.peer_addr) } else { None },
+            my_addr: if connection {
+                given(&self.my_addr)
+            } else {
+                None
+            },
+            peer_addr: if connection {
+                given(&self.peer_addr)
+            } else {
+                None
+            },
         }
     }
 }
@@ -120,7 +132,11 @@ impl VolumeView {
     fn of(minor: u32, volume: &VolumeShared, bits: u64, weight: u64) -> Self {
         let state = volume.state;
         let stat = &volume.stat;
-        let md = if volume.has_disk() { volume.md.as_ref() } else { None };
+        let md = if volume.has_disk() {
+            volume.md.as_ref()
+        } else {
+            None
+        };
         let uuids = md.map(|md| md.uuids.to_array());
         let flags = md.map_or(0, |md| md.flags.bits());
         let syncing = state::is_resync_or_beyond(state.conn);
@@ -161,7 +177,9 @@ impl VolumeView {
     }
 
     fn device_info(&self) -> DeviceInfo {
-        DeviceInfo { disk_state: u32::from(self.state.disk as u8) }
+        DeviceInfo {
+            disk_state: u32::from(self.state.disk as u8),
+        }
     }
 
     fn peer_device_info(&self) -> PeerDeviceInfo {
@@ -236,13 +254,15 @@ fn peer_statistics(volume: &VolumeShared, weight: u64) -> PeerDeviceStatistics {
         let flags = [
             (md.flags.contains(Flags::CONNECTED_IND), PEER_CONNECTED),
             (
-                md.flags.contains(Flags::CONSISTENT)
-                    && !md.flags.contains(Flags::WAS_UP_TO_DATE),
+                md.flags.contains(Flags::CONSISTENT) && !md.flags.contains(Flags::WAS_UP_TO_DATE),
                 PEER_OUTDATED,
             ),
             (md.flags.contains(Flags::FULL_SYNC), PEER_FULL_SYNC),
         ];
-        all.flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit);
+        all.flags = flags
+            .iter()
+            .filter(|(set, _)| *set)
+            .fold(0, |all, (_, bit)| all | bit);
     }
     all
 }
@@ -335,7 +355,9 @@ impl VolumeView {
         secrets: Secrets,
         out: &mut Writer<'_>,
     ) -> Fits {
-        resource.context(true, Some(self.vnr)).emit_nest(out, secrets)?;
+        resource
+            .context(true, Some(self.vnr))
+            .emit_nest(out, secrets)?;
         opts.emit_nest(out, secrets)?;
         if let Some(conf) = &self.disk_conf {
             conf.emit_nest(out, secrets)?;
@@ -350,7 +372,9 @@ impl VolumeView {
 
     /// The answer to `GET_DEVICES`.
     pub(crate) fn write_device(&self, resource: &ResourceView, out: &mut Writer<'_>) -> Fits {
-        resource.context(false, Some(self.vnr)).emit_nest(out, Secrets::Hide)?;
+        resource
+            .context(false, Some(self.vnr))
+            .emit_nest(out, Secrets::Hide)?;
         if let Some(conf) = &self.disk_conf {
             conf.emit_nest(out, Secrets::Hide)?;
         }
@@ -360,7 +384,9 @@ impl VolumeView {
 
     /// The answer to `GET_PEER_DEVICES`.
     pub(crate) fn write_peer_device(&self, resource: &ResourceView, out: &mut Writer<'_>) -> Fits {
-        resource.context(true, Some(self.vnr)).emit_nest(out, Secrets::Hide)?;
+        resource
+            .context(true, Some(self.vnr))
+            .emit_nest(out, Secrets::Hide)?;
         self.peer_device_info().emit_nest(out, Secrets::Hide)?;
         self.peer_statistics.emit_nest(out, Secrets::Hide)
     }
@@ -373,10 +399,14 @@ impl VolumeView {
         state: Option<&State>,
         out: &mut Writer<'_>,
     ) -> Fits {
-        resource.context(false, Some(self.vnr)).emit_nest(out, Secrets::Hide)?;
+        resource
+            .context(false, Some(self.vnr))
+            .emit_nest(out, Secrets::Hide)?;
         header.emit_nest(out, Secrets::Hide)?;
         if let Some(state) = state {
-            let info = DeviceInfo { disk_state: u32::from(state.disk as u8) };
+            let info = DeviceInfo {
+                disk_state: u32::from(state.disk as u8),
+            };
             info.emit_nest(out, Secrets::Hide)?;
         }
         self.statistics.emit_nest(out, Secrets::Hide)
@@ -390,7 +420,9 @@ impl VolumeView {
         state: Option<&State>,
         out: &mut Writer<'_>,
     ) -> Fits {
-        resource.context(true, Some(self.vnr)).emit_nest(out, Secrets::Hide)?;
+        resource
+            .context(true, Some(self.vnr))
+            .emit_nest(out, Secrets::Hide)?;
         header.emit_nest(out, Secrets::Hide)?;
         if let Some(state) = state {
             peer_device_info(state).emit_nest(out, Secrets::Hide)?;

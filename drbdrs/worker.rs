@@ -6,11 +6,7 @@
 //! state may not be allowed to. Work that is not bound to a change is a bit in [`TodoSet`]: asked for twice, it is
 //! done once.
 
-use crate::{
-    after, attach, metadata,
-    prelude::*,
-    resource::Resource,
-};
+use crate::{after, attach, metadata, prelude::*, resource::Resource};
 use kernel_ext::thread::Thread;
 
 /// One kind of work about a volume.
@@ -100,7 +96,9 @@ impl Worker {
 fn run(resource: &Arc<Resource>) {
     let worker = &resource.worker;
     loop {
-        worker.wake.wait_idle(|| worker.should_stop() || has_work(resource));
+        worker
+            .wake
+            .wait_idle(|| worker.should_stop() || has_work(resource));
         while do_some(resource) {}
         if worker.should_stop() && !has_work(resource) {
             return;
@@ -121,8 +119,12 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         resource.shared.lock().changes.finish(&change);
         return true;
     }
-    const ORDER: [Todo; 4] =
-        [Todo::WRITE_BITMAP, Todo::WRITE_METADATA, Todo::GO_DISKLESS, Todo::RELEASE_DISK];
+    const ORDER: [Todo; 4] = [
+        Todo::WRITE_BITMAP,
+        Todo::WRITE_METADATA,
+        Todo::GO_DISKLESS,
+        Todo::RELEASE_DISK,
+    ];
     for todo in ORDER {
         let vnr = {
             let mut shared = resource.shared.lock();
@@ -131,7 +133,9 @@ fn do_some(resource: &Arc<Resource>) -> bool {
                 .iter_mut()
                 .find_map(|volume| volume.todo.take(todo).then_some(volume.vnr))
         };
-        let Some(device) = vnr.and_then(|vnr| resource.device(vnr)) else { continue };
+        let Some(device) = vnr.and_then(|vnr| resource.device(vnr)) else {
+            continue;
+        };
         match todo {
             Todo::WRITE_BITMAP => after::write_bitmap(&device, "write from worker"),
             Todo::WRITE_METADATA => metadata::sync(&device),

@@ -92,10 +92,18 @@ impl<'a> Context<'a> {
         asked: Asked<'a>,
         info: &mut Info,
     ) -> Result<Self, Answer> {
-        let Asked { command, header, exclusive, privileged, request } = asked;
+        let Asked {
+            command,
+            header,
+            exclusive,
+            privileged,
+            request,
+        } = asked;
         let name = request.context.resource_name;
         let device = registry.device(header.minor);
-        let mut resource = name.as_ref().and_then(|name| registry.resource(name.as_bytes()));
+        let mut resource = name
+            .as_ref()
+            .and_then(|name| registry.resource(name.as_bytes()));
         let target = command.op().target;
         if target == Target::Minor && device.is_none() {
             info.say("unknown minor");
@@ -111,7 +119,13 @@ impl<'a> Context<'a> {
         }
         if matches!(command, Command::Disconnect | Command::ChgNetOpts) {
             let named = resource.is_some();
-            resource = Some(by_addresses(&registry, request, named, device.is_some(), info)?);
+            resource = Some(by_addresses(
+                &registry,
+                request,
+                named,
+                device.is_some(),
+                info,
+            )?);
         }
         check(request, &device, &resource, info)?;
         let resource = resource.or_else(|| device.as_ref().map(|device| device.resource.clone()));
@@ -181,11 +195,18 @@ fn check(
     info: &mut Info,
 ) -> Result<(), Answer> {
     let Some(device) = device else { return Ok(()) };
-    if resource.as_ref().is_some_and(|resource| !Arc::ptr_eq(resource, &device.resource)) {
+    if resource
+        .as_ref()
+        .is_some_and(|resource| !Arc::ptr_eq(resource, &device.resource))
+    {
         info.say("minor exists in different resource");
         return Err(RetCode::InvalidRequest.into());
     }
-    if request.context.volume.is_some_and(|volume| volume != u32::from(device.vnr)) {
+    if request
+        .context
+        .volume
+        .is_some_and(|volume| volume != u32::from(device.vnr))
+    {
         info.say("minor exists as different volume");
         return Err(RetCode::InvalidRequest.into());
     }

@@ -88,7 +88,9 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     check_resize(device, &parms)?;
     {
         let mut shared = device.resource.shared.lock();
-        let conf = shared.vol_mut(device.vnr).and_then(|volume| volume.disk_conf.as_mut());
+        let conf = shared
+            .vol_mut(device.vnr)
+            .and_then(|volume| volume.disk_conf.as_mut());
         if let Some(conf) = conf {
             conf.disk_size = parms.resize_size;
         }

@@ -72,7 +72,8 @@ impl Walk<'_, '_> {
     ) -> Result {
         let mut out = Writer::new(&mut self.buffer);
         write(&mut out).map_err(|_| ENOBUFS)?;
-        self.dump.put(command as u8, header.emit(), out.bytes(), multi, !multi)
+        self.dump
+            .put(command as u8, header.emit(), out.bytes(), multi, !multi)
     }
 
     fn cursor(&mut self) -> &mut [i64; 6] {
@@ -111,7 +112,13 @@ pub(super) fn go_on(registry: Arc<Registry>, command: Command, dump: &mut Dump<'
     let filter = filter(&registry, command, dump.attributes())?;
     let privileged = dump.is_sys_admin();
     let buffer = KVec::from_elem(0u8, events::BODY, GFP_KERNEL)?;
-    let mut walk = Walk { registry, dump, command, buffer, privileged };
+    let mut walk = Walk {
+        registry,
+        dump,
+        command,
+        buffer,
+        privileged,
+    };
     let result = match command {
         Command::GetStatus => statuses(&mut walk, &filter),
         Command::GetResources => resources(&mut walk),
@@ -277,7 +284,9 @@ fn initial_state(walk: &mut Walk<'_, '_>) -> Result {
             return Ok(());
         }
         let Some(resource) = walk.registry.resource_after(last) else {
-            let header = NotificationHeader { nh_type: NotificationType::Exists as u32 };
+            let header = NotificationHeader {
+                nh_type: NotificationType::Exists as u32,
+            };
             walk.put_as(Command::InitialStateDone, ok(NO_MINOR), false, |out| {
                 header.emit_nest(out, Secrets::Hide)
             })?;
@@ -312,16 +321,25 @@ struct Item {
 fn next_item(resource: &Resource, position: i64) -> Option<Item> {
     let configured = resource.shared.lock().conn.net_conf.is_some();
     if position == 0 {
-        return Some(Item { position, what: What::Resource });
+        return Some(Item {
+            position,
+            what: What::Resource,
+        });
     }
     if position == 1 && configured {
-        return Some(Item { position, what: What::Connection });
+        return Some(Item {
+            position,
+            what: What::Connection,
+        });
     }
     if position < PEER_DEVICES {
         let vnr = u16::try_from(position.saturating_sub(DEVICES).max(0)).ok();
         if let Some(device) = vnr.and_then(|vnr| resource.device_from(vnr)) {
             let position = DEVICES.saturating_add(i64::from(device.vnr));
-            return Some(Item { position, what: What::Device(device) });
+            return Some(Item {
+                position,
+                what: What::Device(device),
+            });
         }
     }
     if !configured {
@@ -330,7 +348,10 @@ fn next_item(resource: &Resource, position: i64) -> Option<Item> {
     let vnr = u16::try_from(position.saturating_sub(PEER_DEVICES).max(0)).ok()?;
     let device = resource.device_from(vnr)?;
     let position = PEER_DEVICES.saturating_add(i64::from(device.vnr));
-    Some(Item { position, what: What::PeerDevice(device) })
+    Some(Item {
+        position,
+        what: What::PeerDevice(device),
+    })
 }
 
 fn one_item(walk: &mut Walk<'_, '_>, resource: &Resource, item: &Item) -> Result {

@@ -40,7 +40,12 @@ const COMMANDS: usize = {
 
 /// The family's table, from the schema.
 const fn ops() -> [Op; COMMANDS] {
-    let mut ops = [Op { command: 0, admin: true, single: false, dump: false }; COMMANDS];
+    let mut ops = [Op {
+        command: 0,
+        admin: true,
+        single: false,
+        dump: false,
+    }; COMMANDS];
     let mut at = 0;
     let mut to = 0;
     while at < Command::ALL.len() {
@@ -89,7 +94,9 @@ impl Family for Drbd {
         let mut buffer = KVec::from_elem(0u8, events::BODY.saturating_add(1024), GFP_KERNEL)?;
         let mut out = Writer::new(&mut buffer);
         let context = raw_context(request.attributes());
-        out.raw(context).and_then(|()| out.raw(info.attributes())).map_err(|_| ENOBUFS)?;
+        out.raw(context)
+            .and_then(|()| out.raw(info.attributes()))
+            .map_err(|_| ENOBUFS)?;
         request.reply(command as u8, reply.emit(), out.bytes())
     }
 
@@ -109,7 +116,9 @@ fn answer(registry: Arc<Registry>, asked: Asked<'_>, info: &mut Info) -> Answer 
 }
 
 fn parse_header(bytes: [u8; HEADER]) -> Result<Header> {
-    Header::parse(&bytes).map(|(header, _)| header).ok_or(EINVAL)
+    Header::parse(&bytes)
+        .map(|(header, _)| header)
+        .ok_or(EINVAL)
 }
 
 /// The context attribute with its own header, flags and all, as a reply echoes it.
@@ -119,7 +128,9 @@ fn raw_context(attributes: &[u8]) -> &[u8] {
         let [l0, l1, t0, t1] = *head;
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let kind = u16::from_ne_bytes([t0, t1]) & 0x3fff;
-        let Some(attribute) = rest.get(..length) else { break };
+        let Some(attribute) = rest.get(..length) else {
+            break;
+        };
         if kind == CfgContext::NEST.nr {
             return attribute;
         }

@@ -48,7 +48,9 @@ pub(super) fn connect(context: &Context<'_>, info: &mut Info) -> Outcome {
     configure(resource, conf, my, peer)?;
     events::connection_created(resource);
     let unconnected = Change::conn(ConnState::Unconnected);
-    Ok(resource.change_all(&unconnected, How::SOFT.verbose()).into())
+    Ok(resource
+        .change_all(&unconnected, How::SOFT.verbose())
+        .into())
 }
 
 fn configure(
@@ -77,13 +79,14 @@ fn check(resource: &Resource, old: Option<&NetConf>, new: &NetConf) -> Result<()
     let connected = state::has_socket(shared.conn.cstate);
     if let (Some(old), true) = (old, connected) {
         if shared.conn.agreed_version < 100 {
-            let fixed = |conf: &NetConf| (conf.wire_protocol, conf.two_primaries, conf.integrity_alg);
+            let fixed =
+                |conf: &NetConf| (conf.wire_protocol, conf.two_primaries, conf.integrity_alg);
             if fixed(old) != fixed(new) {
                 return Err(RetCode::NeedApv100.into());
             }
         }
-        let two = shared.highest_role() == Role::Primary
-            && shared.highest_peer_role() == Role::Primary;
+        let two =
+            shared.highest_role() == Role::Primary && shared.highest_peer_role() == Role::Primary;
         if two && !new.two_primaries {
             return Err(RetCode::NeedAllowTwoPri.into());
         }
@@ -112,7 +115,9 @@ fn check_algorithms(conf: &NetConf) -> Result<(), Answer> {
         if name.is_empty() {
             return true;
         }
-        let Some(text) = name.as_str() else { return false };
+        let Some(text) = name.as_str() else {
+            return false;
+        };
         let full = if keyed {
             CString::try_from_fmt(fmt!("hmac({})", text))
         } else {
@@ -147,9 +152,8 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     check(resource, Some(&old), &new)?;
     check_algorithms(&new)?;
     let mut shared = resource.shared.lock();
-    let running = |found: fn(ConnState) -> bool| {
-        shared.volumes.iter().any(|volume| found(volume.state.conn))
-    };
+    let running =
+        |found: fn(ConnState) -> bool| shared.volumes.iter().any(|volume| found(volume.state.conn));
     if running(state::is_resync) && new.csums_alg != old.csums_alg {
         return Err(RetCode::CsumsResyncRunning.into());
     }
@@ -187,7 +191,11 @@ pub(super) fn try_disconnect(resource: &Arc<Resource>, force: bool) -> StateRv {
     // The receiver normally was here first; not if there was none to clean up.
     let gone = resource.change_all(&Change::conn(ConnState::StandAlone), How::HARD);
     if gone.is_refusal() && gone != StateRv::AlreadyStandalone {
-        pr_err!("{}: unexpected result {} of disconnecting\n", resource.name(), gone.to_wire());
+        pr_err!(
+            "{}: unexpected result {} of disconnecting\n",
+            resource.name(),
+            gone.to_wire()
+        );
     }
     resource.flush_changes();
     result
@@ -201,7 +209,10 @@ fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
         match result {
             StateRv::PrimaryNop => {
                 // Our own rules want to see the peer outdated.
-                let outdating = Change { pdsk: Some(DiskState::Outdated), ..leave };
+                let outdating = Change {
+                    pdsk: Some(DiskState::Outdated),
+                    ..leave
+                };
                 let result = resource.change_all(&outdating, How::SOFT);
                 if result == StateRv::OutdateWoConn {
                     return resource.change_all(&leave, How::SOFT.verbose());
@@ -214,7 +225,10 @@ fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
                     continue;
                 }
                 // The peer wants to see us outdated.
-                let outdated = Change { disk: Some(DiskState::Outdated), ..leave };
+                let outdated = Change {
+                    disk: Some(DiskState::Outdated),
+                    ..leave
+                };
                 let result = resource.change_all(&outdated, How::SOFT);
                 if matches!(result, StateRv::IsDiskless | StateRv::LowerThanOutdated) {
                     return resource.change_all(&leave, How::HARD);

@@ -75,7 +75,11 @@ pub(super) fn new_minor(context: &Context<'_>, info: &mut Info) -> Outcome {
         info.say("requested minor out of range");
         return Err(RetCode::InvalidRequest.into());
     }
-    let volume = context.request.context.volume.filter(|volume| *volume <= MAX_VOLUME);
+    let volume = context
+        .request
+        .context
+        .volume
+        .filter(|volume| *volume <= MAX_VOLUME);
     let Some(vnr) = volume.and_then(|volume| u16::try_from(volume).ok()) else {
         info.say("requested volume id out of range");
         return Err(RetCode::InvalidRequest.into());
@@ -127,7 +131,13 @@ fn create_device(
             Ok(device)
         }
         Err(error) => {
-            pr_err!("{}/{}: making drbd{} failed: {:?}\n", resource.name(), vnr, minor, error);
+            pr_err!(
+                "{}/{}: making drbd{} failed: {:?}\n",
+                resource.name(),
+                vnr,
+                minor,
+                error
+            );
             resource.remove_device(&device);
             context.registry.remove_device(&device);
             Err(RetCode::Nomem.into())

@@ -43,12 +43,17 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
         return result;
     }
     if promotion.forced {
-        pr_warn!("{}: Forced to consider local data as UpToDate!\n", Tag(device));
+        pr_warn!(
+            "{}: Forced to consider local data as UpToDate!\n",
+            Tag(device)
+        );
     }
     // Writes that the peer has not confirmed belong to the old role.
     resource.state_wait.wait(|| {
         let shared = resource.shared.lock();
-        shared.vol(device.vnr).is_none_or(|volume| volume.stat.pending == 0)
+        shared
+            .vol(device.vnr)
+            .is_none_or(|volume| volume.stat.pending == 0)
     });
     let begin = match (role, now(device)) {
         (Role::Primary, Some((state, bitmap_set))) => {
@@ -73,7 +78,10 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
 fn now(device: &Device) -> Option<(State, bool)> {
     let shared = device.resource.shared.lock();
     let volume = shared.vol(device.vnr)?;
-    let bitmap_set = volume.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero());
+    let bitmap_set = volume
+        .md
+        .as_ref()
+        .is_some_and(|md| !md.uuids.bitmap.is_zero());
     Some((volume.state, bitmap_set))
 }
 

@@ -38,7 +38,10 @@ pub(super) fn invalidate(context: &Context<'_>) -> Outcome {
 
 /// `invalidate-remote`: the peer's data are worth nothing; it shall get ours, in full.
 pub(super) fn invalidate_peer(context: &Context<'_>) -> Outcome {
-    let alone = Change { pdsk: Some(DiskState::Inconsistent), ..Change::NONE };
+    let alone = Change {
+        pdsk: Some(DiskState::Inconsistent),
+        ..Change::NONE
+    };
     full_sync(context, Role::Primary, alone, ConnState::StartingSyncS)
 }
 
@@ -53,7 +56,9 @@ fn full_sync(context: &Context<'_>, role: Role, alone: Change, start: ConnState)
         let state = device.state().ok_or(RetCode::MinorInvalid)?;
         if state.conn != ConnState::StandAlone || state.role != role {
             let change = Change::conn(start);
-            return Ok(resource.change(device.vnr, &change, How::SOFT.verbose()).into());
+            return Ok(resource
+                .change(device.vnr, &change, How::SOFT.verbose())
+                .into());
         }
         let result = resource.change(device.vnr, &alone, How::SOFT.verbose());
         if !result.is_refusal() && set_whole_bitmap(device).is_err() {
@@ -67,12 +72,17 @@ fn full_sync(context: &Context<'_>, role: Role, alone: Change, start: ConnState)
 fn simple(context: &Context<'_>, change: Change) -> Result<StateRv, Answer> {
     let device = context.device()?;
     let _admin = device.resource.admin.lock();
-    Ok(device.resource.change(device.vnr, &change, How::SOFT.verbose()))
+    Ok(device
+        .resource
+        .change(device.vnr, &change, How::SOFT.verbose()))
 }
 
 /// `pause-sync`
 pub(super) fn pause(context: &Context<'_>) -> Outcome {
-    let change = Change { user_isp: Some(true), ..Change::NONE };
+    let change = Change {
+        user_isp: Some(true),
+        ..Change::NONE
+    };
     Ok(match simple(context, change)? {
         StateRv::NothingToDo => RetCode::PauseIsSet.into(),
         _ => Answer::OK,
@@ -81,7 +91,10 @@ pub(super) fn pause(context: &Context<'_>) -> Outcome {
 
 /// `resume-sync`
 pub(super) fn resume(context: &Context<'_>) -> Outcome {
-    let change = Change { user_isp: Some(false), ..Change::NONE };
+    let change = Change {
+        user_isp: Some(false),
+        ..Change::NONE
+    };
     if simple(context, change)? != StateRv::NothingToDo {
         return Ok(Answer::OK);
     }
@@ -98,7 +111,10 @@ pub(super) fn resume(context: &Context<'_>) -> Outcome {
 
 /// `suspend-io`
 pub(super) fn suspend_io(context: &Context<'_>) -> Outcome {
-    let change = Change { susp: Some(true), ..Change::NONE };
+    let change = Change {
+        susp: Some(true),
+        ..Change::NONE
+    };
     Ok(simple(context, change)?.into())
 }
 
@@ -196,7 +212,10 @@ pub(super) fn new_current_uuid(context: &Context<'_>, info: &mut Info) -> Outcom
 /// Both sides are declared equal before they ever synced.
 fn take_as_equal(device: &Arc<Device>) {
     let mut shared = device.resource.shared.lock();
-    if let Some(md) = shared.vol_mut(device.vnr).and_then(|volume| volume.md.as_mut()) {
+    if let Some(md) = shared
+        .vol_mut(device.vnr)
+        .and_then(|volume| volume.md.as_mut())
+    {
         md.uuids.clear_bitmap();
     }
     let equal = Change {
@@ -217,7 +236,9 @@ pub(super) fn start_verify(context: &Context<'_>, info: &mut Info) -> Outcome {
     {
         let mut shared = resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
-        let start = parms.ov_start_sector.unwrap_or(volume.resync.verify_start_sector);
+        let start = parms
+            .ov_start_sector
+            .unwrap_or(volume.resync.verify_start_sector);
         volume.resync.verify_start_sector = start & !(crate::bitmap::SECTORS_PER_BIT - 1);
         volume.resync.verify_stop_sector = parms.ov_stop_sector.unwrap_or(u64::MAX);
     }
