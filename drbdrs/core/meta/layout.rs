@@ -195,28 +195,16 @@ impl Offsets {
         }
         let internal = is_internal(meta_dev_idx);
         let (log_room, bitmap_room) = if internal {
-            // Both negative: bitmap, log, superblock.
-            let log = superblock
-                .checked_sub(al_sector)
-                .ok_or(Why::Offsets("al_offset"))?;
-            let bitmap = al_sector
-                .checked_sub(bitmap_sector)
-                .ok_or(Why::Offsets("bm_offset"))?;
-            (log, bitmap)
+            // Both offsets are negative: bitmap, log, superblock.
+            let log = gap(al_sector, superblock, "al_offset")?;
+            (log, gap(bitmap_sector, al_sector, "bm_offset")?)
         } else {
             if self.al_offset != 8 {
                 return Err(Why::Offsets("al_offset"));
             }
-            let log = bitmap_sector
-                .checked_sub(al_sector)
-                .ok_or(Why::Offsets("bm_offset"))?;
-            let end = superblock
-                .checked_add(size)
-                .ok_or(Why::Offsets("md_size_sect"))?;
-            let bitmap = end
-                .checked_sub(bitmap_sector)
-                .ok_or(Why::Offsets("md_size_sect"))?;
-            (log, bitmap)
+            let log = gap(al_sector, bitmap_sector, "bm_offset")?;
+            let end = superblock.saturating_add(size);
+            (log, gap(bitmap_sector, end, "md_size_sect")?)
         };
         if log_room != log {
             return Err(Why::Offsets("al_offset"));
@@ -254,10 +242,15 @@ impl Offsets {
     }
 }
 
-/// Whether so much bitmap covers the size that the nodes agreed upon.
+/// Sectors from one place to a later one.
+fn gap(from: u64, to: u64, what: &'static str) -> Result<u64, Why> {
+    to.checked_sub(from).ok_or(Why::Offsets(what))
+}
+
+/// Whether so much bitmap covers the size that the nodes agreed upon. The stock driver rounds down; what it creates
+/// itself has room for the last, partly used sector, too, and nothing else may be written.
 fn covers(bitmap_sectors: u64, effective_size: u64) -> Result<(), Why> {
-    // The stock driver's arithmetic: whole sectors of bitmap, rounded down.
-    if bitmap_sectors < effective_size.saturating_add(7) / DATA_PER_BITMAP_SECTOR {
+    if bitmap_sectors < effective_size.div_ceil(DATA_PER_BITMAP_SECTOR) {
         return Err(Why::BitmapTooSmall);
     }
     Ok(())

@@ -114,7 +114,7 @@ fn every_offset_that_lies_is_refused() {
         |s| s.md_size_sect = u32::MAX,
         |s| s.al_stripes = 0,
         |s| s.al_stripe_size_4k = u32::MAX,
-        |s| s.effective_size = u64::MAX,
+        |s| s.effective_size = 8 * 32_768 + 1,
     ];
     for (number, damage) in damages.iter().enumerate() {
         let mut bad = good;

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use drbd_config::model::{Host, Resource};
+use drbd_config::model::{Host, Resource, Volume};
 use drbd_config::{Config, Identity, Loaded};
 
 /// Where the configuration is looked for; the first that is there counts.
@@ -153,11 +153,6 @@ pub fn select<'a>(
             .iter()
             .filter_map(|resource| here(resource, None))
     };
-    let unknown = || {
-        Err(format!(
-            "'{operand}' not defined in your config (for this host)."
-        ))
-    };
     // A resource may be called "all" or "minor-1": its name comes first.
     if let Some(selected) = all().find(|selected| selected.resource.name == operand) {
         return Ok(vec![selected]);
@@ -165,42 +160,27 @@ pub fn select<'a>(
     if operand == "all" {
         return Ok(all().collect());
     }
-    if let Some(minor) = operand
-        .strip_prefix("minor-")
-        .and_then(|minor| minor.parse::<u32>().ok())
-    {
-        for selected in all() {
-            if let Some(volume) = selected
-                .host()
-                .volumes
-                .iter()
-                .find(|volume| volume.minor == Some(minor))
-            {
-                return Ok(vec![Selected {
-                    volume: Some(volume.vnr),
-                    ..selected
-                }]);
-            }
-        }
-        return unknown();
-    }
-    let Some((name, volume)) = operand.rsplit_once('/') else {
-        return unknown();
+    let volume_of = |selected: Selected<'a>, wanted: &dyn Fn(&Volume) -> bool| {
+        let volume = selected.host().volumes.iter().find(|v| wanted(v))?.vnr;
+        Some(Selected {
+            volume: Some(volume),
+            ..selected
+        })
     };
-    let found = all().find(|selected| selected.resource.name == name);
-    match (found, volume.parse::<u16>()) {
-        (Some(selected), Ok(vnr))
-            if selected
-                .host()
-                .volumes
-                .iter()
-                .any(|volume| volume.vnr == vnr) =>
-        {
-            Ok(vec![Selected {
-                volume: Some(vnr),
-                ..selected
-            }])
+    let found = match (operand.strip_prefix("minor-"), operand.rsplit_once('/')) {
+        (Some(minor), _) if minor.parse::<u32>().is_ok() => {
+            let minor = minor.parse().ok();
+            all().find_map(|selected| volume_of(selected, &|volume| volume.minor == minor))
         }
-        _ => unknown(),
+        (_, Some((name, vnr))) => all()
+            .find(|selected| selected.resource.name == name)
+            .and_then(|selected| volume_of(selected, &|volume| vnr.parse() == Ok(volume.vnr))),
+        _ => None,
+    };
+    match found {
+        Some(selected) => Ok(vec![selected]),
+        None => Err(format!(
+            "'{operand}' not defined in your config (for this host)."
+        )),
     }
 }

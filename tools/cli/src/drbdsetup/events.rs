@@ -14,7 +14,7 @@ use drbd_core::config::info::{
     ResourceStatistics,
 };
 use drbd_core::config::schema::{Header, NO_MINOR};
-use drbd_core::config::Command;
+use drbd_core::config::{Command, Nested};
 use drbd_genl::Message;
 
 use super::kernel::{complain, Kernel};
@@ -61,55 +61,26 @@ fn told(message: &Message) -> Option<Told> {
         Command::ResourceState => Told {
             object: "resource",
             key: vec![name],
-            info: message
-                .get::<ResourceInfo>()
-                .map(resource_info)
-                .unwrap_or_default(),
-            statistics: message
-                .get::<ResourceStatistics>()
-                .map(|s| {
-                    vec![(
-                        "write-ordering",
-                        write_ordering(s.write_ordering).to_owned(),
-                    )]
-                })
-                .unwrap_or_default(),
+            info: pairs(message, resource_info),
+            statistics: pairs(message, resource_statistics),
         },
         Command::DeviceState => Told {
             object: "device",
             key: vec![name, volume, minor],
-            info: message
-                .get::<DeviceInfo>()
-                .map(|i| vec![("disk", disk(i.disk_state).to_owned())])
-                .unwrap_or_default(),
-            statistics: message
-                .get::<DeviceStatistics>()
-                .map(device_statistics)
-                .unwrap_or_default(),
+            info: pairs(message, device_info),
+            statistics: pairs(message, device_statistics),
         },
         Command::ConnectionState => Told {
             object: "connection",
             key: [name].into_iter().chain(peer).collect(),
-            info: message
-                .get::<ConnectionInfo>()
-                .map(connection_info)
-                .unwrap_or_default(),
-            statistics: message
-                .get::<ConnectionStatistics>()
-                .map(|s| vec![("congested", yes_no(s.congested))])
-                .unwrap_or_default(),
+            info: pairs(message, connection_info),
+            statistics: pairs(message, connection_statistics),
         },
         Command::PeerDeviceState => Told {
             object: "peer-device",
             key: [name].into_iter().chain(peer).chain([volume]).collect(),
-            info: message
-                .get::<PeerDeviceInfo>()
-                .map(peer_device_info)
-                .unwrap_or_default(),
-            statistics: message
-                .get::<PeerDeviceStatistics>()
-                .map(peer_device_statistics)
-                .unwrap_or_default(),
+            info: pairs(message, peer_device_info),
+            statistics: pairs(message, peer_device_statistics),
         },
         Command::Helper => {
             let helper: HelperInfo = message.get()?;
@@ -133,6 +104,26 @@ fn told(message: &Message) -> Option<Told> {
         }
         _ => return None,
     })
+}
+
+/// What a nest of the message tells, if it is there.
+fn pairs<T: Nested>(message: &Message, tell: fn(T) -> Pairs) -> Pairs {
+    message.get().map(tell).unwrap_or_default()
+}
+
+fn resource_statistics(s: ResourceStatistics) -> Pairs {
+    vec![(
+        "write-ordering",
+        write_ordering(s.write_ordering).to_owned(),
+    )]
+}
+
+fn device_info(info: DeviceInfo) -> Pairs {
+    vec![("disk", disk(info.disk_state).to_owned())]
+}
+
+fn connection_statistics(s: ConnectionStatistics) -> Pairs {
+    vec![("congested", yes_no(s.congested))]
 }
 
 fn resource_info(info: ResourceInfo) -> Pairs {
