@@ -2,6 +2,8 @@
 
 //! The words for DRBD's numbers: states, return codes, exit codes.
 
+use drbd_core::types::{ConnState, DiskState, Role, StateRv};
+
 /// The state of a minor, out of the 32-bit word that the kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateWord(pub u32);
@@ -28,13 +30,7 @@ impl StateWord {
 
     /// Connection and replication state.
     pub fn conn(self) -> &'static str {
-        match self.conn_number() {
-            8 => "WFConnection",
-            9 => "WFReportParams",
-            10 => "Connected",
-            number @ 0..8 => connection(number),
-            number => replication(number),
-        }
+        ConnState::from_wire(self.conn_number()).map_or("Unknown", ConnState::name)
     }
 
     /// Number of the disk state.
@@ -67,50 +63,25 @@ pub const CONNECTED: u32 = 10;
 
 /// A role's name.
 pub fn role(number: u32) -> &'static str {
-    match number {
-        1 => "Primary",
-        2 => "Secondary",
-        _ => "Unknown",
-    }
+    Role::from_wire(number).unwrap_or(Role::Unknown).name()
 }
 
 /// A connection's state as `status` and `events2` name it.
 pub fn connection(number: u32) -> &'static str {
-    const NAMES: [&str; 9] = [
-        "StandAlone",
-        "Disconnecting",
-        "Unconnected",
-        "Timeout",
-        "BrokenPipe",
-        "NetworkFailure",
-        "ProtocolError",
-        "TearDown",
-        "Connecting",
-    ];
-    NAMES.get(number as usize).copied().unwrap_or("Connected")
+    match ConnState::from_wire(number) {
+        Some(ConnState::WfConnection) => "Connecting",
+        Some(state) if number < 8 => state.name(),
+        _ => "Connected",
+    }
 }
 
 /// A peer device's replication state.
 pub fn replication(number: u32) -> &'static str {
-    const NAMES: [&str; 14] = [
-        "Established",
-        "StartingSyncS",
-        "StartingSyncT",
-        "WFBitMapS",
-        "WFBitMapT",
-        "WFSyncUUID",
-        "SyncSource",
-        "SyncTarget",
-        "VerifyS",
-        "VerifyT",
-        "PausedSyncS",
-        "PausedSyncT",
-        "Ahead",
-        "Behind",
-    ];
-    match number.checked_sub(CONNECTED) {
-        None => "Off",
-        Some(index) => NAMES.get(index as usize).copied().unwrap_or("Unknown"),
+    match ConnState::from_wire(number) {
+        _ if number < CONNECTED => "Off",
+        Some(ConnState::Connected) => "Established",
+        Some(state) => state.name(),
+        None => "Unknown",
     }
 }
 
@@ -121,18 +92,7 @@ pub fn has_progress(replication: u32) -> bool {
 
 /// A disk's state.
 pub fn disk(number: u32) -> &'static str {
-    const NAMES: [&str; 9] = [
-        "Diskless",
-        "Attaching",
-        "Failed",
-        "Negotiating",
-        "Inconsistent",
-        "Outdated",
-        "DUnknown",
-        "Consistent",
-        "UpToDate",
-    ];
-    NAMES.get(number as usize).copied().unwrap_or("Unknown")
+    DiskState::from_wire(number).map_or("Unknown", DiskState::name)
 }
 
 /// How writes are ordered.
@@ -151,6 +111,9 @@ pub const NO_ERROR: i32 = 101;
 
 /// What a return code means, as drbdsetup has always said it; none for codes that nobody knows.
 pub fn code(code: i32) -> Option<&'static str> {
+    if code <= 0 {
+        return StateRv::from_wire(code).map(StateRv::text);
+    }
     let (_, text) = CODES.iter().find(|(number, _)| *number == code)?;
     Some(text)
 }
@@ -218,27 +181,6 @@ const CODES: &[(i32, &str)] = &[
     (168, "Resulting AL are too small\n"),
     (169, "Resulting AL does not fit into available meta data space\n"),
     (170, "Implicit device shrinking not allowed. See kernel log.\n"),
-    (0, "Unknown error"),
-    (-1, "Multiple primaries not allowed by config"),
-    (-2, "Need access to UpToDate data"),
-    (-4, "Can not resync without local disk"),
-    (-5, "Can not resync without remote disk"),
-    (-6, "Refusing to be Outdated while Connected"),
-    (-7, "Refusing to be Primary while peer is not outdated"),
-    (-8, "Can not start OV/resync since it is already active"),
-    (-9, "Can not disconnect a StandAlone device"),
-    (-10, "State change was refused by peer node"),
-    (-11, "Device is diskless, the requested operation requires a disk"),
-    (-12, "Device is held open by someone"),
-    (-13, "Have no net/connection configuration"),
-    (-14, "Need a verify algorithm to start online verify"),
-    (-15, "Need a connection to start verify or resync"),
-    (-16, "Disk state is lower than outdated"),
-    (-17, "Peer does not support protocol"),
-    (-18, "In transient state, retry after next state change"),
-    (-19, "Concurrent state changes detected and aborted"),
-    (-20, "Other volume's peer is primary, and that is not allowed by config"),
-    (-21, "Peer may not become primary while we are outdated and not connected"),
 ];
 
 /// The exit code that a kernel's return code becomes.
