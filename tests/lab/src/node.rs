@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{channel, Receiver};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub struct Node {
     console: Console,
     disks: Vec<NodeDisk>,
     sockets: Vec<(&'static str, Listener)>,
-    monitors: Receiver<UnixStream>,
+    monitors: Mutex<Receiver<UnixStream>>,
     monitor: Option<Monitor>,
     qemu: Option<Child>,
 }
@@ -66,6 +66,7 @@ impl Node {
         let console = Console::new(&logs.join(format!("{name}.console")))?;
         let agent = Agent::default();
         let (to_monitors, monitors) = channel();
+        let monitors = Mutex::new(monitors);
         let mut sockets = Vec::new();
         let (heard, spoken) = (console.clone(), agent.clone());
         let path = |what: &str| folder.join(format!("{name}.{what}"));
@@ -174,7 +175,10 @@ impl Node {
             return Err(Error::new(format!("{} is on already", self.name())));
         }
         self.console.note("power on");
-        while self.monitors.try_recv().is_ok() {}
+        {
+            let monitors = self.monitors.get_mut().unwrap_or_else(|e| e.into_inner());
+            while monitors.try_recv().is_ok() {}
+        }
         self.qemu = Some(process::spawn_logged(&self.command(), &self.qemu_log)?);
         Ok(())
     }
@@ -239,7 +243,8 @@ impl Node {
 
     fn monitor(&mut self) -> Result<&mut Monitor> {
         if self.monitor.is_none() {
-            let stream = self.monitors.recv_timeout(deadline(30));
+            let monitors = self.monitors.get_mut().unwrap_or_else(|e| e.into_inner());
+            let stream = monitors.recv_timeout(deadline(30));
             let stream = stream.map_err(|_| Error::new(format!("{} is off", self.config.name)))?;
             self.monitor = Some(Monitor::new(stream)?);
         }

@@ -117,7 +117,7 @@ impl Config {
         format!(
             "global {{ usage-count no; cmd-timeout-short 60; cmd-timeout-medium 120; }}\n\
              resource r0 {{\n\
-             \x20 net {{ protocol {protocol}; timeout 40; ping-int 3; connect-int 3; ping-timeout 30; {net} }}\n\
+             \x20 net {{ protocol {protocol}; timeout 40; ping-int 3; connect-int 1; ping-timeout 30; {net} }}\n\
              \x20 disk {{ c-plan-ahead 0; resync-rate 1000M; {disk} }}\n\
              \x20 device /dev/drbd1; disk /dev/sdb; meta-disk {meta_disk};\n\
              \x20 on iSCSI1.au.intranet {{ address 10.254.11.11:7789; }}\n\
@@ -184,8 +184,18 @@ impl Cluster {
             log,
             start,
         };
-        (0..2).try_for_each(|node| cluster.prepare(node))?;
+        cluster.both(|node| cluster.prepare(node))?;
         Ok(cluster)
+    }
+
+    /// Does the same in both nodes at once.
+    pub fn both<T: Send>(&self, work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 2]> {
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| work(1));
+            (work(0), second.join())
+        });
+        let second = second.map_err(|_| Error::new("a thread of the scenario panicked"))?;
+        Ok([first?, second?])
     }
 
     /// Loads the module of a node that has just booted, and installs tools and configuration.
@@ -332,12 +342,10 @@ impl Cluster {
 
     /// create-md and up on both nodes, until they are connected.
     pub fn up(&self) -> Result<()> {
-        for node in 0..2 {
+        self.both(|node| {
             self.drbdadm(node, &["create-md", "r0"])?;
-        }
-        for node in 0..2 {
-            self.drbdadm(node, &["up", "r0"])?;
-        }
+            self.drbdadm(node, &["up", "r0"])
+        })?;
         self.wait_both("is connected", 60, |m| m.connection == "Connected")
     }
 
@@ -410,13 +418,11 @@ impl Cluster {
 
     /// `down` and `rmmod` on both nodes; nothing of the driver may be left, and the consoles must be clean.
     pub fn finish(&self) -> Result<()> {
-        for node in 0..2 {
+        self.both(|node| {
             self.drbdadm(node, &["down", "r0"])?;
-        }
-        for node in 0..2 {
             self.unload(node)?;
-            self.nothing_left(node)?;
-        }
+            self.nothing_left(node)
+        })?;
         self.lab.check_consoles(&[])
     }
 
