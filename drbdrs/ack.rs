@@ -34,7 +34,9 @@ struct Patience {
 
 /// The body of the ack receiver's thread.
 pub(crate) fn receive(resource: &Arc<Resource>, stream: &TcpStream, agreed: &Agreed) {
-    let Some(net) = resource.shared.lock().conn.net_conf else { return };
+    let Some(net) = resource.shared.lock().conn.net_conf else {
+        return;
+    };
     let mut patience = Patience {
         ping_interval_ms: net.ping_int.saturating_mul(1000),
         ping_timeout_ms: net.ping_timeo.saturating_mul(100),
@@ -124,7 +126,12 @@ fn receive_head(
             pr_err!("{}: PingAck did not arrive in time.\n", resource.name());
             return Err(End::Lost(ConnState::NetworkFailure));
         }
-        if resource.connection.control.send(0, Command::Ping, &Empty).is_err() {
+        if resource
+            .connection
+            .control
+            .send(0, Command::Ping, &Empty)
+            .is_err()
+        {
             pr_err!("{}: sending a ping failed\n", resource.name());
             return Err(End::Lost(ConnState::NetworkFailure));
         }
@@ -140,7 +147,11 @@ fn lost(resource: &Resource, error: Error) -> End {
     if error == ECONNRESET {
         pr_err!("{}: meta connection shut down by peer.\n", resource.name());
     } else {
-        pr_err!("{}: receiving on the meta stream failed: {:?}\n", resource.name(), error);
+        pr_err!(
+            "{}: receiving on the meta stream failed: {:?}\n",
+            resource.name(),
+            error
+        );
     }
     End::Lost(ConnState::NetworkFailure)
 }
@@ -148,7 +159,10 @@ fn lost(resource: &Resource, error: Error) -> End {
 fn dispatch(packet: &Arrived<'_>) -> Result {
     let resource = packet.resource;
     match packet.command {
-        Command::Ping => resource.connection.control.send(0, Command::PingAck, &Empty),
+        Command::Ping => resource
+            .connection
+            .control
+            .send(0, Command::PingAck, &Empty),
         Command::PingAck => {
             resource.connection.got_ping_ack();
             resource.state_wait.wake_all();
@@ -156,7 +170,7 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         }
         Command::StateChgReply | Command::ConnStChgReply => state_change_reply(packet),
         Command::DelayProbe => Ok(()),
-        _ => Err(EPROTO),
+        _ => crate::acks::receive(packet),
     }
 }
 
@@ -191,4 +205,28 @@ fn state_change_reply(packet: &Arrived<'_>) -> Result {
     }
     resource.state_wait.wake_all();
     Ok(())
+}
+
+/// The body of the ack sender: sends what was queued, until it is asked to stop.
+pub(crate) fn send(resource: &Arc<Resource>) {
+    let connection = &resource.connection;
+    while !thread::should_stop() {
+        connection
+            .ack_wait
+            .wait_idle(|| thread::should_stop() || crate::acks::pending(&resource.shared.lock()));
+        if thread::should_stop() {
+            return;
+        }
+        if let Err(error) = crate::acks::send_queued(resource) {
+            if !thread::should_stop() {
+                pr_err!(
+                    "{}: sending acknowledgements failed: {:?}\n",
+                    resource.name(),
+                    error
+                );
+                resource.connection_failed(ConnState::NetworkFailure);
+            }
+            connection.ack_wait.wait_idle(thread::should_stop);
+        }
+    }
 }

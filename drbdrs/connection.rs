@@ -139,7 +139,10 @@ impl Connection {
         if let Some(listener) = &sockets.listener {
             listener.shutdown();
         }
-        for stream in [&sockets.dialing, &sockets.data, &sockets.control].into_iter().flatten() {
+        for stream in [&sockets.dialing, &sockets.data, &sockets.control]
+            .into_iter()
+            .flatten()
+        {
             stream.shutdown();
         }
     }
@@ -190,7 +193,12 @@ impl Resource {
     /// answer in time, or the connection is gone.
     pub(crate) fn ping_peer(&self) -> bool {
         let before = self.connection.ping_acks.load(Relaxed);
-        if self.connection.control.send(0, Command::Ping, &Empty).is_err() {
+        if self
+            .connection
+            .control
+            .send(0, Command::Ping, &Empty)
+            .is_err()
+        {
             return false;
         }
         let answered = || self.connection.ping_acks.load(Relaxed) != before;
@@ -209,7 +217,11 @@ pub(crate) fn start_receiver(resource: &Arc<Resource>) {
     match spawn(resource, "r", run) {
         Ok(thread) => *resource.connection.receiver.lock() = Some(thread),
         Err(error) => {
-            pr_err!("{}: cannot start the receiver: {:?}\n", resource.name(), error);
+            pr_err!(
+                "{}: cannot start the receiver: {:?}\n",
+                resource.name(),
+                error
+            );
             resource.change_all(&Change::conn(ConnState::Disconnecting), How::HARD);
             resource.change_all(&Change::conn(ConnState::StandAlone), How::HARD);
         }
@@ -260,7 +272,10 @@ fn one_connection(resource: &Arc<Resource>) -> Again {
     let mut again = Again::Now;
     match session::establish(resource) {
         Ok(session) => match helpers.start(resource, &session) {
-            Ok(()) => receiver::run(resource, &session),
+            Ok(()) => {
+                introduce_volumes(resource);
+                receiver::run(resource, &session);
+            }
             Err(error) => {
                 pr_err!("{}: cannot start threads: {:?}\n", resource.name(), error);
                 again = Again::Later;
@@ -275,6 +290,23 @@ fn one_connection(resource: &Arc<Resource>) -> Again {
     }
     teardown(resource, helpers);
     again
+}
+
+/// Tells the peer about every volume.
+fn introduce_volumes(resource: &Arc<Resource>) {
+    let mut from = Some(0);
+    while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
+        if let Err(error) = crate::params::send_initial(&device) {
+            pr_err!(
+                "{}: sending the parameters failed: {:?}\n",
+                resource.name(),
+                error
+            );
+            resource.connection_failed(ConnState::NetworkFailure);
+            return;
+        }
+        from = device.vnr.checked_add(1);
+    }
 }
 
 /// The threads that live as long as one connection.
@@ -293,6 +325,8 @@ impl Helpers {
             let _noio = NoIo::enter();
             ack::receive(&of, &stream, &agreed);
         })?);
+        self.sender = Some(spawn(resource, "s", crate::sender::run)?);
+        self.ack_sender = Some(spawn(resource, "as", ack::send)?);
         Ok(())
     }
 }
@@ -307,11 +341,15 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
     resource.connection.interrupt();
     drop(helpers);
     resource.connection.close();
+    crate::peer_data::connection_lost(resource);
+    crate::resync::connection_lost(resource);
+    crate::transfer::connection_lost(resource);
     forget_peer(resource);
     pr_info!("{}: Connection closed\n", resource.name());
     let leaving = resource.shared.lock().conn.cstate == ConnState::Disconnecting;
     if !leaving {
-        let result = resource.change_all(&Change::conn(ConnState::Unconnected), How::SOFT.verbose());
+        let result =
+            resource.change_all(&Change::conn(ConnState::Unconnected), How::SOFT.verbose());
         if result != StateRv::InTransientState {
             return;
         }

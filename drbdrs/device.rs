@@ -158,6 +158,15 @@ impl LocalRef {
         self.local.as_deref()
     }
 
+    /// One more use, without a reference, for I/O in flight; [`Device::put_local`] ends it, from any context.
+    pub(crate) fn count_in_flight(&self) {
+        let Some(device) = &self.device else { return };
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.stat.local = volume.stat.local.saturating_add(1);
+        }
+    }
+
     /// Turns the use into a bare count, for I/O in flight; [`Device::put_local`] ends it, from any context.
     pub(crate) fn into_in_flight(mut self) -> Option<Arc<Device>> {
         self.local = None;

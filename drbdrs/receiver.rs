@@ -3,7 +3,10 @@
 //! The data stream: one packet after the other, each bounded by the wire's table before anything of it is read,
 //! each handed to the file that knows what it means.
 
-use crate::{change::How, consent, prelude::*, resource::Resource, session::Session};
+use crate::{
+    bitmap_exchange, change::How, consent, device::Device, handshake, params, peer_data,
+    prelude::*, resource::Resource, resync, session::Session,
+};
 use drbd_core::{
     config::choices,
     handshake::{check_protocol, ProtocolOptions},
@@ -34,13 +37,19 @@ pub(crate) struct Arrived<'a> {
 }
 
 impl Arrived<'_> {
+    /// The volume it is about.
+    pub(crate) fn device(&self) -> Option<Arc<Device>> {
+        self.resource.device(self.vnr)
+    }
+
     /// Receives the payload without looking at it.
     pub(crate) fn skip(&self) -> Result {
         let mut left = self.payload as usize;
         let mut waste = [0; FIXED_SIZE];
         while left > 0 {
             let part = left.min(waste.len());
-            self.stream.recv_exact(waste.get_mut(..part).ok_or(EINVAL)?)?;
+            self.stream
+                .recv_exact(waste.get_mut(..part).ok_or(EINVAL)?)?;
             left = left.saturating_sub(part);
         }
         Ok(())
@@ -62,8 +71,12 @@ fn one(resource: &Arc<Resource>, session: &Session) -> Result<(), ConnState> {
     let (stream, agreed) = (&*session.data, &session.agreed);
     let name = resource.name();
     let mut head = [0; HEADER_SIZE];
-    let head = head.get_mut(..agreed.format().size()).ok_or(ConnState::ProtocolError)?;
-    stream.recv_exact(head).map_err(|error| lost(resource, error))?;
+    let head = head
+        .get_mut(..agreed.format().size())
+        .ok_or(ConnState::ProtocolError)?;
+    stream
+        .recv_exact(head)
+        .map_err(|error| lost(resource, error))?;
     resource.connection.heard();
     let header = agreed.format().parse(head).map_err(|error| {
         pr_err!("{}: data stream: no header: {:?}\n", name, error);
@@ -74,8 +87,12 @@ fn one(resource: &Arc<Resource>, session: &Session) -> Result<(), ConnState> {
         ConnState::ProtocolError
     })?;
     let mut fixed = [0; FIXED_SIZE];
-    let fixed = fixed.get_mut(..bounds.fixed as usize).ok_or(ConnState::ProtocolError)?;
-    stream.recv_exact(fixed).map_err(|error| lost(resource, error))?;
+    let fixed = fixed
+        .get_mut(..bounds.fixed as usize)
+        .ok_or(ConnState::ProtocolError)?;
+    stream
+        .recv_exact(fixed)
+        .map_err(|error| lost(resource, error))?;
     let packet = Arrived {
         resource,
         stream,
@@ -138,6 +155,24 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         Command::Protocol | Command::ProtocolUpdate => protocol(packet),
         Command::StateChgReq => requested_change(packet),
         Command::ConnStChgReq => requested_connection_change(packet),
+        Command::SyncParam | Command::SyncParam89 => params::sync_param(packet),
+        Command::Sizes => params::sizes(packet),
+        Command::Uuids => handshake::uuids(packet),
+        Command::State => handshake::state(packet),
+        Command::SyncUuid => handshake::sync_uuid(packet),
+        Command::Bitmap | Command::CompressedBitmap => bitmap_exchange::receive(packet),
+        Command::Data => peer_data::data(packet),
+        Command::Trim | Command::Zeroes => peer_data::trim(packet),
+        Command::DataReply => peer_data::data_reply(packet),
+        Command::DataRequest => peer_data::data_request(packet),
+        Command::Barrier => peer_data::barrier(packet),
+        Command::UnplugRemote => peer_data::unplug(packet),
+        Command::OutOfSync => peer_data::out_of_sync(packet),
+        Command::RsDataRequest | Command::CsumRsRequest | Command::RsThinReq => {
+            resync::data_request(packet)
+        }
+        Command::RsDataReply => resync::data_reply(packet),
+        Command::RsDeallocated => resync::deallocated(packet),
         Command::DelayProbe => packet.skip(),
         _ => Err(EPROTO),
     }
@@ -149,14 +184,22 @@ fn protocol(packet: &Arrived<'_>) -> Result {
     let mut bytes = [0; FIXED_SIZE];
     let (fixed, payload) = (packet.fixed.len(), packet.payload as usize);
     let all = fixed.checked_add(payload).ok_or(EPROTO)?;
-    bytes.get_mut(..fixed).ok_or(EPROTO)?.copy_from_slice(packet.fixed);
-    packet.stream.recv_exact(bytes.get_mut(fixed..all).ok_or(EPROTO)?)?;
+    bytes
+        .get_mut(..fixed)
+        .ok_or(EPROTO)?
+        .copy_from_slice(packet.fixed);
+    packet
+        .stream
+        .recv_exact(bytes.get_mut(fixed..all).ok_or(EPROTO)?)?;
     let peer = Protocol::decode(bytes.get(..all).ok_or(EPROTO)?).ok_or(EPROTO)?;
     let mine = resource.shared.lock().conn.net_conf.ok_or(ENOTCONN)?;
     if packet.command == Command::ProtocolUpdate {
         return protocol_update(resource, &peer);
     }
-    let integrity = peer.integrity_alg.as_ref().map_or(&[][..], |name| name.as_bytes());
+    let integrity = peer
+        .integrity_alg
+        .as_ref()
+        .map_or(&[][..], |name| name.as_bytes());
     let theirs = ProtocolOptions {
         protocol: peer.protocol,
         after_sb: [peer.after_sb_0p, peer.after_sb_1p, peer.after_sb_2p],
@@ -174,12 +217,19 @@ fn protocol(packet: &Arrived<'_>) -> Result {
         integrity_alg: mine.integrity_alg.as_bytes(),
     };
     if let Err(mismatch) = check_protocol(&ours, &theirs) {
-        pr_err!("{}: incompatible {} settings\n", resource.name(), mismatch.option());
+        pr_err!(
+            "{}: incompatible {} settings\n",
+            resource.name(),
+            mismatch.option()
+        );
         resource.connection_failed(ConnState::Disconnecting);
         return Err(EIO);
     }
     if !integrity.is_empty() {
-        pr_err!("{}: peer data-integrity-alg is not supported\n", resource.name());
+        pr_err!(
+            "{}: peer data-integrity-alg is not supported\n",
+            resource.name()
+        );
         resource.connection_failed(ConnState::Disconnecting);
         return Err(EIO);
     }

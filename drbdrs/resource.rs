@@ -10,9 +10,9 @@
 //! Order of locks: registry, `admin`, `devices`, `state_mutex`, the sockets' send mutexes, `shared`, a bitmap's lock.
 
 use crate::{
-    connection::Connection,
     attach::Local,
     change::Changes,
+    connection::Connection,
     device::Device,
     peer_data::PeerShared,
     prelude::*,
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     /// Options of section `options`.
     pub(crate) opts: ResourceOpts,
     /// The volumes, ascending by number.
-    pub(crate) volumes: KVec<VolumeShared>,
+    pub(crate) volumes: KVec<KBox<VolumeShared>>,
     /// What concerns the connection.
     pub(crate) conn: ConnShared,
     /// Changes of state whose consequences are still to be executed by the worker.
@@ -298,12 +298,18 @@ pub(crate) fn usable(disk: DiskState) -> bool {
 impl Shared {
     /// The volume with that number.
     pub(crate) fn vol(&self, vnr: u16) -> Option<&VolumeShared> {
-        self.volumes.iter().find(|volume| volume.vnr == vnr)
+        self.volumes
+            .iter()
+            .find(|volume| volume.vnr == vnr)
+            .map(|volume| &**volume)
     }
 
     /// The volume with that number.
     pub(crate) fn vol_mut(&mut self, vnr: u16) -> Option<&mut VolumeShared> {
-        self.volumes.iter_mut().find(|volume| volume.vnr == vnr)
+        self.volumes
+            .iter_mut()
+            .find(|volume| volume.vnr == vnr)
+            .map(|volume| &mut **volume)
     }
 
     /// The highest role of all volumes.
@@ -315,6 +321,15 @@ impl Shared {
     pub(crate) fn highest_peer_role(&self) -> Role {
         state::combined(self.volumes.iter().map(|volume| &volume.state)).highest_peer
     }
+}
+
+/// A box of a volume's part. On its own, because the value is too large for a deep stack.
+#[inline(never)]
+fn new_volume(device: &Arc<Device>) -> Result<KBox<VolumeShared>> {
+    Ok(KBox::new(
+        VolumeShared::new(device.clone(), State::NEW),
+        GFP_KERNEL,
+    )?)
 }
 
 impl Resource {
@@ -381,6 +396,7 @@ impl Resource {
         let mut devices = self.devices.lock();
         devices.reserve(1, GFP_KERNEL)?;
         let mut volumes = KVec::with_capacity(devices.len().saturating_add(1), GFP_KERNEL)?;
+        let fresh = new_volume(device)?;
         {
             let mut shared = self.shared.lock();
             let mut state = State::NEW;
@@ -388,7 +404,10 @@ impl Resource {
             if let Some(sibling) = shared.volumes.first() {
                 state.susp = sibling.state.susp;
             }
-            let mut new = Some(VolumeShared::new(device.clone(), state));
+            let mut new = Some(fresh);
+            if let Some(new) = new.as_mut() {
+                new.state = state;
+            }
             for volume in shared.volumes.drain_all() {
                 if new.as_ref().is_some_and(|new| new.vnr < volume.vnr) {
                     if let Some(new) = new.take() {
@@ -402,8 +421,13 @@ impl Resource {
             }
             core::mem::swap(&mut shared.volumes, &mut volumes);
         }
-        let at = devices.iter().take_while(|other| other.vnr < device.vnr).count();
-        devices.insert_within_capacity(at, device.clone()).map_err(|_| ENOMEM)
+        let at = devices
+            .iter()
+            .take_while(|other| other.vnr < device.vnr)
+            .count();
+        devices
+            .insert_within_capacity(at, device.clone())
+            .map_err(|_| ENOMEM)
     }
 
     /// Takes a device out of both lists. What it still owns is dropped outside the lock.
@@ -411,7 +435,10 @@ impl Resource {
         let mut devices = self.devices.lock();
         let removed = {
             let mut shared = self.shared.lock();
-            let at = shared.volumes.iter().position(|volume| volume.vnr == device.vnr);
+            let at = shared
+                .volumes
+                .iter()
+                .position(|volume| volume.vnr == device.vnr);
             at.and_then(|at| shared.volumes.remove(at).ok())
         };
         drop(removed);
@@ -432,7 +459,11 @@ impl Resource {
     /// `ping-timeout`, in tenths of a second.
     pub(crate) fn ping_timeout_ds(&self) -> u32 {
         let shared = self.shared.lock();
-        shared.conn.net_conf.as_ref().map_or(0, |net| net.ping_timeo)
+        shared
+            .conn
+            .net_conf
+            .as_ref()
+            .map_or(0, |net| net.ping_timeo)
     }
 
     /// The connection has no configuration any more.
@@ -447,12 +478,20 @@ impl Resource {
 
     /// The first device with a volume number of at least `vnr`.
     pub(crate) fn device_from(&self, vnr: u16) -> Option<Arc<Device>> {
-        self.devices.lock().iter().find(|device| device.vnr >= vnr).cloned()
+        self.devices
+            .lock()
+            .iter()
+            .find(|device| device.vnr >= vnr)
+            .cloned()
     }
 
     /// The device of a volume.
     pub(crate) fn device(&self, vnr: u16) -> Option<Arc<Device>> {
-        self.devices.lock().iter().find(|device| device.vnr == vnr).cloned()
+        self.devices
+            .lock()
+            .iter()
+            .find(|device| device.vnr == vnr)
+            .cloned()
     }
 
     /// The volume numbers at this moment, ascending.

@@ -212,7 +212,7 @@ pub(crate) fn confirm_barrier(
     writes: u32,
 ) -> Result<(), drbd_core::request::BarrierMismatch> {
     // Completion does not depend on a barrier, so the context of the volumes does not matter here.
-    let suspended = shared.volumes.iter().any(VolumeShared::suspended);
+    let suspended = shared.volumes.iter().any(|volume| volume.suspended());
     let context = Context {
         suspended,
         ..Context::default()
@@ -240,7 +240,7 @@ pub(crate) fn confirm_barrier(
 }
 
 struct Parts<'a> {
-    volumes: &'a mut KVec<VolumeShared>,
+    volumes: &'a mut KVec<KBox<VolumeShared>>,
     held: &'a mut KVVec<Held>,
     writes: &'a mut interval::Set<KVVec<interval::Node>>,
     finished: &'a mut KVVec<Finished>,

@@ -6,11 +6,11 @@ use super::{
     context::{Context, Info},
     refuse, Answer, Outcome,
 };
-use crate::{change::How, device::Device, handlers, metadata, prelude::*, tag::Tag};
+use crate::{change::How, device::Device, handlers, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
     state::{self, Attempt, Promotion},
-    types::{Role, State, StateRv},
+    types::{ConnState, Role, State, StateRv},
 };
 
 fn parms(context: &Context<'_>, info: &mut Info) -> Result<SetRoleParms, Answer> {
@@ -67,11 +67,35 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
     }
     metadata::mark_role(device, role);
     metadata::sync(device);
+    tell_peer(device, promotion.forced);
     device.with_disk(|disk| {
         disk.set_read_only(role == Role::Secondary);
         disk.announce_change();
     });
     result
+}
+
+/// The peer learns of the role and, if that was forced, of the generation that comes with it: it then considers a
+/// resync.
+fn tell_peer(device: &Arc<Device>, forced: bool) {
+    if !now(device).is_some_and(|(state, _)| state::has_socket(state.conn)) {
+        return;
+    }
+    let uuids = if forced {
+        params::send_uuids(device)
+    } else {
+        Ok(())
+    };
+    if let Err(error) = uuids.and_then(|()| params::send_state(device)) {
+        if error != ENOTCONN {
+            pr_err!(
+                "{}: telling the peer of our role failed: {:?}\n",
+                Tag(device),
+                error
+            );
+            device.resource.connection_failed(ConnState::NetworkFailure);
+        }
+    }
 }
 
 /// The state, and whether the bitmap already counts against a generation.

@@ -1,0 +1,932 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The peer's writes and reads: received, carried out on our disk, answered.
+//!
+//! ```text
+//!  receiver:  P_DATA --> payload into pages --> wait for overlapping writes --> our disk
+//!  its end:   bits (core::peer_request says which) --> queue the acknowledgement --> ack sender
+//!  receiver:  P_BARRIER --> wait until all of the epoch is on disk, flush --> queue its acknowledgement
+//!  receiver:  P_DATA_REQUEST --> our disk --> queue of replies --> sender
+//! ```
+//!
+//! What is under way is bounded: the receiver takes nothing in before there is room for the answer. An interval in
+//! `transfer.writes` with one of the owners here keeps others off those blocks, see [`DISK`], [`REQUESTED`] and
+//! [`SERVING`].
+
+use crate::{
+    acks,
+    attach::Local,
+    device::{Device, LocalRef},
+    local::{self, Failure},
+    prelude::*,
+    receiver::Arrived,
+    resource::{Resource, Shared, VolumeShared},
+    resync,
+    ring::Ring,
+    tag::Tag,
+    transfer,
+};
+use drbd_core::{
+    config::choices::Protocol,
+    epoch::Incoming,
+    interval::{NodeId, Owner, Range},
+    peer_request::{self, Ack, Origin},
+    request::{BlockId, Event, SlotId},
+    state,
+    types::DiskState,
+    wire::{
+        BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, Features, Packet,
+        TrimPacket, ID_SYNCER,
+    },
+};
+use kernel_ext::{
+    block::{EndIo, Flags, Op, OutBio, PageVec, Status},
+    net::TcpStream,
+};
+
+/// Owner of an interval: a write of the peer is on its way to our disk.
+pub(crate) const DISK: u32 = 0;
+/// Owner of an interval: we asked the peer for these blocks, and what it sent is not on our disk yet.
+pub(crate) const REQUESTED: u32 = 1;
+/// Owner of an interval: we read these blocks for the peer's resync, and the answer is not on its way yet.
+pub(crate) const SERVING: u32 = 2;
+
+/// The largest range that any packet may speak of, in bytes.
+pub(crate) const MAX_RANGE: u32 = drbd_core::wire::MAX_TRIM_SIZE;
+/// The peer's requests that can be under way at once.
+const SLOTS: usize = 2048;
+/// A page of data.
+const PAGE: u32 = 4096;
+
+/// What the peer asked for and is not answered yet; guarded by the resource's lock.
+pub(crate) struct PeerShared {
+    /// Acknowledgements that wait for the ack sender.
+    pub(crate) acks: acks::Queue,
+    /// Answers to reads that wait for the sender.
+    replies: Ring<Reply>,
+    /// The peer's open epoch.
+    pub(crate) incoming: Incoming,
+    /// Reads and writes on our disks.
+    in_flight: usize,
+    /// Pages that hold data of the peer.
+    pages: u32,
+    /// Somebody waits for one of the above.
+    waiting: bool,
+}
+
+impl PeerShared {
+    /// Nothing is under way. All memory but the pages is got here; may sleep.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            acks: acks::Queue::new(SLOTS.saturating_mul(2))?,
+            replies: Ring::new(SLOTS)?,
+            incoming: Incoming::default(),
+            in_flight: 0,
+            pages: 0,
+            waiting: false,
+        })
+    }
+
+    /// Whether somebody waits for something that has now changed: wake `state_wait`.
+    pub(crate) fn take_waiting(&mut self) -> bool {
+        core::mem::take(&mut self.waiting)
+    }
+
+    fn used(&self) -> usize {
+        self.in_flight
+            .saturating_add(self.replies.len())
+            .saturating_add(self.acks.len())
+    }
+
+    /// Pages in use, for the status.
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+}
+
+/// What a read of the peer's wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The data, for its application.
+    Application,
+    /// The data, for its resync.
+    Resync,
+    /// As [`Purpose::Resync`]; zeroes need not be sent.
+    ThinResync,
+}
+
+/// A read of the peer's that our disk has ended.
+pub(crate) struct Reply {
+    pub(crate) purpose: Purpose,
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) pages: PageVec,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) ok: bool,
+}
+
+/// Whether a range lies on the volume and in whole sectors.
+pub(crate) fn plausible(volume: &VolumeShared, sector: u64, bytes: u32, most: u32) -> bool {
+    bytes % 512 == 0
+        && bytes <= most
+        && sector
+            .checked_add(u64::from(bytes / 512))
+            .is_some_and(|end| end <= volume.capacity)
+}
+
+/// Finds the volume that a packet is about, and checks the range that it names.
+pub(crate) fn locate(
+    packet: &Arrived<'_>,
+    sector: u64,
+    bytes: u32,
+    most: u32,
+) -> Result<(Arc<Device>, Range)> {
+    let shared = packet.resource.shared.lock();
+    let Some(volume) = shared.vol(packet.vnr) else {
+        drop(shared);
+        let name = packet.command.name();
+        pr_err!(
+            "{}/{}: {}: there is no such volume\n",
+            packet.resource.name(),
+            packet.vnr,
+            name
+        );
+        return Err(EPROTO);
+    };
+    let device = volume.device.clone();
+    let fits = plausible(volume, sector, bytes, most);
+    let capacity = volume.capacity;
+    drop(shared);
+    if !fits {
+        pr_err!(
+            "{}: {}: sector {} (+{} bytes) is not a range of the volume's {} sectors\n",
+            Tag(&device),
+            packet.command.name(),
+            sector,
+            bytes,
+            capacity
+        );
+        return Err(EPROTO);
+    }
+    Ok((device, Range::new(packet.vnr, sector, bytes)))
+}
+
+/// Waits until `ready` holds; the receiver's thread.
+///
+/// # Errors
+///
+/// `ENOTCONN`: the connection is gone, or going.
+pub(crate) fn wait_until(
+    resource: &Resource,
+    mut ready: impl FnMut(&mut Shared) -> bool,
+) -> Result {
+    let mut connected = true;
+    resource.state_wait.wait_idle(|| {
+        let mut shared = resource.shared.lock();
+        if ready(&mut shared) {
+            return true;
+        }
+        shared.peer.waiting = true;
+        shared.transfer.waiting = true;
+        connected = state::has_socket(shared.conn.cstate);
+        !connected
+    });
+    if connected {
+        Ok(())
+    } else {
+        Err(ENOTCONN)
+    }
+}
+
+/// Waits for room, and for a part of `max-buffers`; counts both as used.
+pub(crate) fn admit(resource: &Resource, bytes: u32) -> Result {
+    let pages = bytes.div_ceil(PAGE);
+    wait_until(resource, |shared| {
+        let most = shared
+            .conn
+            .net_conf
+            .as_ref()
+            .map_or(u32::MAX, |conf| conf.max_buffers);
+        let peer = &mut shared.peer;
+        // One request alone always passes, however large.
+        let memory = peer.pages == 0 || peer.pages.saturating_add(pages) <= most;
+        let room = memory && peer.used() < SLOTS;
+        if room {
+            peer.in_flight = peer.in_flight.saturating_add(1);
+            peer.pages = peer.pages.saturating_add(pages);
+        }
+        room
+    })
+}
+
+/// Gives back what [`admit`] counted.
+pub(crate) fn release(shared: &mut Shared, bytes: u32) {
+    shared.peer.in_flight = shared.peer.in_flight.saturating_sub(1);
+    release_pages(shared, bytes);
+}
+
+/// Gives back the pages alone: the request itself went on elsewhere.
+pub(crate) fn release_pages(shared: &mut Shared, bytes: u32) {
+    shared.peer.pages = shared.peer.pages.saturating_sub(bytes.div_ceil(PAGE));
+}
+
+/// Reads and drops the payload of a packet that we cannot use.
+pub(crate) fn drain(packet: &Arrived<'_>) -> Result {
+    drain_bytes(packet.stream, packet.payload)
+}
+
+fn drain_bytes(stream: &TcpStream, bytes: u32) -> Result {
+    let mut buffer = [0u8; 512];
+    let mut left = bytes as usize;
+    while left > 0 {
+        let part = left.min(buffer.len());
+        let part = buffer.get_mut(..part).ok_or(EINVAL)?;
+        stream.recv_exact(part)?;
+        left = left.saturating_sub(part.len());
+    }
+    Ok(())
+}
+
+/// Waits for room, and receives `bytes` of payload into new pages.
+pub(crate) fn receive_admitted(packet: &Arrived<'_>, bytes: u32) -> Result<PageVec> {
+    admit(packet.resource, bytes)?;
+    receive_pages(packet, bytes).inspect_err(|_| release(&mut packet.resource.shared.lock(), bytes))
+}
+
+fn receive_pages(packet: &Arrived<'_>, bytes: u32) -> Result<PageVec> {
+    let mut pages = PageVec::new(bytes as usize)?;
+    pages.fill(|part| packet.stream.recv_exact(part))?;
+    Ok(pages)
+}
+
+/// A write on our disk on behalf of the peer; travels with the bio.
+pub(crate) struct PeerWrite {
+    pub(crate) device: Arc<Device>,
+    pub(crate) pages: Option<PageVec>,
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) origin: Origin,
+    pub(crate) node: Option<NodeId>,
+}
+
+impl PeerWrite {
+    /// Bytes of payload.
+    fn bytes(&self) -> u32 {
+        self.pages.as_ref().map_or(0, |_| self.range.bytes())
+    }
+
+    /// It is on the disk, or failed. Any context.
+    pub(crate) fn ended(&self, status: Status) {
+        let resource = &self.device.resource;
+        let ok = status.is_ok();
+        let woken = {
+            let mut shared = resource.shared.lock();
+            self.settle(&mut shared, ok);
+            release(&mut shared, self.bytes());
+            shared.peer.take_waiting() | core::mem::take(&mut shared.transfer.waiting)
+        };
+        resource.connection.wake_acks();
+        if woken {
+            resource.state_wait.wake_all();
+        }
+        if self.origin == Origin::Resync {
+            resource.connection.wake_sender();
+        }
+        if !ok {
+            pr_err!(
+                "{}: a write for the peer failed: sector {} (+{})\n",
+                Tag(&self.device),
+                self.range.sector,
+                self.range.sectors
+            );
+            local::io_error(&self.device, Failure::Write);
+        }
+    }
+
+    /// Bits, answer, epoch, interval: in this order.
+    fn settle(&self, shared: &mut Shared, ok: bool) {
+        let Range {
+            sector, sectors, ..
+        } = self.range;
+        if let Some(volume) = shared.vol_mut(self.device.vnr) {
+            let sectors = u64::from(sectors);
+            let running = state::is_resync(volume.state.conn);
+            let outcome = peer_request::written(self.origin, ok, running);
+            volume.stat.written = volume.stat.written.saturating_add(sectors);
+            if outcome.set_in_sync {
+                resync::set_in_sync(volume, sector, sectors);
+            }
+            if outcome.set_out_of_sync {
+                volume.device.bitmap.set_out_of_sync(sector, sectors);
+            }
+            if outcome.resync_failed {
+                resync::count_failed(volume, sectors);
+            }
+            let command = outcome.ack.map(|ack| match ack {
+                Ack::Write => Command::WriteAck,
+                Ack::ResyncWrite => Command::RsWriteAck,
+                Ack::Negative => Command::NegAck,
+            });
+            if answered(self.origin) {
+                volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
+            }
+            if let Some(command) = command {
+                acks::queue(shared, command, &self.range, self.block_id);
+            }
+        }
+        if let Some(node) = self.node {
+            shared.transfer.writes.remove(node);
+        }
+        if self.origin != Origin::Resync {
+            shared.peer.incoming.written();
+        }
+    }
+}
+
+/// Whether the end of a write is told to the peer even if nothing went wrong.
+fn answered(origin: Origin) -> bool {
+    match origin {
+        Origin::Resync => true,
+        Origin::Application { written, .. } => written,
+    }
+}
+
+impl EndIo for PeerWrite {
+    fn end_io(self, status: Status) {
+        self.ended(status);
+        self.device.put_local();
+    }
+
+    fn pages(&self) -> Option<&PageVec> {
+        self.pages.as_ref()
+    }
+}
+
+/// Gives a write to our disk; whatever happens, it comes to its end.
+pub(crate) fn submit_write(write: PeerWrite, local: &LocalRef, flags: Flags) {
+    local.count_in_flight();
+    let sector = write.range.sector;
+    let result = match (local.disk(), write.pages.is_some()) {
+        (None, _) => Err((write, ENODEV)),
+        (Some(disk), true) => OutBio::submit_pages(&disk.data, Op::Write, flags, sector, write),
+        (Some(disk), false) => {
+            match OutBio::without_data(&disk.data, Op::Flush, flags, sector, 0) {
+                Ok(flush) => flush.submit(write),
+                Err(error) => Err((write, error)),
+            }
+        }
+    };
+    if let Err((write, _)) = result {
+        write.end_io(Status::IO_ERROR);
+    }
+}
+
+/// Waits until no other write of the peer's overlaps, and puts an interval in.
+pub(crate) fn occupy(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
+    let mut node = None;
+    wait_until(resource, |shared| {
+        let disk = |owner: Owner, _: &Range| owner == Owner::Peer(DISK);
+        if shared.transfer.writes.find_overlap(range, disk).is_some() {
+            return false;
+        }
+        node = shared.transfer.writes.insert(*range, Owner::Peer(DISK));
+        node.is_some()
+    })?;
+    Ok(node)
+}
+
+/// P_DATA: a write with its data.
+pub(crate) fn data(packet: &Arrived<'_>) -> Result {
+    let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let bytes = packet.payload;
+    let most = drbd_core::wire::MAX_DATA_SIZE;
+    let (device, range) = locate(packet, head.sector, bytes, most)?;
+    let Some(local) = Device::get_local(&device) else {
+        refuse(packet, &range, head.block_id);
+        return drain(packet);
+    };
+    let pages = receive_admitted(packet, bytes)?;
+    let pages = Some(pages).filter(|pages| !pages.is_empty());
+    let node = match occupy(packet.resource, &range) {
+        Ok(node) => node,
+        Err(error) => {
+            release(&mut packet.resource.shared.lock(), bytes);
+            return Err(error);
+        }
+    };
+    let origin = begin(packet, &range, &head, bytes);
+    let flags = disk_flags(head.flags, bytes);
+    let block_id = head.block_id;
+    submit_write(
+        PeerWrite {
+            device,
+            pages,
+            range,
+            block_id,
+            origin,
+            node,
+        },
+        &local,
+        flags,
+    );
+    Ok(())
+}
+
+/// How our disk shall do what the peer's application asked for.
+fn disk_flags(flags: DataFlags, bytes: u32) -> Flags {
+    Flags {
+        sync: flags.contains(DataFlags::SYNC),
+        preflush: flags.contains(DataFlags::FLUSH) || bytes == 0,
+        fua: flags.contains(DataFlags::FUA) && bytes > 0,
+        no_unmap: false,
+    }
+}
+
+/// A write of the peer's has been received: it belongs to the open epoch. Says how it is to be answered.
+fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> Origin {
+    let mut shared = packet.resource.shared.lock();
+    let mut flags = head.flags;
+    if shared.conn.agreed_version < 100 {
+        // Old peers leave it to the configuration, which is the same on both sides.
+        flags = match shared.conn.net_conf.as_ref().map(|conf| conf.wire_protocol) {
+            Some(Protocol::C) => flags | DataFlags::SEND_WRITE_ACK,
+            Some(Protocol::B) => flags | DataFlags::SEND_RECEIVE_ACK,
+            Some(Protocol::A) | None => flags,
+        };
+    }
+    shared.peer.incoming.received();
+    let written = flags.contains(DataFlags::SEND_WRITE_ACK);
+    let receipt = flags.contains(DataFlags::SEND_RECEIVE_ACK);
+    let mut may_set_in_sync = flags.contains(DataFlags::MAY_SET_IN_SYNC);
+    if let Some(volume) = shared.vol_mut(range.volume) {
+        volume.stat.received = volume.stat.received.saturating_add(u64::from(bytes / 512));
+        if written {
+            volume.stat.unacked = volume.stat.unacked.saturating_add(1);
+        }
+        if without_disk(volume.state.pdsk) {
+            // Ours is the only copy of it.
+            let sectors = u64::from(range.sectors);
+            volume.device.bitmap.set_out_of_sync(range.sector, sectors);
+            may_set_in_sync = false;
+        }
+    }
+    if receipt {
+        acks::queue(&mut shared, Command::RecvAck, range, head.block_id);
+        drop(shared);
+        packet.resource.connection.wake_acks();
+    }
+    Origin::Application {
+        receipt,
+        written,
+        may_set_in_sync,
+    }
+}
+
+/// The peer keeps no copy of what it writes.
+pub(crate) fn without_disk(pdsk: DiskState) -> bool {
+    match pdsk {
+        DiskState::Diskless | DiskState::Attaching | DiskState::Failed | DiskState::Negotiating => {
+            true
+        }
+        DiskState::Inconsistent
+        | DiskState::Outdated
+        | DiskState::Unknown
+        | DiskState::Consistent
+        | DiskState::UpToDate => false,
+    }
+}
+
+/// We have no disk for a write: it counts in its epoch all the same.
+fn refuse(packet: &Arrived<'_>, range: &Range, block_id: u64) {
+    let mut shared = packet.resource.shared.lock();
+    shared.peer.incoming.received();
+    shared.peer.incoming.written();
+    acks::queue(&mut shared, Command::NegAck, range, block_id);
+    drop(shared);
+    packet.resource.connection.wake_acks();
+}
+
+/// P_TRIM and P_ZEROES: carried out while the receiver waits, because they are rare and large.
+pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
+    let TrimPacket { data: head, size } = TrimPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, head.sector, size, MAX_RANGE)?;
+    if size == 0 {
+        pr_err!("{}: {} of nothing\n", Tag(&device), packet.command.name());
+        return Err(EPROTO);
+    }
+    let Some(local) = Device::get_local(&device) else {
+        refuse(packet, &range, head.block_id);
+        return Ok(());
+    };
+    admit(packet.resource, 0)?;
+    let node = match occupy(packet.resource, &range) {
+        Ok(node) => node,
+        Err(error) => {
+            release(&mut packet.resource.shared.lock(), 0);
+            return Err(error);
+        }
+    };
+    let origin = begin(packet, &range, &head, 0);
+    let features = Features(packet.resource.shared.lock().conn.agreed_features);
+    // Before write-zeroes were a packet of their own, peers asked for them by trims.
+    let exact = packet.command == Command::Zeroes || !features.contains(Features::WRITE_ZEROES);
+    let unmap = packet.command == Command::Trim || head.flags.contains(DataFlags::DISCARD);
+    let result = match local.disk() {
+        Some(disk) => deallocate(disk, &range, exact, unmap),
+        None => Err(ENODEV),
+    };
+    let status = if result.is_ok() {
+        Status::OK
+    } else {
+        Status::IO_ERROR
+    };
+    PeerWrite {
+        device,
+        pages: None,
+        range,
+        block_id: head.block_id,
+        origin,
+        node,
+    }
+    .ended(status);
+    Ok(())
+}
+
+/// Discards the range, or fills it with zeroes when the disk cannot discard or when zeroes are wanted (`exact`).
+pub(crate) fn deallocate(disk: &Local, range: &Range, exact: bool, unmap: bool) -> Result {
+    let limits = disk.data.limits();
+    let (sector, sectors) = (range.sector, u64::from(range.sectors));
+    let discards = limits.max_discard_sectors > 0 && limits.max_write_zeroes_sectors == 0;
+    if unmap && !exact && discards && disk.data.discard(sector, sectors).is_ok() {
+        return Ok(());
+    }
+    disk.data.zero_out(sector, sectors, unmap)
+}
+
+/// P_BARRIER: everything before it is made stable, then it is acknowledged.
+pub(crate) fn barrier(packet: &Arrived<'_>) -> Result {
+    let BarrierPacket { barrier, .. } = BarrierPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    wait_until(packet.resource, |shared| shared.peer.incoming.active() == 0)?;
+    flush_disks(packet.resource);
+    let mut shared = packet.resource.shared.lock();
+    let writes = shared.peer.incoming.confirm();
+    if writes > 0 {
+        acks::queue_barrier(&mut shared, barrier, writes);
+    }
+    drop(shared);
+    packet.resource.connection.wake_acks();
+    Ok(())
+}
+
+/// Flushes the volatile caches of all our disks that have one and whose configuration wants it.
+fn flush_disks(resource: &Resource) {
+    let mut from = Some(0u16);
+    while let Some(device) = from.and_then(|from| resource.device_from(from)) {
+        from = device.vnr.checked_add(1);
+        let wanted = {
+            let shared = resource.shared.lock();
+            let conf = shared
+                .vol(device.vnr)
+                .and_then(|volume| volume.disk_conf.as_ref());
+            conf.is_some_and(|conf| conf.disk_flushes)
+        };
+        if !wanted {
+            continue;
+        }
+        let Some(local) = Device::get_local(&device) else {
+            continue;
+        };
+        let failed = match local.disk() {
+            Some(disk) => disk.data.limits().write_cache && disk.data.flush().is_err(),
+            None => false,
+        };
+        if failed {
+            pr_err!("{}: the disk's cache could not be flushed\n", Tag(&device));
+            local::io_error(&device, Failure::Write);
+        }
+    }
+}
+
+/// A read on our disk on behalf of the peer; travels with the bio.
+pub(crate) struct PeerRead {
+    pub(crate) device: Arc<Device>,
+    pub(crate) pages: PageVec,
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) purpose: Purpose,
+    pub(crate) node: Option<NodeId>,
+}
+
+impl EndIo for PeerRead {
+    fn end_io(self, status: Status) {
+        let Self {
+            device,
+            pages,
+            range,
+            block_id,
+            purpose,
+            node,
+        } = self;
+        let ok = status.is_ok();
+        {
+            let mut shared = device.resource.shared.lock();
+            if let Some(volume) = shared.vol_mut(device.vnr) {
+                let sectors = u64::from(range.sectors);
+                volume.stat.read = volume.stat.read.saturating_add(sectors);
+            }
+            shared.peer.in_flight = shared.peer.in_flight.saturating_sub(1);
+            let reply = Reply {
+                purpose,
+                range,
+                block_id,
+                pages,
+                node,
+                ok,
+            };
+            // There is room: the receiver saw to it.
+            let lost = shared.peer.replies.push(reply);
+            drop(shared);
+            drop(lost);
+        }
+        if !ok {
+            local::io_error(&device, Failure::Read);
+        }
+        device.resource.connection.wake_sender();
+        device.put_local();
+    }
+
+    fn pages(&self) -> Option<&PageVec> {
+        Some(&self.pages)
+    }
+}
+
+/// Reads for the peer; [`admit`] has counted it.
+pub(crate) fn submit_read(
+    device: Arc<Device>,
+    local: &LocalRef,
+    range: Range,
+    block_id: u64,
+    purpose: Purpose,
+    node: Option<NodeId>,
+) -> Result {
+    let pages = match PageVec::new(range.bytes() as usize) {
+        Ok(pages) => pages,
+        Err(error) => {
+            let mut shared = device.resource.shared.lock();
+            release(&mut shared, range.bytes());
+            if let Some(node) = node {
+                shared.transfer.writes.remove(node);
+            }
+            return Err(error);
+        }
+    };
+    let sector = range.sector;
+    let read = PeerRead {
+        device,
+        pages,
+        range,
+        block_id,
+        purpose,
+        node,
+    };
+    local.count_in_flight();
+    let flags = Flags {
+        sync: purpose == Purpose::Application,
+        ..Flags::default()
+    };
+    let result = match local.disk() {
+        Some(disk) => OutBio::submit_pages(&disk.data, Op::Read, flags, sector, read),
+        None => Err((read, ENODEV)),
+    };
+    if let Err((read, _)) = result {
+        read.end_io(Status::IO_ERROR);
+    }
+    Ok(())
+}
+
+/// P_DATA_REQUEST: the peer's application reads what the peer does not have.
+pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
+    let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
+    let most = drbd_core::wire::MAX_DATA_SIZE;
+    let (device, range) = locate(packet, request.sector, request.blksize, most)?;
+    if range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+        pr_warn!(
+            "{}: cannot serve the peer's read: no good local data\n",
+            Tag(&device)
+        );
+        acks::send(
+            packet.resource,
+            Command::NegDreply,
+            &range,
+            request.block_id,
+        );
+        return Ok(());
+    };
+    admit(packet.resource, range.bytes())?;
+    count_unacked(packet.resource, range.volume);
+    submit_read(
+        device,
+        &local,
+        range,
+        request.block_id,
+        Purpose::Application,
+        None,
+    )
+}
+
+/// The peer waits for one more answer.
+pub(crate) fn count_unacked(resource: &Resource, vnr: u16) {
+    if let Some(volume) = resource.shared.lock().vol_mut(vnr) {
+        volume.stat.unacked = volume.stat.unacked.saturating_add(1);
+    }
+}
+
+/// P_DATA_REPLY: the data of a read that we asked the peer for.
+pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
+    let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let (slot, mut bio) = take_reader(packet, &head)?;
+    let filled = if bio.bytes() == packet.payload {
+        bio.fill(|part| packet.stream.recv_exact(part))
+    } else {
+        pr_err!(
+            "{}/{}: {} bytes of data came for a read of {}\n",
+            packet.resource.name(),
+            packet.vnr,
+            packet.payload,
+            bio.bytes()
+        );
+        Err(EPROTO)
+    };
+    {
+        let mut shared = packet.resource.shared.lock();
+        shared.transfer.put_bio(slot, bio);
+        if filled.is_ok() {
+            let sectors = u64::from(packet.payload / 512);
+            if let Some(volume) = shared.vol_mut(packet.vnr) {
+                volume.stat.received = volume.stat.received.saturating_add(sectors);
+            }
+            transfer::tell(&mut shared, slot, Event::DataReceived);
+        }
+    }
+    transfer::finish(packet.resource);
+    filled
+}
+
+/// The bio that waits for those data.
+fn take_reader(
+    packet: &Arrived<'_>,
+    head: &DataPacket,
+) -> Result<(SlotId, kernel_ext::block::Bio)> {
+    let mut shared = packet.resource.shared.lock();
+    let slot = shared
+        .transfer
+        .log
+        .find(BlockId(head.block_id), packet.vnr, head.sector);
+    let waits = slot.filter(|&slot| {
+        let request = shared.transfer.log.get(slot);
+        request.is_some_and(|request| {
+            request.kind == drbd_core::request::Kind::Read && request.awaits_answer()
+        })
+    });
+    let bio = waits.and_then(|slot| shared.transfer.take_bio(slot));
+    drop(shared);
+    match (waits, bio) {
+        (Some(slot), Some(bio)) => Ok((slot, bio)),
+        _ => {
+            pr_err!(
+                "{}/{}: DataReply for block id {:#x}, sector {}: nobody asked for it\n",
+                packet.resource.name(),
+                packet.vnr,
+                head.block_id,
+                head.sector
+            );
+            Err(EPROTO)
+        }
+    }
+}
+
+/// P_OUT_OF_SYNC: the peer wrote something that it does not send.
+pub(crate) fn out_of_sync(packet: &Arrived<'_>) -> Result {
+    let desc = BlockDesc::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, desc.sector, desc.blksize, MAX_RANGE)?;
+    device
+        .bitmap
+        .set_out_of_sync(range.sector, u64::from(range.sectors));
+    Ok(())
+}
+
+/// P_UNPLUG_REMOTE: a hint that we do not need; bios are never held back.
+pub(crate) fn unplug(_: &Arrived<'_>) -> Result {
+    Ok(())
+}
+
+/// Whether the sender has a read of the peer's to answer.
+pub(crate) fn has_replies(shared: &Shared) -> bool {
+    !shared.peer.replies.is_empty()
+}
+
+/// Answers one read of the peer's; tells whether there was one. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of the network.
+pub(crate) fn send_reply(resource: &Arc<Resource>) -> Result<bool> {
+    let reply = resource.shared.lock().peer.replies.pop();
+    let Some(reply) = reply else { return Ok(false) };
+    let sent = match reply.purpose {
+        Purpose::Application => reply_to_application(resource, &reply),
+        Purpose::Resync | Purpose::ThinResync => resync::send_reply(resource, &reply),
+    };
+    let woken = {
+        let mut shared = resource.shared.lock();
+        forget_reply(&mut shared, &reply, sent.is_ok());
+        shared.peer.take_waiting() | core::mem::take(&mut shared.transfer.waiting)
+    };
+    drop(reply);
+    if woken {
+        resource.state_wait.wake_all();
+    }
+    sent.map(|()| true)
+}
+
+fn forget_reply(shared: &mut Shared, reply: &Reply, sent: bool) {
+    release_pages(shared, reply.range.bytes());
+    if let Some(node) = reply.node {
+        shared.transfer.writes.remove(node);
+    }
+    if let Some(volume) = shared.vol_mut(reply.range.volume) {
+        volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
+        if sent && reply.ok {
+            let sectors = u64::from(reply.range.sectors);
+            volume.stat.sent = volume.stat.sent.saturating_add(sectors);
+        }
+    }
+}
+
+fn reply_to_application(resource: &Resource, reply: &Reply) -> Result {
+    if !reply.ok {
+        acks::send(resource, Command::NegDreply, &reply.range, reply.block_id);
+        return Ok(());
+    }
+    send_data(resource, Command::DataReply, reply, reply.block_id)
+}
+
+/// Sends the pages of a reply.
+pub(crate) fn send_data(
+    resource: &Resource,
+    command: Command,
+    reply: &Reply,
+    block_id: u64,
+) -> Result {
+    let head = DataPacket {
+        sector: reply.range.sector,
+        block_id,
+        seq_num: 0,
+        flags: DataFlags::NONE,
+    };
+    let (vnr, bytes) = (reply.range.volume, reply.range.bytes());
+    resource
+        .connection
+        .data
+        .send_with(vnr, command, &head, bytes, |payload| {
+            payload.pages(&reply.pages)
+        })
+}
+
+/// The block id of everything that belongs to a resync.
+pub(crate) const SYNCER: u64 = ID_SYNCER;
+
+/// The connection is gone, and the other threads with it: waits for what our disks still do for the peer, and
+/// forgets what the peer will not be told any more.
+pub(crate) fn connection_lost(resource: &Resource) {
+    resource.state_wait.wait(|| {
+        let mut shared = resource.shared.lock();
+        shared.peer.waiting = true;
+        shared.peer.in_flight == 0
+    });
+    loop {
+        let mut shared = resource.shared.lock();
+        let Some(reply) = shared.peer.replies.pop() else {
+            break;
+        };
+        forget_reply(&mut shared, &reply, false);
+        drop(shared);
+        drop(reply);
+    }
+    let mut shared = resource.shared.lock();
+    shared.peer.acks.clear();
+    shared.peer.incoming = Incoming::default();
+    for volume in shared.volumes.iter_mut() {
+        volume.stat.unacked = 0;
+        volume.packet_seq = 0;
+    }
+    let waited = core::mem::take(&mut shared.transfer.waiting);
+    drop(shared);
+    if waited {
+        resource.state_wait.wake_all();
+    }
+}

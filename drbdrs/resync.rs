@@ -1,0 +1,689 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Resync: making the blocks equal that the bitmap names.
+//!
+//! ```text
+//!  target's sender: tick --> P_RS_DATA_REQUEST --> source's receiver --> its disk --> source's sender
+//!  target's receiver <------------------------- P_RS_DATA_REPLY <------------------------'
+//!     '--> its disk --> bit cleared, P_RS_WRITE_ACK --> source: bit cleared
+//! ```
+//!
+//! Which blocks, how fast and what the end leads to, the core decides (`core::resync`). Application writes and the
+//! resync keep off each other by intervals in `transfer.writes`: a block that is asked for, or that is read for the
+//! peer, is not written by our application until that has come to an end; a block that our application writes is not
+//! asked for and not read. So an old block can never overtake a newer one.
+
+use crate::{
+    acks,
+    bitmap::SECTORS_PER_BIT,
+    change::{self, How},
+    device::Device,
+    handlers, metadata,
+    peer_data::{
+        self, admit, count_unacked, drain, locate, occupy, wait_until, PeerWrite, Purpose, Reply,
+        MAX_RANGE, REQUESTED, SERVING, SYNCER,
+    },
+    prelude::*,
+    receiver::Arrived,
+    resource::{Resource, Shared, VolumeShared},
+    tag::{Shown, Tag},
+};
+use drbd_core::{
+    interval::{NodeId, Owner, Range},
+    peer_request::Origin,
+    request::SlotId,
+    resync::{
+        self as rules, AfterHelper, Controller, Finished, Limits, Rates, UuidUpdate, TURN_MS,
+    },
+    state::{self, Change},
+    types::{ConnState, DiskState, State, StateRv},
+    wire::{
+        BlockAck, BlockDesc, BlockRequest, Command, DataPacket, Features, Packet, MAX_DATA_SIZE,
+    },
+};
+use kernel_ext::{
+    block::{Flags, Status},
+    time,
+};
+
+/// Requests that can be under way at once.
+const MOST_REQUESTS: u32 = 1024;
+
+/// The target's part of a volume's resync: what it asks for next, and how fast.
+pub(crate) struct Requests {
+    controller: Controller,
+    /// The bit where the search goes on.
+    cursor: u64,
+    /// Sectors that arrived since the last turn.
+    arrived: u32,
+    last_turn_ms: u64,
+}
+
+impl Requests {
+    /// Nothing was asked for.
+    pub(crate) const fn new() -> Self {
+        Self {
+            controller: Controller::new(),
+            cursor: 0,
+            arrived: 0,
+            last_turn_ms: 0,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.controller.reset();
+        self.cursor = 0;
+        self.arrived = 0;
+        self.last_turn_ms = 0;
+    }
+}
+
+/// Both copies of these sectors are equal now.
+pub(crate) fn set_in_sync(volume: &mut VolumeShared, sector: u64, sectors: u64) {
+    let capacity = volume.capacity;
+    volume.device.bitmap.set_in_sync(sector, sectors, capacity);
+    let left = volume
+        .device
+        .bitmap
+        .weight()
+        .saturating_sub(volume.resync.failed);
+    volume.resync.advance(left, time::now_ms());
+}
+
+/// These sectors could not be resynced.
+pub(crate) fn count_failed(volume: &mut VolumeShared, sectors: u64) {
+    let bits = sectors.div_ceil(SECTORS_PER_BIT);
+    volume.resync.failed = volume.resync.failed.saturating_add(bits);
+}
+
+fn is_target(conn: ConnState) -> bool {
+    matches!(conn, ConnState::SyncTarget | ConnState::PausedSyncT)
+}
+
+/// Whether nothing is left that could still be resynced.
+fn is_done(volume: &VolumeShared) -> bool {
+    volume.device.bitmap.weight() <= volume.resync.failed && volume.stat.resync_pending == 0
+}
+
+/// A turn of the target: ends what is done, asks for more. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of the network.
+pub(crate) fn tick(resource: &Arc<Resource>) -> Result {
+    let mut from = Some(0u16);
+    while let Some(device) = from.and_then(|from| resource.device_from(from)) {
+        from = device.vnr.checked_add(1);
+        let done = {
+            let shared = resource.shared.lock();
+            shared
+                .vol(device.vnr)
+                .is_some_and(|volume| is_target(volume.state.conn) && is_done(volume))
+        };
+        if done {
+            end_as_target(&device)?;
+        } else {
+            request_more(&device)?;
+        }
+    }
+    Ok(())
+}
+
+/// The source must have cleared its bits before it hears that we are done: that follows on another stream.
+fn end_as_target(device: &Arc<Device>) -> Result {
+    let resource = &device.resource;
+    wait_until(resource, |shared| shared.peer.acks.is_idle())?;
+    if resource.ping_peer() {
+        finished(device);
+    }
+    Ok(())
+}
+
+fn request_more(device: &Arc<Device>) -> Result {
+    let resource = &device.resource;
+    let Some(blocks) = begin_turn(device) else {
+        return Ok(());
+    };
+    let mut budget = blocks;
+    while budget > 0 {
+        let next = pick(&mut resource.shared.lock(), device.vnr, budget);
+        let Some((range, thin)) = next else { break };
+        let blocks = range.sectors.div_ceil(SECTORS_PER_BIT as u32);
+        budget = budget.saturating_sub(blocks);
+        let request = BlockRequest {
+            sector: range.sector,
+            block_id: SYNCER,
+            blksize: range.bytes(),
+        };
+        let command = if thin {
+            Command::RsThinReq
+        } else {
+            Command::RsDataRequest
+        };
+        resource
+            .connection
+            .data
+            .send(range.volume, command, &request)?;
+    }
+    Ok(())
+}
+
+/// How many blocks to ask for in this turn, if it is time for one.
+fn begin_turn(device: &Device) -> Option<u32> {
+    let now_ms = time::now_ms();
+    let mut shared = device.resource.shared.lock();
+    let max_buffers = shared
+        .conn
+        .net_conf
+        .as_ref()
+        .map_or(0, |conf| conf.max_buffers);
+    let volume = shared.vol_mut(device.vnr)?;
+    let rates = Rates::from(volume.disk_conf.as_ref()?);
+    let runs = volume.state.conn == ConnState::SyncTarget && volume.has_disk();
+    let requests = &mut volume.requests;
+    if !runs || now_ms.saturating_sub(requests.last_turn_ms) < TURN_MS {
+        return None;
+    }
+    requests.last_turn_ms = now_ms;
+    let arrived = core::mem::take(&mut requests.arrived);
+    let blocks = requests.controller.tick(arrived, &rates, max_buffers);
+    volume.resync.want_kib = requests.controller.rate_kib();
+    Some(blocks)
+}
+
+/// Chooses the next request and puts its interval in; says whether zeroes may be answered by a word.
+fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
+    let Shared {
+        volumes,
+        transfer,
+        conn,
+        ..
+    } = shared;
+    let volume = volumes.iter_mut().find(|volume| volume.vnr == vnr)?;
+    if volume.state.conn != ConnState::SyncTarget || volume.stat.resync_pending >= MOST_REQUESTS {
+        return None;
+    }
+    let bitmap = &volume.device.bitmap;
+    let Some(bit) = bitmap.find_set(volume.requests.cursor) else {
+        // Bits that were set behind the cursor meanwhile get another round.
+        if volume.stat.resync_pending == 0 && volume.resync.failed == 0 {
+            volume.requests.cursor = 0;
+        }
+        return None;
+    };
+    let thin_resync = Features(conn.agreed_features).contains(Features::THIN_RESYNC);
+    let granularity = volume
+        .disk_conf
+        .as_ref()
+        .map_or(0, |conf| conf.rs_discard_granularity);
+    let limits = Limits {
+        max_bytes: volume
+            .local_max_bio_size
+            .min(volume.peer_max_bio_size)
+            .clamp(4096, MAX_DATA_SIZE),
+        discard_granularity: if thin_resync { granularity } else { 0 },
+        capacity_sectors: volume.capacity,
+        budget_blocks: budget,
+    };
+    let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
+    let range = Range::new(vnr, request.sector, request.bytes);
+    let log = &transfer.log;
+    let busy = |owner: Owner, _: &Range| match owner {
+        Owner::Local(slot) => log
+            .get(SlotId(slot))
+            .is_some_and(|request| !request.completed()),
+        Owner::Peer(kind) => kind == REQUESTED,
+    };
+    if transfer.writes.find_overlap(&range, busy).is_some() {
+        // Its turn comes again.
+        return None;
+    }
+    transfer.writes.insert(range, Owner::Peer(REQUESTED))?;
+    volume.requests.cursor = request.next_bit();
+    volume.requests.controller.requested(request.bits);
+    volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
+    Some((range, request.thin))
+}
+
+/// The request that is answered; `None` if there is none.
+fn find_requested(shared: &Shared, range: &Range) -> Option<NodeId> {
+    let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
+    shared
+        .transfer
+        .writes
+        .find_overlap(range, same)
+        .map(|(node, _)| node)
+}
+
+/// A request was answered. It stays in the set until its blocks are on the disk, or will not be.
+fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> Result<NodeId> {
+    let mut shared = packet.resource.shared.lock();
+    let node = find_requested(&shared, range);
+    if node.is_some() {
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
+            volume.requests.arrived = volume.requests.arrived.saturating_add(range.sectors);
+        }
+    }
+    drop(shared);
+    node.ok_or_else(|| {
+        pr_err!(
+            "{}: {}: sector {} (+{}): we did not ask for it\n",
+            Tag(device),
+            packet.command.name(),
+            range.sector,
+            range.sectors
+        );
+        EPROTO
+    })
+}
+
+fn forget(resource: &Resource, node: NodeId) {
+    let mut shared = resource.shared.lock();
+    shared.transfer.writes.remove(node);
+    let waited = core::mem::take(&mut shared.transfer.waiting) | shared.peer.take_waiting();
+    drop(shared);
+    if waited {
+        resource.state_wait.wake_all();
+    }
+}
+
+/// P_RS_DATA_REPLY: blocks that we asked for.
+pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
+    let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, head.sector, packet.payload, MAX_DATA_SIZE)?;
+    if head.block_id != SYNCER || range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    let requested = answered(packet, &device, &range)?;
+    let Some(local) = Device::get_local(&device) else {
+        acks::send(packet.resource, Command::NegAck, &range, SYNCER);
+        let drained = drain(packet);
+        forget(packet.resource, requested);
+        return drained;
+    };
+    let pages = peer_data::receive_admitted(packet, range.bytes())?;
+    let node = occupy_admitted(packet.resource, &range, range.bytes())?;
+    forget(packet.resource, requested);
+    {
+        let mut shared = packet.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            volume.stat.unacked = volume.stat.unacked.saturating_add(1);
+            volume.stat.received = volume
+                .stat
+                .received
+                .saturating_add(u64::from(range.sectors));
+        }
+    }
+    let write = PeerWrite {
+        device,
+        pages: Some(pages),
+        range,
+        block_id: SYNCER,
+        origin: Origin::Resync,
+        node,
+    };
+    peer_data::submit_write(write, &local, Flags::default());
+    Ok(())
+}
+
+fn occupy_admitted(resource: &Resource, range: &Range, bytes: u32) -> Result<Option<NodeId>> {
+    occupy(resource, range).inspect_err(|_| peer_data::release(&mut resource.shared.lock(), bytes))
+}
+
+/// P_RS_DEALLOCATED: blocks that we asked for and that are zero.
+pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
+    let desc = BlockDesc::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, desc.sector, desc.blksize, MAX_RANGE)?;
+    let requested = answered(packet, &device, &range)?;
+    let Some(local) = Device::get_local(&device) else {
+        acks::send(packet.resource, Command::NegAck, &range, SYNCER);
+        forget(packet.resource, requested);
+        return Ok(());
+    };
+    admit(packet.resource, 0)?;
+    let node = occupy_admitted(packet.resource, &range, 0)?;
+    forget(packet.resource, requested);
+    count_unacked(packet.resource, range.volume);
+    let result = match local.disk() {
+        Some(disk) => peer_data::deallocate(disk, &range, true, true),
+        None => Err(ENODEV),
+    };
+    let status = if result.is_ok() {
+        Status::OK
+    } else {
+        Status::IO_ERROR
+    };
+    let origin = Origin::Resync;
+    PeerWrite {
+        device,
+        pages: None,
+        range,
+        block_id: SYNCER,
+        origin,
+        node,
+    }
+    .ended(status);
+    Ok(())
+}
+
+/// The peer could not read (target) or write (source) blocks, or does not want to go on (`failed` is false).
+pub(crate) fn refused(packet: &Arrived<'_>, ack: &BlockAck, failed: bool) -> Result {
+    let (device, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
+    if packet.command == Command::NegAck {
+        source_answered(packet, &range);
+    } else {
+        let requested = answered(packet, &device, &range)?;
+        forget(packet.resource, requested);
+    }
+    if failed {
+        let mut shared = packet.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            count_failed(volume, u64::from(range.sectors));
+        }
+    }
+    packet.resource.connection.wake_sender();
+    Ok(())
+}
+
+/// The target has one of our answers less in its hands.
+fn source_answered(packet: &Arrived<'_>, range: &Range) {
+    let mut shared = packet.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(range.volume) {
+        volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
+    }
+}
+
+/// The target has written blocks that we sent.
+pub(crate) fn written_by_peer(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
+    let (_, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
+    source_answered(packet, &range);
+    let mut shared = packet.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(range.volume) {
+        set_in_sync(volume, range.sector, u64::from(range.sectors));
+    }
+    Ok(())
+}
+
+/// P_RS_IS_IN_SYNC: the source says that blocks which we asked for are equal already.
+pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
+    let (device, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
+    let requested = answered(packet, &device, &range)?;
+    {
+        let mut shared = packet.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            set_in_sync(volume, range.sector, u64::from(range.sectors));
+        }
+    }
+    forget(packet.resource, requested);
+    packet.resource.connection.wake_sender();
+    Ok(())
+}
+
+/// P_RS_DATA_REQUEST, P_RS_THIN_REQ, P_CSUM_RS_REQUEST: the target asks for blocks. A checksum that comes along is
+/// not looked at: sending the data is always a right answer.
+pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
+    let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, request.sector, request.blksize, MAX_DATA_SIZE)?;
+    if range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    drain(packet)?;
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+        pr_warn!(
+            "{}: cannot serve the resync: no good local data\n",
+            Tag(&device)
+        );
+        acks::send(
+            packet.resource,
+            Command::NegRsDreply,
+            &range,
+            request.block_id,
+        );
+        return Ok(());
+    };
+    admit(packet.resource, range.bytes())?;
+    let node = match serve(packet.resource, &range) {
+        Ok(node) => node,
+        Err(error) => {
+            peer_data::release(&mut packet.resource.shared.lock(), range.bytes());
+            return Err(error);
+        }
+    };
+    count_unacked(packet.resource, range.volume);
+    let thin = packet.command == Command::RsThinReq;
+    let purpose = if thin {
+        Purpose::ThinResync
+    } else {
+        Purpose::Resync
+    };
+    peer_data::submit_read(device, &local, range, request.block_id, purpose, node)
+}
+
+/// Waits until our application does not write these blocks, and keeps it off them.
+fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
+    let mut node = None;
+    wait_until(resource, |shared| {
+        let log = &shared.transfer.log;
+        let busy = |owner: Owner, _: &Range| match owner {
+            Owner::Local(slot) => log
+                .get(SlotId(slot))
+                .is_some_and(|request| !request.completed()),
+            Owner::Peer(_) => false,
+        };
+        if shared.transfer.writes.find_overlap(range, busy).is_some() {
+            return false;
+        }
+        node = shared.transfer.writes.insert(*range, Owner::Peer(SERVING));
+        node.is_some()
+    })?;
+    Ok(node)
+}
+
+/// Answers a read for the peer's resync. The sender's thread; may sleep.
+pub(crate) fn send_reply(resource: &Resource, reply: &Reply) -> Result {
+    let range = &reply.range;
+    let (ahead, peer_has_disk) = {
+        let mut shared = resource.shared.lock();
+        let Some(volume) = shared.vol_mut(range.volume) else {
+            return Ok(());
+        };
+        let ahead = volume.state.conn == ConnState::Ahead;
+        let peer_has_disk = !peer_data::without_disk(volume.state.pdsk);
+        if reply.ok && peer_has_disk && !ahead {
+            volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
+        }
+        if !reply.ok && !ahead {
+            count_failed(volume, u64::from(range.sectors));
+        }
+        (ahead, peer_has_disk)
+    };
+    if ahead {
+        acks::send(resource, Command::RsCancel, range, reply.block_id);
+        return Ok(());
+    }
+    if !reply.ok {
+        acks::send(resource, Command::NegRsDreply, range, reply.block_id);
+        return Ok(());
+    }
+    if !peer_has_disk {
+        return Ok(());
+    }
+    if reply.purpose == Purpose::ThinResync && is_zero(reply) {
+        let desc = BlockDesc {
+            sector: range.sector,
+            blksize: range.bytes(),
+        };
+        return resource
+            .connection
+            .data
+            .send(range.volume, Command::RsDeallocated, &desc);
+    }
+    peer_data::send_data(resource, Command::RsDataReply, reply, SYNCER)
+}
+
+fn is_zero(reply: &Reply) -> bool {
+    let zero = |part: &[u8]| {
+        if part.iter().all(|&byte| byte == 0) {
+            Ok(())
+        } else {
+            Err(())
+        }
+    };
+    reply.pages.for_each(zero).is_ok()
+}
+
+/// A resync has just begun: requests start from the first block.
+pub(crate) fn started(device: &Device) {
+    let mut shared = device.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(device.vnr) {
+        volume.requests.reset();
+        volume.stat.resync_pending = 0;
+    }
+}
+
+/// The change that leads from one state to another.
+fn difference(old: &State, new: &State) -> Change {
+    Change {
+        conn: (old.conn != new.conn).then_some(new.conn),
+        disk: (old.disk != new.disk).then_some(new.disk),
+        pdsk: (old.pdsk != new.pdsk).then_some(new.pdsk),
+        aftr_isp: (old.aftr_isp != new.aftr_isp).then_some(new.aftr_isp),
+        ..Change::NONE
+    }
+}
+
+/// A resync (or verify) came to its end. May sleep.
+pub(crate) fn finished(device: &Arc<Device>) {
+    let resource = &device.resource;
+    let end = {
+        let mut shared = resource.shared.lock();
+        end(&mut shared, device)
+    };
+    let Some(end) = end else { return };
+    metadata::sync(device);
+    let helper = match end.helper {
+        Some(AfterHelper::AfterResyncTarget) => "after-resync-target",
+        Some(AfterHelper::OutOfSync) => "out-of-sync",
+        None => return,
+    };
+    handlers::call(resource, Some(device), helper);
+}
+
+fn end(shared: &mut Shared, device: &Device) -> Option<Finished> {
+    let volume = shared.vol_mut(device.vnr)?;
+    let before = volume.state;
+    let failed = volume.resync.failed;
+    let end = rules::finished(&before, failed, device.bitmap.weight())?;
+    report(volume, state::is_verify(before.conn));
+    match end.uuids {
+        UuidUpdate::Keep => {}
+        UuidUpdate::ClearBitmap | UuidUpdate::TakeFromSource => update_uuids(volume, end.uuids),
+    }
+    let change = difference(&before, &end.new);
+    let result = change::change_locked(shared, device.vnr, &change, How::SOFT.verbose());
+    if result != StateRv::Success {
+        let tag = Tag(device);
+        pr_err!(
+            "{}: the end of the resync is refused: {}\n",
+            tag,
+            result.text()
+        );
+    }
+    let volume = shared.vol_mut(device.vnr)?;
+    volume.resync.total = 0;
+    volume.resync.failed = 0;
+    volume.resync.paused_ms = 0;
+    if state::is_verify(before.conn) && volume.resync.verify_left == 0 {
+        volume.resync.verify_start_sector = 0;
+    }
+    Some(end)
+}
+
+fn report(volume: &VolumeShared, verify: bool) {
+    let resync = &volume.resync;
+    let paused = resync.paused_ms / 1000;
+    let ran = time::now_ms()
+        .saturating_sub(resync.start_ms)
+        .saturating_sub(resync.paused_ms)
+        / 1000;
+    let ran = ran.max(1);
+    let todo = if verify { resync.verify_left } else { 0 };
+    let done = resync.total.saturating_sub(todo);
+    pr_info!(
+        "{}: {} done (total {} sec; paused {} sec; {} K/sec)\n",
+        Tag(&volume.device),
+        if verify { "Online verify" } else { "Resync" },
+        ran.saturating_add(paused),
+        paused,
+        done.saturating_mul(4) / ran.max(1)
+    );
+    if resync.failed > 0 {
+        pr_info!(
+            "{}:             {} failed blocks\n",
+            Tag(&volume.device),
+            resync.failed
+        );
+    }
+}
+
+/// Both sides have the same generation again.
+fn update_uuids(volume: &mut VolumeShared, update: UuidUpdate) {
+    let role = volume.state.role;
+    let (Some(md), peer) = (volume.md.as_mut(), volume.peer_uuids.as_mut()) else {
+        return;
+    };
+    match (update, &peer) {
+        (UuidUpdate::TakeFromSource, Some(peer)) => md.uuids.finish_as_target(&peer.uuids, role),
+        (UuidUpdate::TakeFromSource, None) => {
+            pr_err!("{}: the peer's UUIDs are not known\n", Tag(&volume.device));
+        }
+        _ => {
+            md.uuids.clear_bitmap();
+        }
+    }
+    if let Some(peer) = peer {
+        peer.uuids = md.uuids;
+    }
+    volume.md_dirty = true;
+    pr_info!(
+        "{}: updated UUIDs {}\n",
+        Tag(&volume.device),
+        Shown(md.uuids)
+    );
+}
+
+/// The connection is gone: nobody will answer what we asked for.
+pub(crate) fn connection_lost(resource: &Resource) {
+    let mut from = Some(0u16);
+    while let Some(device) = from.and_then(|from| resource.device_from(from)) {
+        from = device.vnr.checked_add(1);
+        let mut sector = 0u64;
+        loop {
+            let mut shared = resource.shared.lock();
+            let Some(capacity) = shared.vol(device.vnr).map(|volume| volume.capacity) else {
+                break;
+            };
+            if sector >= capacity {
+                if let Some(volume) = shared.vol_mut(device.vnr) {
+                    volume.stat.resync_pending = 0;
+                    volume.requests.reset();
+                }
+                break;
+            }
+            let range = Range {
+                volume: device.vnr,
+                sector,
+                sectors: u32::MAX,
+            };
+            let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
+            match shared.transfer.writes.find_overlap(&range, ours) {
+                Some((node, _)) => shared.transfer.writes.remove(node),
+                None => sector = range.end(),
+            }
+        }
+    }
+    resource.shared.lock().transfer.waiting = false;
+    resource.state_wait.wake_all();
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The sender: one thread that puts on the data stream, in this order of preference,
+//! answers to the peer's reads, the application's requests in the order of the transfer log with the barriers
+//! between their epochs, and resync requests when their time has come.
+
+use crate::{
+    link::Link,
+    peer_data,
+    prelude::*,
+    resource::{Resource, Shared},
+    resync, transfer,
+};
+use drbd_core::{
+    epoch::{EpochNumber, Wire},
+    request::{Event, Expect, Job, Kind, Request, Work},
+    state,
+    types::ConnState,
+    wire::{BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, TrimPacket},
+};
+use kernel_ext::{
+    block::{Bio, NoIo},
+    thread, time,
+};
+
+/// How often resync and timeouts are looked at when nothing else happens.
+const TICK_MS: u32 = 100;
+
+/// The body of the thread: sends until it is asked to stop.
+pub(crate) fn run(resource: &Arc<Resource>) {
+    let _noio = NoIo::enter();
+    let connection = &resource.connection;
+    let mut wire = Wire::default();
+    let mut last_tick = 0;
+    while !thread::should_stop() {
+        connection.sender_wait.wait_timeout(TICK_MS, || {
+            thread::should_stop() || has_work(&resource.shared.lock(), &wire)
+        });
+        connection.data.cork(true);
+        let result = drain(resource, &mut wire, &mut last_tick);
+        connection.data.cork(false);
+        if let Err(error) = result {
+            if !thread::should_stop() {
+                pr_err!("{}: sending failed: {:?}\n", resource.name(), error);
+                let state = if error == EAGAIN {
+                    ConnState::Timeout
+                } else {
+                    ConnState::NetworkFailure
+                };
+                resource.connection_failed(state);
+            }
+            // The receiver tears the connection down and stops us.
+            connection.sender_wait.wait_idle(thread::should_stop);
+        }
+    }
+}
+
+fn has_work(shared: &Shared, wire: &Wire) -> bool {
+    shared.transfer.log.peek_to_send().is_some()
+        || wire.owes_barrier(shared.transfer.log.epoch.current())
+        || peer_data::has_replies(shared)
+}
+
+/// Sends everything that waits.
+fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Result {
+    let link = &resource.connection.data;
+    while !thread::should_stop() {
+        let now = time::now_ms();
+        if now.saturating_sub(*last_tick) >= u64::from(TICK_MS) {
+            *last_tick = now;
+            resync::tick(resource)?;
+            check_patience(resource, now);
+        }
+        if peer_data::send_reply(resource)? {
+            continue;
+        }
+        let next = resource.shared.lock().transfer.next_to_send();
+        match next {
+            Some((work, bio)) => send_request(resource, wire, &work, bio)?,
+            None => {
+                let current = resource.shared.lock().transfer.log.epoch.current();
+                match wire.advance(current) {
+                    Some(barrier) => send_barrier(link, barrier)?,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends one request and tells it. An error is also told: the connection is lost with it.
+fn send_request(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<Bio>) -> Result {
+    let sent = put(resource, wire, work, bio.as_ref());
+    {
+        let mut shared = resource.shared.lock();
+        if let Some(bio) = bio {
+            shared.transfer.put_bio(work.slot, bio);
+        }
+        if sent.is_ok() {
+            shared.transfer.log.note_sent(work.slot, time::now_ms());
+            count(&mut shared, &work.request);
+        }
+        let event = if sent.is_ok() {
+            Event::Sent
+        } else {
+            Event::SendFailed
+        };
+        transfer::tell(&mut shared, work.slot, event);
+    }
+    transfer::finish(resource);
+    sent
+}
+
+fn put(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<&Bio>) -> Result {
+    let link = &resource.connection.data;
+    let request = &work.request;
+    let barrier = match request.job() {
+        Job::Replicate => wire.before_write(request.epoch),
+        Job::Read | Job::OutOfSync | Job::Nothing => wire.advance(request.epoch),
+    };
+    if let Some(barrier) = barrier {
+        send_barrier(link, barrier)?;
+    }
+    let range = &request.range;
+    match request.job() {
+        Job::Replicate => replicate(resource, work, bio.ok_or(EINVAL)?),
+        Job::Read => link.send(
+            range.volume,
+            Command::DataRequest,
+            &BlockRequest {
+                sector: range.sector,
+                block_id: work.id.0,
+                blksize: range.bytes(),
+            },
+        ),
+        Job::OutOfSync => link.send(
+            range.volume,
+            Command::OutOfSync,
+            &BlockDesc {
+                sector: range.sector,
+                blksize: range.bytes(),
+            },
+        ),
+        Job::Nothing => Ok(()),
+    }
+}
+
+fn replicate(resource: &Resource, work: &Work, bio: &Bio) -> Result {
+    let link = &resource.connection.data;
+    let request = &work.request;
+    let vnr = request.range.volume;
+    let (seq_num, resync_running) = {
+        let mut shared = resource.shared.lock();
+        let volume = shared.vol_mut(vnr).ok_or(ENODEV)?;
+        volume.packet_seq = volume.packet_seq.wrapping_add(1);
+        (volume.packet_seq, state::is_resync(volume.state.conn))
+    };
+    let head = DataPacket {
+        sector: request.range.sector,
+        block_id: work.id.0,
+        seq_num,
+        flags: flags(request, bio, resync_running),
+    };
+    let size = bio.bytes();
+    match request.kind {
+        Kind::Write => link.send_with(vnr, Command::Data, &head, size, |payload| payload.bio(bio)),
+        Kind::Discard => link.send(vnr, Command::Trim, &TrimPacket { data: head, size }),
+        Kind::Zeroes => link.send(vnr, Command::Zeroes, &TrimPacket { data: head, size }),
+        Kind::Read | Kind::Flush => Ok(()),
+    }
+}
+
+/// How the peer shall do the write, and when it shall say so.
+fn flags(request: &Request, bio: &Bio, resync_running: bool) -> DataFlags {
+    let zeroes = request.kind == Kind::Zeroes;
+    let discard = request.kind == Kind::Discard || (zeroes && !bio.is_no_unmap());
+    // During a resync every write is acknowledged, because it may bring blocks in sync.
+    let written = request.expect() == Expect::Written || resync_running;
+    DataFlags::NONE
+        .with(DataFlags::SYNC, bio.is_sync())
+        .with(DataFlags::FUA, bio.is_fua())
+        .with(DataFlags::FLUSH, bio.is_preflush())
+        .with(DataFlags::DISCARD, discard)
+        .with(DataFlags::ZEROES, zeroes)
+        .with(DataFlags::MAY_SET_IN_SYNC, resync_running)
+        .with(
+            DataFlags::SEND_RECEIVE_ACK,
+            request.expect() == Expect::Receipt,
+        )
+        .with(DataFlags::SEND_WRITE_ACK, written)
+}
+
+fn send_barrier(link: &Link, epoch: EpochNumber) -> Result {
+    link.send(
+        0,
+        Command::Barrier,
+        &BarrierPacket {
+            barrier: epoch.0,
+            pad: 0,
+        },
+    )
+}
+
+fn count(shared: &mut Shared, request: &Request) {
+    if request.job() != Job::Replicate {
+        return;
+    }
+    if let Some(volume) = shared.vol_mut(request.range.volume) {
+        let sectors = u64::from(request.range.sectors);
+        volume.stat.sent = volume.stat.sent.saturating_add(sectors);
+    }
+}
+
+/// A peer that takes our data but does not answer for `timeout` times `ko-count` is given up.
+fn check_patience(resource: &Arc<Resource>, now: u64) {
+    let overdue = {
+        let shared = resource.shared.lock();
+        let limit = shared.conn.net_conf.as_ref().map_or(0, |conf| {
+            u64::from(conf.timeout)
+                .saturating_mul(100)
+                .saturating_mul(u64::from(conf.ko_count))
+        });
+        let oldest = shared
+            .transfer
+            .log
+            .iter()
+            .find(|(_, request)| request.awaits_answer());
+        limit > 0
+            && oldest.is_some_and(|(_, request)| {
+                request.sent_ms > 0 && now.saturating_sub(request.sent_ms) > limit
+            })
+    };
+    if overdue {
+        pr_warn!(
+            "{}: the peer did not answer a request within ko-count * timeout\n",
+            resource.name()
+        );
+        resource.connection_failed(ConnState::Timeout);
+    }
+}
