@@ -423,16 +423,10 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
     attach::suspend_io(device);
     let result = resize::determine(device, disk, wish);
     attach::resume_io(device);
-    match result {
-        Ok(resize::Resized::Unchanged) => Ok(handshake::Resized::Unchanged),
-        Ok(resize::Resized::GrewFromZero) => Ok(handshake::Resized::GrewFromZero),
-        Ok(resize::Resized::Grew) => Ok(handshake::Resized::Grew),
-        Ok(resize::Resized::Shrank) => Ok(handshake::Resized::Shrunk),
-        Err(failed) => {
-            pr_err!("{}: the size could not be settled ({:?})\n", Tag(device), failed);
-            Err(EIO)
-        }
-    }
+    result.map_err(|failed| {
+        pr_err!("{}: the size could not be settled ({:?})\n", Tag(device), failed);
+        EIO
+    })
 }
 
 /// The peer may need our new size, and a part that is new on both sides wants a resync.
