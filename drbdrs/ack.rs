@@ -6,6 +6,7 @@
 //! `ping-timeout`, and nothing else does either, the peer is gone.
 
 use crate::{
+    acks,
     prelude::*,
     receiver::{self, Arrived},
     resource::Resource,
@@ -15,6 +16,46 @@ use drbd_core::{
     wire::{Agreed, Command, Empty, Packet, Socket, StateChangeReply},
 };
 use kernel_ext::{net::TcpStream, thread, time};
+
+/// The body of the ack sender's thread.
+pub(crate) fn send(resource: &Arc<Resource>) {
+    let waiting = &resource.connection.ack_wait;
+    loop {
+        waiting.wait_idle(|| thread::should_stop() || acks::pending(&resource.shared.lock()));
+        if thread::should_stop() {
+            return;
+        }
+        if let Err(error) = acks::send_queued(resource) {
+            if !thread::should_stop() {
+                pr_err!(
+                    "{}: sending acknowledgements failed: {:?}\n",
+                    resource.name(),
+                    error
+                );
+                resource.connection_failed(ConnState::NetworkFailure);
+            }
+            return;
+        }
+    }
+}
+
+impl Resource {
+    /// Waits until the peer has seen everything that was sent to it on the meta stream; `false` if it does not
+    /// answer in time, or the connection is gone.
+    pub(crate) fn ping_peer(&self) -> bool {
+        let connection = &self.connection;
+        let before = connection.ping_acks();
+        if connection.control.send(0, Command::Ping, &Empty).is_err() {
+            return false;
+        }
+        let patience_ms = self.ping_timeout_ds().saturating_mul(400);
+        let answered = || connection.ping_acks() != before;
+        let gone = || self.shared.lock().conn.cstate != ConnState::WfReportParams;
+        self.state_wait
+            .wait_timeout(patience_ms, || answered() || gone())
+            && answered()
+    }
+}
 
 /// Why the receiving of answers ends.
 enum End {
@@ -170,7 +211,7 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         }
         Command::StateChgReply | Command::ConnStChgReply => state_change_reply(packet),
         Command::DelayProbe => Ok(()),
-        _ => crate::acks::receive(packet),
+        _ => acks::receive(packet),
     }
 }
 
@@ -205,28 +246,4 @@ fn state_change_reply(packet: &Arrived<'_>) -> Result {
     }
     resource.state_wait.wake_all();
     Ok(())
-}
-
-/// The body of the ack sender: sends what was queued, until it is asked to stop.
-pub(crate) fn send(resource: &Arc<Resource>) {
-    let connection = &resource.connection;
-    while !thread::should_stop() {
-        connection
-            .ack_wait
-            .wait_idle(|| thread::should_stop() || crate::acks::pending(&resource.shared.lock()));
-        if thread::should_stop() {
-            return;
-        }
-        if let Err(error) = crate::acks::send_queued(resource) {
-            if !thread::should_stop() {
-                pr_err!(
-                    "{}: sending acknowledgements failed: {:?}\n",
-                    resource.name(),
-                    error
-                );
-                resource.connection_failed(ConnState::NetworkFailure);
-            }
-            connection.ack_wait.wait_idle(thread::should_stop);
-        }
-    }
 }

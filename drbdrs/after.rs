@@ -17,9 +17,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::OnIoError,
-    state::{
-        self, After, AfterConnection, AfterContext, Change, Helper, BITMAP_WRITE_REASONS,
-    },
+    state::{self, After, AfterConnection, AfterContext, Change, Helper, BITMAP_WRITE_REASONS},
     types::{ConnState, DiskState, State},
     wire::SizesFlags,
 };
@@ -63,7 +61,10 @@ fn context(device: &Device) -> Option<AfterContext> {
         has_disk: volume.has_disk(),
         backing_open: volume.local.is_some(),
         version,
-        bitmap_uuid_set: volume.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero()),
+        bitmap_uuid_set: volume
+            .md
+            .as_ref()
+            .is_some_and(|md| !md.uuids.bitmap.is_zero()),
         now,
         lowest_conn: all.lowest_conn.unwrap_or(ConnState::StandAlone),
         lowest_disk: all.lowest_disk,
@@ -90,7 +91,9 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::NewCurrentUuid => metadata::new_current_uuid(device),
         After::NewCurrentUuidLater => set_flag(device, VolFlag::NEW_CURRENT_UUID),
         After::WriteBitmap(reason) => {
-            let why = BITMAP_WRITE_REASONS.iter().find(|(what, _)| *what == reason);
+            let why = BITMAP_WRITE_REASONS
+                .iter()
+                .find(|(what, _)| *what == reason);
             write_bitmap(device, why.map_or("", |(_, name)| name));
         }
         After::ResetResync => {
@@ -104,11 +107,27 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::StartFullSync => start_full_sync(device, new),
         After::SyncMetadata => metadata::sync(device),
         After::ReleaseDisk => device.put_local(),
-        After::ThawNoData(_) => thaw(device, Change { susp_nod: Some(false), ..Change::NONE }),
-        After::ThawFencing => thaw(device, Change { susp_fen: Some(false), ..Change::NONE }),
+        After::ThawNoData(_) => thaw(
+            device,
+            Change {
+                susp_nod: Some(false),
+                ..Change::NONE
+            },
+        ),
+        After::ThawFencing => thaw(
+            device,
+            Change {
+                susp_fen: Some(false),
+                ..Change::NONE
+            },
+        ),
         After::SendSyncUuid => sent(device, "a sync uuid", params::send_sync_uuid(device)),
         After::SendSizes => {
-            sent(device, "sizes", params::send_sizes(device, false, SizesFlags::NONE));
+            sent(
+                device,
+                "sizes",
+                params::send_sizes(device, false, SizesFlags::NONE),
+            );
         }
         After::SendUuids => sent(device, "UUIDs", params::send_uuids(device)),
         After::SendState => sent(device, "a state", params::send_state_value(device, *new)),
@@ -138,7 +157,9 @@ fn set_flag(device: &Device, flag: VolFlag) {
 
 fn forget_crash(device: &Device) {
     let mut shared = device.resource.shared.lock();
-    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
     volume.flags.clear(VolFlag::CRASHED_PRIMARY);
     if let Some(peer) = volume.peer_uuids.as_mut() {
         peer.crashed_primary = false;
@@ -159,17 +180,30 @@ fn start_full_sync(device: &Arc<Device>, new: &State) {
     };
     if let Err(error) = written {
         let tag = Tag(device);
-        pr_err!("{}: writing the bitmap failed ({:?}): not starting the resync\n", tag, error);
+        pr_err!(
+            "{}: writing the bitmap failed ({:?}): not starting the resync\n",
+            tag,
+            error
+        );
     }
-    device.resource.change(device.vnr, &Change::conn(next), How::SOFT.verbose());
+    device
+        .resource
+        .change(device.vnr, &Change::conn(next), How::SOFT.verbose());
 }
 
 /// Writes what changed in the bitmap, and says so.
 pub(crate) fn write_bitmap(device: &Arc<Device>, why: &str) {
-    let Some(local) = Device::get_local_if(device, attach::is_open) else { return };
+    let Some(local) = Device::get_local_if(device, attach::is_open) else {
+        return;
+    };
     let Some(disk) = local.disk() else { return };
     if let Err(error) = device.bitmap.write(device, disk) {
-        pr_err!("{}: writing the bitmap ({}) failed: {:?}\n", Tag(device), why, error);
+        pr_err!(
+            "{}: writing the bitmap ({}) failed: {:?}\n",
+            Tag(device),
+            why,
+            error
+        );
     }
 }
 
@@ -222,6 +256,9 @@ fn resume_fenced(resource: &Resource) {
         }
     });
     let mut shared = resource.shared.lock();
-    let thaw = Change { susp_fen: Some(false), ..Change::NONE };
+    let thaw = Change {
+        susp_fen: Some(false),
+        ..Change::NONE
+    };
     change::change_all_locked(&mut shared, &thaw, How::SOFT.verbose());
 }

@@ -37,7 +37,11 @@ pub(crate) fn prove(
             Ok(())
         }
         Err(failure) => {
-            let again = if failure == Failure::TryAgain { ", trying again." } else { "" };
+            let again = if failure == Failure::TryAgain {
+                ", trying again."
+            } else {
+                ""
+            };
             pr_err!("{name}: Authentication of peer failed{again}\n");
             Err(failure)
         }
@@ -75,7 +79,10 @@ fn exchange(
         return Err(Failure::TryAgain);
     }
     // No early end: the time says nothing about the right answer.
-    let differing = response.iter().zip(digest.iter()).fold(0, |all, (a, b)| all | (a ^ b));
+    let differing = response
+        .iter()
+        .zip(digest.iter())
+        .fold(0, |all, (a, b)| all | (a ^ b));
     if differing == 0 {
         Ok(size)
     } else {
@@ -110,12 +117,16 @@ fn receive<'a>(
 ) -> Result<&'a [u8], Failure> {
     let header = receive_header(stream, agreed)?;
     let bounds = agreed.admit_handshake(Socket::Data, header).ok();
-    let bounds = bounds.filter(|_| header.command == command).ok_or_else(|| {
-        let (wanted, got, length) = (command.name(), header.command.name(), header.length);
-        pr_err!("{name}: expected {wanted} packet, received: {got}, {length} bytes\n");
-        Failure::GiveUp
-    })?;
-    let payload = room.get_mut(..bounds.payload as usize).ok_or(Failure::GiveUp)?;
+    let bounds = bounds
+        .filter(|_| header.command == command)
+        .ok_or_else(|| {
+            let (wanted, got, length) = (command.name(), header.command.name(), header.length);
+            pr_err!("{name}: expected {wanted} packet, received: {got}, {length} bytes\n");
+            Failure::GiveUp
+        })?;
+    let payload = room
+        .get_mut(..bounds.payload as usize)
+        .ok_or(Failure::GiveUp)?;
     stream.recv_exact(payload)?;
     Ok(payload)
 }

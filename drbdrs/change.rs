@@ -16,8 +16,8 @@
 
 use crate::{
     prelude::*,
-    resource::{Resource, Shared, VolumeShared},
     resource::ReceiverOrder,
+    resource::{Resource, Shared, VolumeShared},
     tag::Tag,
     worker::Todo,
 };
@@ -40,14 +40,26 @@ pub(crate) struct How {
 
 impl How {
     /// A wish, refused quietly.
-    pub(crate) const SOFT: Self =
-        Self { rules: state::How::SOFT, verbose: false, wait: false, here: false, turn: false };
+    pub(crate) const SOFT: Self = Self {
+        rules: state::How::SOFT,
+        verbose: false,
+        wait: false,
+        here: false,
+        turn: false,
+    };
     /// A fact.
-    pub(crate) const HARD: Self = Self { rules: state::How::HARD, verbose: true, ..Self::SOFT };
+    pub(crate) const HARD: Self = Self {
+        rules: state::How::HARD,
+        verbose: true,
+        ..Self::SOFT
+    };
 
     /// Refusals are logged.
     pub(crate) const fn verbose(self) -> Self {
-        Self { verbose: true, ..self }
+        Self {
+            verbose: true,
+            ..self
+        }
     }
 
     /// Returns only when the worker has executed what follows; waits while the connection is in a state that
@@ -68,7 +80,10 @@ impl How {
 
     /// A disk too bad to be outdated stays as it is.
     pub(crate) const fn lenient(self) -> Self {
-        let rules = state::How { ignore_outdate_failure: true, ..self.rules };
+        let rules = state::How {
+            ignore_outdate_failure: true,
+            ..self.rules
+        };
         Self { rules, ..self }
     }
 
@@ -175,12 +190,23 @@ impl Changes {
     /// Nothing to do. `worker` is woken for every change, `waiters` for every change and every consequence.
     pub(crate) fn new(worker: Arc<WaitQueue>, waiters: Arc<WaitQueue>) -> Result<Self> {
         let ring = KVec::with_capacity(RING, GFP_KERNEL)?;
-        Ok(Self { ring, pushed: 0, done: 0, worker, waiters })
+        Ok(Self {
+            ring,
+            pushed: 0,
+            done: 0,
+            worker,
+            waiters,
+        })
     }
 
     fn push(&mut self, volume: Option<VolumeChange>, old: Summary, new: Summary) {
         self.pushed = self.pushed.wrapping_add(1);
-        let change = Committed { volume, old, new, serial: self.pushed };
+        let change = Committed {
+            volume,
+            old,
+            new,
+            serial: self.pushed,
+        };
         if self.ring.push_within_capacity(change).is_err() {
             self.join(change);
         }
@@ -191,7 +217,11 @@ impl Changes {
     /// The ring is full: the youngest change of that volume now ends where this one does.
     fn join(&mut self, change: Committed) {
         let vnr = |change: &Committed| change.volume.map(|volume| volume.vnr);
-        let youngest = self.ring.iter_mut().rev().find(|other| vnr(other) == vnr(&change));
+        let youngest = self
+            .ring
+            .iter_mut()
+            .rev()
+            .find(|other| vnr(other) == vnr(&change));
         match youngest {
             Some(other) => {
                 if let (Some(old), Some(new)) = (other.volume.as_mut(), change.volume) {
@@ -216,7 +246,11 @@ impl Changes {
     /// The worker has executed what follows from `change`.
     pub(crate) fn finish(&mut self, change: &Committed) {
         // Changes that were joined to an older one are done when nothing is left.
-        self.done = if self.ring.is_empty() { self.pushed } else { change.serial };
+        self.done = if self.ring.is_empty() {
+            self.pushed
+        } else {
+            change.serial
+        };
         self.waiters.wake_all();
     }
 
@@ -251,7 +285,10 @@ fn negotiation(volume: &VolumeShared) -> Negotiation {
     }
     let current = volume.md.as_ref().map(|md| md.uuids.current);
     if current == Some(volume.exposed_uuid) {
-        Negotiation::Known { disk: volume.negotiated.0, pdsk: volume.negotiated.1 }
+        Negotiation::Known {
+            disk: volume.negotiated.0,
+            pdsk: volume.negotiated.1,
+        }
     } else {
         Negotiation::OtherGeneration
     }
@@ -304,7 +341,9 @@ fn plan(
 
 /// Changes one volume's state under the lock, from any context.
 pub(crate) fn change_locked(shared: &mut Shared, vnr: u16, change: &Change, how: How) -> StateRv {
-    let Some(volume) = shared.vol(vnr) else { return StateRv::UnknownError };
+    let Some(volume) = shared.vol(vnr) else {
+        return StateRv::UnknownError;
+    };
     match plan(shared, volume, change, how, false) {
         Ok(new) => {
             commit(shared, vnr, new);
@@ -377,11 +416,16 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         .volumes
         .iter()
         .any(|other| other.vnr != vnr && other.state.conn == ConnState::WfReportParams);
-    let Some(volume) = shared.vol_mut(vnr) else { return };
+    let Some(volume) = shared.vol_mut(vnr) else {
+        return;
+    };
     let old = volume.state;
     log_change(volume, &old, &new);
     let has_disk = volume.local.is_some() && crate::resource::usable(new.disk);
-    let context = NowContext { has_disk, others_report_params };
+    let context = NowContext {
+        has_disk,
+        others_report_params,
+    };
     volume.state = new;
     for effect in state::now_effects(&old, &new, &context).iter() {
         carry_out(shared, vnr, effect);
@@ -393,18 +437,26 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         other.state.susp_fen = new.susp_fen;
     }
     let after = Summary::of(shared);
-    shared.changes.push(Some(VolumeChange { vnr, old, new }), before, after);
+    shared
+        .changes
+        .push(Some(VolumeChange { vnr, old, new }), before, after);
 }
 
 /// One effect that belongs to the change itself.
 fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
     let Shared { volumes, conn, .. } = shared;
-    let Some(volume) = volumes.iter_mut().find(|volume| volume.vnr == vnr) else { return };
+    let Some(volume) = volumes.iter_mut().find(|volume| volume.vnr == vnr) else {
+        return;
+    };
     match effect {
         Now::HoldDisk => volume.stat.local = volume.stat.local.saturating_add(1),
         Now::LogUuids => {
             if let Some(md) = volume.md.as_ref() {
-                pr_info!("{}: attached to UUIDs {}\n", Tag(&volume.device), Shown(md.uuids));
+                pr_info!(
+                    "{}: attached to UUIDs {}\n",
+                    Tag(&volume.device),
+                    Shown(md.uuids)
+                );
             }
         }
         Now::ForgetStateSent => conn.state_sent = false,
@@ -474,7 +526,11 @@ fn record(flags: &mut Flags, recorded: &Recorded) {
 
 /// One line that names what changed, as 8.4 writes it.
 fn log_change(volume: &VolumeShared, old: &State, new: &State) {
-    pr_info!("{}: {}\n", Tag(&volume.device), Shown(state::StateChange { old, new }));
+    pr_info!(
+        "{}: {}\n",
+        Tag(&volume.device),
+        Shown(state::StateChange { old, new })
+    );
 }
 
 impl Resource {
@@ -489,7 +545,8 @@ impl Resource {
             if result != StateRv::InTransientState || !how.wait {
                 return result;
             }
-            self.state_wait.wait(|| self.shared.lock().changes.pushed != seen);
+            self.state_wait
+                .wait(|| self.shared.lock().changes.pushed != seen);
         }
     }
 
@@ -533,6 +590,7 @@ impl Resource {
     }
 
     fn wait_for_worker(&self, serial: u64) {
-        self.state_wait.wait(|| self.shared.lock().changes.is_done(serial));
+        self.state_wait
+            .wait(|| self.shared.lock().changes.is_done(serial));
     }
 }

@@ -19,15 +19,17 @@ use crate::{
     ack,
     change::How,
     link::Link,
+    peer_data,
     prelude::*,
     receiver,
     resource::{ReceiverOrder, Resource},
+    resync, sender,
     session::{self, Failure, Session},
+    transfer,
 };
 use drbd_core::{
     state::{self, Change},
     types::{ConnState, StateRv},
-    wire::{Command, Empty},
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::{
@@ -72,6 +74,20 @@ struct Sockets {
     control: Option<Arc<TcpStream>>,
 }
 
+impl Sockets {
+    fn shutdown(&self) {
+        if let Some(listener) = &self.listener {
+            listener.shutdown();
+        }
+        for stream in [&self.dialing, &self.data, &self.control]
+            .into_iter()
+            .flatten()
+        {
+            stream.shutdown();
+        }
+    }
+}
+
 impl Connection {
     /// A connection that nobody uses yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
@@ -114,6 +130,11 @@ impl Connection {
         self.ping_acks.store(answered, Relaxed);
     }
 
+    /// How many pings were answered.
+    pub(crate) fn ping_acks(&self) -> u32 {
+        self.ping_acks.load(Relaxed)
+    }
+
     /// Makes a socket known to [`Connection::interrupt`]. See whether the connection is still wanted afterwards.
     pub(crate) fn watch_listener(&self, listener: Option<Arc<Listener>>) {
         let old = core::mem::replace(&mut self.sockets.lock().listener, listener);
@@ -135,16 +156,7 @@ impl Connection {
 
     /// Shuts every socket down: whoever waits in one returns. Process context.
     fn interrupt(&self) {
-        let sockets = self.sockets.lock();
-        if let Some(listener) = &sockets.listener {
-            listener.shutdown();
-        }
-        for stream in [&sockets.dialing, &sockets.data, &sockets.control]
-            .into_iter()
-            .flatten()
-        {
-            stream.shutdown();
-        }
+        self.sockets.lock().shutdown();
     }
 
     /// Shuts every socket down and forgets them.
@@ -170,13 +182,15 @@ impl Resource {
 
     /// Makes the receiver notice an order: to be called after changes of state. Process context.
     pub(crate) fn enforce_order(&self) {
+        // Looked at with the sockets locked: the sockets of the next attempt come only after a new order to run.
+        let sockets = self.connection.sockets.lock();
         let waits_in_vain = {
             let conn = &self.shared.lock().conn;
             // The receiver itself enters TearDown, and has still to agree to it.
             conn.receiver != ReceiverOrder::Run && conn.cstate != ConnState::TearDown
         };
         if waits_in_vain {
-            self.connection.interrupt();
+            sockets.shutdown();
         }
     }
 
@@ -187,24 +201,6 @@ impl Resource {
             self.connection.interrupt();
         }
         drop(receiver);
-    }
-
-    /// Waits until the peer has seen everything that was sent to it on the meta stream; `false` if it does not
-    /// answer in time, or the connection is gone.
-    pub(crate) fn ping_peer(&self) -> bool {
-        let before = self.connection.ping_acks.load(Relaxed);
-        if self
-            .connection
-            .control
-            .send(0, Command::Ping, &Empty)
-            .is_err()
-        {
-            return false;
-        }
-        let answered = || self.connection.ping_acks.load(Relaxed) != before;
-        let patience_ms = self.ping_timeout_ds().saturating_mul(400);
-        let over = || answered() || self.shared.lock().conn.cstate != ConnState::WfReportParams;
-        self.state_wait.wait_timeout(patience_ms, over) && answered()
     }
 }
 
@@ -228,7 +224,11 @@ pub(crate) fn start_receiver(resource: &Arc<Resource>) {
     }
 }
 
-fn spawn(resource: &Arc<Resource>, role: &str, work: fn(&Arc<Resource>)) -> Result<Thread> {
+fn spawn(
+    resource: &Arc<Resource>,
+    role: &str,
+    work: impl FnOnce(&Arc<Resource>) + Send + 'static,
+) -> Result<Thread> {
     let name = CString::try_from_fmt(fmt!("drbd_{}_{}", role, &*resource.name))?;
     let resource = resource.clone();
     Thread::spawn(&name, move || {
@@ -272,10 +272,7 @@ fn one_connection(resource: &Arc<Resource>) -> Again {
     let mut again = Again::Now;
     match session::establish(resource) {
         Ok(session) => match helpers.start(resource, &session) {
-            Ok(()) => {
-                introduce_volumes(resource);
-                receiver::run(resource, &session);
-            }
+            Ok(()) => receiver::run(resource, &session),
             Err(error) => {
                 pr_err!("{}: cannot start threads: {:?}\n", resource.name(), error);
                 again = Again::Later;
@@ -292,23 +289,6 @@ fn one_connection(resource: &Arc<Resource>) -> Again {
     again
 }
 
-/// Tells the peer about every volume.
-fn introduce_volumes(resource: &Arc<Resource>) {
-    let mut from = Some(0);
-    while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
-        if let Err(error) = crate::params::send_initial(&device) {
-            pr_err!(
-                "{}: sending the parameters failed: {:?}\n",
-                resource.name(),
-                error
-            );
-            resource.connection_failed(ConnState::NetworkFailure);
-            return;
-        }
-        from = device.vnr.checked_add(1);
-    }
-}
-
 /// The threads that live as long as one connection.
 #[derive(Default)]
 struct Helpers {
@@ -319,14 +299,12 @@ struct Helpers {
 
 impl Helpers {
     fn start(&mut self, resource: &Arc<Resource>, session: &Session) -> Result {
-        let name = CString::try_from_fmt(fmt!("drbd_a_{}", &*resource.name))?;
-        let (of, stream, agreed) = (resource.clone(), session.control.clone(), session.agreed);
-        self.ack_receiver = Some(Thread::spawn(&name, move || {
-            let _noio = NoIo::enter();
-            ack::receive(&of, &stream, &agreed);
+        let (stream, agreed) = (session.control.clone(), session.agreed);
+        self.ack_receiver = Some(spawn(resource, "a", move |of| {
+            ack::receive(of, &stream, &agreed)
         })?);
-        self.sender = Some(spawn(resource, "s", crate::sender::run)?);
         self.ack_sender = Some(spawn(resource, "as", ack::send)?);
+        self.sender = Some(spawn(resource, "s", sender::run)?);
         Ok(())
     }
 }
@@ -341,9 +319,6 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
     resource.connection.interrupt();
     drop(helpers);
     resource.connection.close();
-    crate::peer_data::connection_lost(resource);
-    crate::resync::connection_lost(resource);
-    crate::transfer::connection_lost(resource);
     forget_peer(resource);
     pr_info!("{}: Connection closed\n", resource.name());
     let leaving = resource.shared.lock().conn.cstate == ConnState::Disconnecting;
@@ -360,14 +335,21 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
 
 /// What the peer told us does not count any more.
 fn forget_peer(resource: &Arc<Resource>) {
+    peer_data::connection_lost(resource);
+    resync::connection_lost(resource);
     // Consequences of the loss, a new generation for one, come before the next handshake.
     resource.flush_changes();
-    {
+    let suspended = {
         let mut shared = resource.shared.lock();
         shared.conn.state_sent = false;
         for volume in shared.volumes.iter_mut() {
             volume.peer_uuids = None;
         }
+        shared.volumes.iter().any(|volume| volume.suspended())
+    };
+    // Suspended requests stay: the next peer may still confirm them.
+    if !suspended {
+        transfer::connection_lost(resource);
     }
     resource.state_wait.wake_all();
     let mut from = Some(0);

@@ -25,7 +25,10 @@ pub(crate) fn of_volume(
     change: &Change,
     how: How,
 ) -> Result<(), StateRv> {
-    if how.is_fact() || how.is_here() || !volume_needs_peer(&resource.shared.lock(), vnr, change, how) {
+    if how.is_fact()
+        || how.is_here()
+        || !volume_needs_peer(&resource.shared.lock(), vnr, change, how)
+    {
         return Ok(());
     }
     let _turn = (!how.has_turn()).then(|| resource.state_mutex.lock());
@@ -38,7 +41,10 @@ pub(crate) fn of_volume(
     }
     let (mask, val) = change.to_wire();
     let wish = StateChange { mask, val };
-    let sent = resource.connection.data.send(vnr, Command::StateChgReq, &wish);
+    let sent = resource
+        .connection
+        .data
+        .send(vnr, Command::StateChgReq, &wish);
     let result = match sent {
         Ok(()) => wait(resource, |shared| volume_answer(shared, vnr, change, how)),
         Err(_) => Err(StateRv::CwFailedByPeer),
@@ -48,11 +54,7 @@ pub(crate) fn of_volume(
 }
 
 /// Asks the peer to let us go, if `change` is that and it must be asked. May sleep.
-pub(crate) fn of_connection(
-    resource: &Resource,
-    change: &Change,
-    how: How,
-) -> Result<(), StateRv> {
+pub(crate) fn of_connection(resource: &Resource, change: &Change, how: How) -> Result<(), StateRv> {
     let needed = |shared: &Shared| {
         state::connection_needs_peer(shared.conn.cstate, change.conn)
             && all_agree(shared, change, how).is_ok()
@@ -75,7 +77,10 @@ pub(crate) fn of_connection(
         _ => Command::ConnStChgReq,
     };
     let (mask, val) = change.to_wire();
-    let sent = resource.connection.data.send(0, command, &StateChange { mask, val });
+    let sent = resource
+        .connection
+        .data
+        .send(0, command, &StateChange { mask, val });
     let result = match sent {
         Ok(()) => {
             resource.shared.lock().conn.disconnect_sent = true;
@@ -90,7 +95,11 @@ pub(crate) fn of_connection(
 
 fn log_refusal(resource: &Resource, result: &Result<(), StateRv>, how: How) {
     if let (Err(refusal), true) = (result, how.is_verbose()) {
-        pr_err!("{}: State change failed: {}\n", resource.name(), refusal.text());
+        pr_err!(
+            "{}: State change failed: {}\n",
+            resource.name(),
+            refusal.text()
+        );
     }
 }
 
@@ -100,18 +109,22 @@ fn wait(
     mut verdict: impl FnMut(&mut Shared) -> Option<Result<(), StateRv>>,
 ) -> Result<(), StateRv> {
     let mut result = Ok(());
-    resource.state_wait.wait_idle(|| match verdict(&mut resource.shared.lock()) {
-        Some(found) => {
-            result = found;
-            true
-        }
-        None => false,
-    });
+    resource
+        .state_wait
+        .wait_idle(|| match verdict(&mut resource.shared.lock()) {
+            Some(found) => {
+                result = found;
+                true
+            }
+            None => false,
+        });
     result
 }
 
 fn volume_needs_peer(shared: &Shared, vnr: u16, change: &Change, how: How) -> bool {
-    let Some(volume) = shared.vol(vnr) else { return false };
+    let Some(volume) = shared.vol(vnr) else {
+        return false;
+    };
     match change::judge(shared, volume, change, how, false) {
         Ok(accepted) => state::needs_peer(&volume.state, &accepted.new),
         // Refused without asking anybody.
@@ -132,7 +145,9 @@ fn volume_answer(
     change: &Change,
     how: How,
 ) -> Option<Result<(), StateRv>> {
-    let Some(volume) = shared.vol_mut(vnr) else { return Some(Err(StateRv::UnknownError)) };
+    let Some(volume) = shared.vol_mut(vnr) else {
+        return Some(Err(StateRv::UnknownError));
+    };
     if volume.flags.clear(VolFlag::CLUSTER_CHANGE_AGREED) {
         return Some(Ok(()));
     }
@@ -160,7 +175,13 @@ fn connection_answer(
     if shared.conn.cstate != ConnState::WfReportParams {
         return Some(Ok(()));
     }
-    reply.map(|agreed| if agreed { Ok(()) } else { Err(StateRv::CwFailedByPeer) })
+    reply.map(|agreed| {
+        if agreed {
+            Ok(())
+        } else {
+            Err(StateRv::CwFailedByPeer)
+        }
+    })
 }
 
 /// Whether no volume objects.
@@ -182,13 +203,19 @@ pub(crate) fn peers_wish(resource: &Resource, wish: &StateChange) -> Result<Chan
     }
     let change = Change::from_wire(wish.mask, wish.val).and_then(Change::seen_from_here);
     change.map_err(|bad| {
-        pr_err!("{}: the peer asks for a strange change: {:?}\n", resource.name(), bad);
+        pr_err!(
+            "{}: the peer asks for a strange change: {:?}\n",
+            resource.name(),
+            bad
+        );
         StateRv::NotSupported
     })
 }
 
 /// Tells the peer what came of its wish.
 pub(crate) fn answer(resource: &Resource, vnr: u16, command: Command, result: StateRv) -> Result {
-    let reply = StateChangeReply { retcode: result.to_wire() };
+    let reply = StateChangeReply {
+        retcode: result.to_wire(),
+    };
     resource.connection.control.send(vnr, command, &reply)
 }

@@ -4,8 +4,8 @@
 //! each handed to the file that knows what it means.
 
 use crate::{
-    bitmap_exchange, change::How, consent, device::Device, handshake, params, peer_data,
-    prelude::*, resource::Resource, resync, session::Session,
+    bitmap_exchange, change::How, consent, device::Device, handshake as peer_handshake, params,
+    peer_data, prelude::*, resource::Resource, resync, session::Session,
 };
 use drbd_core::{
     config::choices,
@@ -152,27 +152,27 @@ impl Resource {
 
 fn dispatch(packet: &Arrived<'_>) -> Result {
     match packet.command {
-        Command::Protocol | Command::ProtocolUpdate => protocol(packet),
-        Command::StateChgReq => requested_change(packet),
-        Command::ConnStChgReq => requested_connection_change(packet),
-        Command::SyncParam | Command::SyncParam89 => params::sync_param(packet),
-        Command::Sizes => params::sizes(packet),
-        Command::Uuids => handshake::uuids(packet),
-        Command::State => handshake::state(packet),
-        Command::SyncUuid => handshake::sync_uuid(packet),
-        Command::Bitmap | Command::CompressedBitmap => bitmap_exchange::receive(packet),
         Command::Data => peer_data::data(packet),
         Command::Trim | Command::Zeroes => peer_data::trim(packet),
-        Command::DataReply => peer_data::data_reply(packet),
-        Command::DataRequest => peer_data::data_request(packet),
         Command::Barrier => peer_data::barrier(packet),
-        Command::UnplugRemote => peer_data::unplug(packet),
+        Command::DataRequest => peer_data::data_request(packet),
+        Command::DataReply => peer_data::data_reply(packet),
         Command::OutOfSync => peer_data::out_of_sync(packet),
+        Command::UnplugRemote => peer_data::unplug(packet),
         Command::RsDataRequest | Command::CsumRsRequest | Command::RsThinReq => {
             resync::data_request(packet)
         }
         Command::RsDataReply => resync::data_reply(packet),
         Command::RsDeallocated => resync::deallocated(packet),
+        Command::SyncParam | Command::SyncParam89 => params::sync_param(packet),
+        Command::Sizes => params::sizes(packet),
+        Command::Uuids => peer_handshake::uuids(packet),
+        Command::State => peer_handshake::state(packet),
+        Command::SyncUuid => peer_handshake::sync_uuid(packet),
+        Command::Bitmap | Command::CompressedBitmap => bitmap_exchange::receive(packet),
+        Command::Protocol | Command::ProtocolUpdate => protocol(packet),
+        Command::StateChgReq => requested_change(packet),
+        Command::ConnStChgReq => requested_connection_change(packet),
         Command::DelayProbe => packet.skip(),
         _ => Err(EPROTO),
     }

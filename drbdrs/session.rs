@@ -6,7 +6,7 @@
 //! visitor must come from the peer's address, and say within four ping timeouts which socket it wants to be; several
 //! may wait at once, so that one who says nothing cannot keep the peer out.
 
-use crate::{change::How, prelude::*, receiver, resource::Resource};
+use crate::{change::How, params, prelude::*, receiver, resource::Resource};
 use drbd_core::{
     config::NetConf,
     handshake::{self, Dialed, First, Next, Pairing},
@@ -73,7 +73,9 @@ pub(crate) fn establish(resource: &Arc<Resource>) -> Result<Session, Failure> {
     }
     let attempt = Attempt::new(resource)?;
     let (data, control, resolve_conflicts) = attempt.find_sockets()?;
-    resource.connection.watch_streams(data.clone(), control.clone());
+    resource
+        .connection
+        .watch_streams(data.clone(), control.clone());
     attempt.wanted()?;
     resource.shared.lock().conn.resolve_conflicts = resolve_conflicts;
     resource.connection.heard();
@@ -81,7 +83,11 @@ pub(crate) fn establish(resource: &Arc<Resource>) -> Result<Session, Failure> {
     attempt.open_links(&data, &control, &agreed)?;
     send_protocol(resource, Command::Protocol)?;
     attempt.report()?;
-    Ok(Session { data, control, agreed })
+    Ok(Session {
+        data,
+        control,
+        agreed,
+    })
 }
 
 impl<'a> Attempt<'a> {
@@ -95,7 +101,12 @@ impl<'a> Attempt<'a> {
         let address = |bytes: &[u8]| SocketAddr::from_bytes(bytes).map_err(|_| Failure::GiveUp);
         let here = address(conn.my_addr.as_bytes())?;
         let peer = address(conn.peer_addr.as_bytes())?;
-        Ok(Self { resource, net, here, peer })
+        Ok(Self {
+            resource,
+            net,
+            here,
+            peer,
+        })
     }
 
     fn wanted(&self) -> Result<(), Failure> {
@@ -125,7 +136,10 @@ impl<'a> Attempt<'a> {
         let listener = Listener::bind(&self.here, self.net.sndbuf_size, self.net.rcvbuf_size)
             .map_err(|error| self.hopeless("listening", error))?;
         connection.watch_listener(Some(listener.clone()));
-        let mut reception = Reception { listener, visitors: KVec::new() };
+        let mut reception = Reception {
+            listener,
+            visitors: KVec::new(),
+        };
         let found = self.pair(&mut reception);
         connection.watch_listener(None);
         found
@@ -184,7 +198,9 @@ impl<'a> Attempt<'a> {
             set => set,
         };
         let moment = tenths.saturating_mul(100);
-        self.resource.state_wait.wait_timeout(moment, || !self.resource.connection_wanted());
+        self.resource
+            .state_wait
+            .wait_timeout(moment, || !self.resource.connection_wanted());
         forget_dead(pairing);
         pairing.is_complete()
     }
@@ -212,7 +228,11 @@ impl<'a> Attempt<'a> {
             let accepted = pairing.accepted(stream, Some(first), random_u64() & 1 == 0);
             if accepted.crossed {
                 let letter = if first == First::Data { "S" } else { "M" };
-                pr_warn!("{}: initial packet {} crossed\n", self.resource.name(), letter);
+                pr_warn!(
+                    "{}: initial packet {} crossed\n",
+                    self.resource.name(),
+                    letter
+                );
             }
             if accepted.next == Next::Dial {
                 return Ok(());
@@ -254,7 +274,12 @@ impl<'a> Attempt<'a> {
         };
         if !from.is_same_host(&self.peer) {
             let name = self.resource.name();
-            pr_warn!("{}: connection from {} refused: the peer is {}\n", name, from, self.peer);
+            pr_warn!(
+                "{}: connection from {} refused: the peer is {}\n",
+                name,
+                from,
+                self.peer
+            );
             return;
         }
         stream.set_timeouts(Some(self.handshake_ms()), Some(1));
@@ -263,7 +288,12 @@ impl<'a> Attempt<'a> {
             let oldest = reception.visitors.remove(0);
             drop(oldest);
         }
-        let visitor = Visitor { stream, said: [0; FIRST_SIZE], length: 0, until };
+        let visitor = Visitor {
+            stream,
+            said: [0; FIRST_SIZE],
+            length: 0,
+            until,
+        };
         // Without memory it has to come again.
         let _ = reception.visitors.push(visitor, GFP_KERNEL);
     }
@@ -296,14 +326,21 @@ impl<'a> Attempt<'a> {
         let header = receive_header(data, &Agreed::NOTHING)?;
         if header.command != Command::ConnectionFeatures {
             let (what, number) = (header.command.name(), header.command.to_wire());
-            pr_err!("{name}: expected ConnectionFeatures packet, received: {what} (0x{number:04x})\n");
+            pr_err!(
+                "{name}: expected ConnectionFeatures packet, received: {what} (0x{number:04x})\n"
+            );
             return Err(Failure::GiveUp);
         }
         let Ok(bounds) = Agreed::NOTHING.admit_handshake(Socket::Data, header) else {
-            pr_err!("{name}: ConnectionFeatures packet of wrong length: {}\n", header.length);
+            pr_err!(
+                "{name}: ConnectionFeatures packet of wrong length: {}\n",
+                header.length
+            );
             return Err(Failure::GiveUp);
         };
-        let body = body.get_mut(..bounds.fixed as usize).ok_or(Failure::GiveUp)?;
+        let body = body
+            .get_mut(..bounds.fixed as usize)
+            .ok_or(Failure::GiveUp)?;
         data.recv_exact(body)?;
         let peer = ConnectionFeatures::decode(body).ok_or(Failure::GiveUp)?;
         let Ok(common) =
@@ -322,7 +359,11 @@ impl<'a> Attempt<'a> {
         pr_info!("{name}: Handshake successful: Agreed network protocol version {version}\n");
         let features = Features(common.features.0);
         log_features(name, features);
-        Ok(Agreed { version, features, integrity_digest: 0 })
+        Ok(Agreed {
+            version,
+            features,
+            integrity_digest: 0,
+        })
     }
 
     fn open_links(
@@ -336,8 +377,12 @@ impl<'a> Attempt<'a> {
         control.set_timeouts(timeout, Some(self.net.ping_int.saturating_mul(1000)));
         let connection = &self.resource.connection;
         let ko_count = self.net.ko_count;
-        connection.data.open(data.clone(), agreed.format(), ko_count)?;
-        connection.control.open(control.clone(), agreed.format(), ko_count)?;
+        connection
+            .data
+            .open(data.clone(), agreed.format(), ko_count)?;
+        connection
+            .control
+            .open(control.clone(), agreed.format(), ko_count)?;
         Ok(())
     }
 
@@ -351,14 +396,7 @@ impl<'a> Attempt<'a> {
         }
         let mut from = Some(0);
         while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
-            {
-                let mut shared = resource.shared.lock();
-                if let Some(volume) = shared.vol_mut(device.vnr) {
-                    volume.flags.assign(VolFlag::DISCARD_MY_DATA, self.net.discard_my_data);
-                    volume.flags.clear(VolFlag::USE_DEGR_WFC_TIMEOUT);
-                    volume.flags.clear(VolFlag::RESIZE_PENDING);
-                }
-            }
+            params::send_initial(&device)?;
             from = device.vnr.checked_add(1);
         }
         let reporting = Change::conn(ConnState::WfReportParams);
@@ -380,7 +418,10 @@ impl<'a> Attempt<'a> {
 pub(crate) fn send_protocol(resource: &Resource, command: Command) -> Result<(), Failure> {
     let (net, version) = {
         let shared = resource.shared.lock();
-        (shared.conn.net_conf.ok_or(Failure::NotWanted)?, shared.conn.agreed_version)
+        (
+            shared.conn.net_conf.ok_or(Failure::NotWanted)?,
+            shared.conn.agreed_version,
+        )
     };
     if net.tentative && version < 92 {
         pr_err!("{}: --dry-run is not supported by peer\n", resource.name());
@@ -416,13 +457,25 @@ fn log_features(name: &CStr, features: Features) {
 
 /// Errors of dialing that only mean that the peer is not there yet.
 fn is_usual(error: Error) -> bool {
-    [ETIMEDOUT, EAGAIN, EINTR, ECONNREFUSED, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ECONNRESET]
-        .contains(&error)
+    [
+        ETIMEDOUT,
+        EAGAIN,
+        EINTR,
+        ECONNREFUSED,
+        ENETUNREACH,
+        EHOSTDOWN,
+        EHOSTUNREACH,
+        ECONNRESET,
+    ]
+    .contains(&error)
 }
 
 fn forget_dead(pairing: &mut Pairing<Arc<TcpStream>>) {
     for which in [First::Data, First::Meta] {
-        if pairing.socket(which).is_some_and(|stream| !stream.is_alive()) {
+        if pairing
+            .socket(which)
+            .is_some_and(|stream| !stream.is_alive())
+        {
             drop(pairing.lost(which));
         }
     }
@@ -474,7 +527,9 @@ impl Reception {
 
 impl Visitor {
     fn look(&mut self) -> Look {
-        let Some(rest) = self.said.get_mut(self.length..) else { return Look::Useless };
+        let Some(rest) = self.said.get_mut(self.length..) else {
+            return Look::Useless;
+        };
         match self.stream.recv(rest) {
             Ok(received) => self.length = self.length.saturating_add(received),
             Err(error) if error == EAGAIN && time::now_ms() < self.until => return Look::Waiting,
@@ -483,7 +538,10 @@ impl Visitor {
         if self.length < FIRST_SIZE {
             return Look::Waiting;
         }
-        match Format::Short.parse(&self.said).map(|header| (header.command, header.length)) {
+        match Format::Short
+            .parse(&self.said)
+            .map(|header| (header.command, header.length))
+        {
             Ok((Command::InitialData, 0)) => Look::Said(First::Data),
             Ok((Command::InitialMeta, 0)) => Look::Said(First::Meta),
             _ => Look::Useless,
