@@ -110,6 +110,11 @@ refresh_root_settings() {
     local mirror
     mirror=$(debian_mirror)
     cp --dereference /etc/resolv.conf /etc/hosts "$root/etc/"
+    # Whom this machine trusts: networks with a certificate authority of their own.
+    if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+        mkdir -p "$root/etc/ssl/certs"
+        cp --dereference /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+    fi
     # Proxies and the like; hooks that run programs which the root lacks are left out.
     local conf
     for conf in /etc/apt/apt.conf.d/*; do
