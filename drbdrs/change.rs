@@ -537,17 +537,27 @@ impl Resource {
     /// Changes one volume's state, with the peer's consent if that is needed. May sleep.
     pub(crate) fn change(&self, vnr: u16, change: &Change, how: How) -> StateRv {
         loop {
-            let seen = self.shared.lock().changes.pushed;
+            let seen = self.changes_so_far();
             let result = match crate::consent::of_volume(self, vnr, change, how) {
                 Ok(()) => self.change_here(vnr, change, how),
                 Err(refusal) => refusal,
             };
-            if result != StateRv::InTransientState || !how.wait {
+            // Who holds the turn must give it back before it waits: the receiver may need it to go on.
+            if result != StateRv::InTransientState || !how.wait || how.has_turn() {
                 return result;
             }
-            self.state_wait
-                .wait(|| self.shared.lock().changes.pushed != seen);
+            self.wait_for_change(seen);
         }
+    }
+
+    /// How many changes there were; for [`Resource::wait_for_change`].
+    pub(crate) fn changes_so_far(&self) -> u64 {
+        self.shared.lock().changes.pushed
+    }
+
+    /// Waits until there were more changes than `seen`.
+    pub(crate) fn wait_for_change(&self, seen: u64) {
+        self.state_wait.wait_idle(|| self.changes_so_far() != seen);
     }
 
     /// Changes one volume's state without asking the peer. May sleep.

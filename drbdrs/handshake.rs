@@ -50,7 +50,8 @@ pub(crate) fn uuids(packet: &Arrived<'_>) -> Result {
     ];
     let peer = PeerUuids::from_wire(words);
     // A change that the cluster agrees on at this moment is seen through first: it may take our disk away.
-    drop(packet.resource.state_mutex.lock());
+    let turn = packet.resource.state_mutex.lock();
+    drop(turn);
     let reaction = {
         let mut shared = packet.resource.shared.lock();
         let version = shared.conn.agreed_version;
@@ -242,7 +243,7 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
             break outcome;
         }
         let secondary = Change::role(Role::Secondary);
-        let result = device.resource.change(device.vnr, &secondary, How::SOFT.verbose());
+        let result = device.resource.change_here(device.vnr, &secondary, How::SOFT.verbose());
         demotion = if result.is_refusal() { Demotion::Refused } else { Demotion::Done };
     };
     if let Some(repair) = outcome.decision.repair {

@@ -6,6 +6,7 @@ use super::{
     context::{Context, Info},
     refuse, Answer, Outcome,
 };
+use kernel::sync::MutexGuard;
 use crate::{change::How, device::Device, handlers, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
@@ -36,9 +37,8 @@ pub(super) fn secondary(context: &Context<'_>, info: &mut Info) -> Outcome {
 /// Changes the role. Called with `Resource::admin` held.
 pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
     let resource = &device.resource;
-    let _one_at_a_time = resource.state_mutex.lock();
     let mut promotion = Promotion::new(role, force);
-    let result = attempts(device, &mut promotion);
+    let (result, _one_at_a_time) = attempts(device, &mut promotion);
     if result.is_refusal() || result == StateRv::NothingToDo {
         return result;
     }
@@ -117,15 +117,31 @@ fn forget_discard(device: &Device) {
     }
 }
 
-fn attempts(device: &Arc<Device>, promotion: &mut Promotion) -> StateRv {
+/// Tries until it works or does not; returns with the turn to change states.
+fn attempts<'a>(
+    device: &'a Arc<Device>,
+    promotion: &mut Promotion,
+) -> (StateRv, MutexGuard<'a, ()>) {
     let resource = &device.resource;
+    let mut how = How::SOFT.in_turn().waiting();
+    let mut last = false;
     loop {
-        let result = resource.change(device.vnr, &promotion.change, How::SOFT.in_turn().waiting());
+        let seen = resource.changes_so_far();
+        let turn = resource.state_mutex.lock();
+        let result = resource.change(device.vnr, &promotion.change, how);
+        if result == StateRv::InTransientState {
+            drop(turn);
+            resource.wait_for_change(seen);
+            continue;
+        }
         let Some((state, _)) = now(device) else {
-            return StateRv::UnknownError;
+            return (StateRv::UnknownError, turn);
         };
+        if last {
+            return (result, turn);
+        }
         match state::next_attempt(promotion, result, &state) {
-            Attempt::Done(result) => return result,
+            Attempt::Done(result) => return (result, turn),
             Attempt::Again => {}
             Attempt::FencePeer => {
                 let outdated = handlers::fence_peer(resource);
@@ -136,8 +152,8 @@ fn attempts(device: &Arc<Device>, promotion: &mut Promotion) -> StateRv {
                 kernel_ext::time::sleep_ms(tenths.saturating_mul(100));
             }
             Attempt::LastTry => {
-                let how = How::SOFT.in_turn().verbose().waiting();
-                return resource.change(device.vnr, &promotion.change, how);
+                how = how.verbose();
+                last = true;
             }
         }
     }
