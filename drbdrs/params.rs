@@ -182,7 +182,11 @@ fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
             flags: flags
                 .with(UuidFlags::DISCARD_MY_DATA, discard)
                 .with(UuidFlags::CRASHED_PRIMARY, volume.flags.has(VolFlag::CRASHED_PRIMARY))
-                .with(UuidFlags::INCONSISTENT, volume.negotiated.0 == DiskState::Inconsistent),
+                .with(
+                    UuidFlags::INCONSISTENT,
+                    volume.state.disk == DiskState::Negotiating
+                        && volume.negotiated.0 == DiskState::Inconsistent,
+                ),
         }
     };
     device.resource.connection.data.send(device.vnr, Command::Uuids, &packet)

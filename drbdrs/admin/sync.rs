@@ -10,7 +10,7 @@ use crate::{
     attach::{resume_io as unlock_io, set_whole_bitmap, suspend_io as lock_io},
     change::{self, How},
     device::Device,
-    metadata,
+    metadata, params,
     prelude::*,
     tag::Tag,
 };
@@ -202,6 +202,11 @@ pub(super) fn new_current_uuid(context: &Context<'_>, info: &mut Info) -> Outcom
             return Err(RetCode::IoMdDisk.into());
         }
         if skip_initial_sync {
+            if let Err(error) = params::send_uuids_skip_initial_sync(device) {
+                pr_err!("{}: telling the peer failed: {:?}\n", Tag(device), error);
+                resource.connection_failed(ConnState::NetworkFailure);
+                return Err(StateRv::NeedConnection.into());
+            }
             take_as_equal(device);
         }
     }
