@@ -99,6 +99,14 @@ pub fn initramfs() -> Vec<u8> {
     archive
 }
 
+/// The frequency of this machine's time stamp counter: the kernel derives BogoMIPS from it (500 kHz each).
+pub fn tsc_khz() -> Option<u64> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("bogomips"))?;
+    let bogomips: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
+    Some((bogomips * 500.0).round() as u64)
+}
+
 /// How QEMU runs guests on this machine: `kvm` if a guest really boots with it, else `tcg`.
 ///
 /// A /dev/kvm that exists may still not work, so one is booted with it, once for each start of this machine.

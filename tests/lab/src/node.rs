@@ -402,6 +402,11 @@ impl Node {
              rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 \
              sysctl.kernel.hung_task_timeout_secs=90 sysctl.kernel.hung_task_warnings=-1",
         );
+        // Under TCG a guest's time stamp counter is the host's. Without ACPI a guest has only the PIT to calibrate it
+        // with, and on a busy host that is wrong by any factor: its timeouts would be, too.
+        if let (true, Some(khz)) = (self.boot.accelerator == "tcg", crate::image::tsc_khz()) {
+            line.push_str(&format!(" tsc_early_khz={khz}"));
+        }
         if config.detectors {
             // Not U: a stack trace for every object of every cache makes a guest four times as slow.
             line.push_str(" kfence.sample_interval=100 slab_debug=FZP");

@@ -44,6 +44,24 @@ fn commands_files_and_names() -> Result<()> {
         .run_within(Duration::from_millis(300), &["sleep", "60"])
         .is_err());
 
+    // A guest's clock runs as fast as this machine's: its timeouts mean what they say.
+    let uptime = || -> Result<f64> {
+        let text = n1.get("/proc/uptime")?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(text
+            .split(' ')
+            .next()
+            .and_then(|t| t.parse().ok())
+            .unwrap_or(0.0))
+    };
+    let (guest, host) = (uptime()?, Instant::now());
+    n1.sh("sleep 3")?;
+    let (guest, host) = (uptime()? - guest, host.elapsed().as_secs_f64());
+    assert!(
+        (guest - host).abs() < 0.5 + host / 5.0,
+        "{guest} s in the guest, {host} s outside"
+    );
+
     let bytes: Vec<u8> = (0..300_000u32).map(|n| (n * 7 % 251) as u8).collect();
     n1.put("/lab/some/file", &bytes, 0o640)?;
     assert_eq!(n1.get("/lab/some/file")?, bytes);

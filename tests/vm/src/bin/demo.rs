@@ -152,7 +152,9 @@ fn write_data(show: &Show) -> Result<String> {
         0,
         "dd if=/dev/urandom of=/data/disk.img bs=1M count=6 2>&1 | tail -n 1; sync",
     )?;
-    show.command(0, "sha256sum /data/disk.img")
+    let sum = show.command(0, "sha256sum /data/disk.img")?;
+    show.watch(0, "is mirrored", Minor::mirrored)?;
+    Ok(sum)
 }
 
 fn fail_over(show: &mut Show, sum: &str) -> Result<()> {
