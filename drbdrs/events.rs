@@ -117,7 +117,9 @@ fn events() -> Option<Arc<Registry>> {
 /// A resource was made.
 pub(crate) fn resource_created(resource: &Resource) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     registry.events.tell(
         NotificationType::Create,
         &[Link {
@@ -132,7 +134,9 @@ pub(crate) fn resource_created(resource: &Resource) {
 /// A resource is about to go.
 pub(crate) fn resource_destroyed(resource: &Resource) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     registry.events.tell(
         NotificationType::Destroy,
         &[Link {
@@ -147,7 +151,9 @@ pub(crate) fn resource_destroyed(resource: &Resource) {
 /// A volume was added.
 pub(crate) fn device_created(device: &Device) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(&device.resource);
+    let Some(view) = ResourceView::take(&device.resource) else {
+        return;
+    };
     let Some(volume) = VolumeView::take(device) else {
         return;
     };
@@ -171,7 +177,9 @@ pub(crate) fn device_created(device: &Device) {
 /// A volume is about to go: first what it is on the peer, then itself.
 pub(crate) fn device_destroyed(device: &Device) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(&device.resource);
+    let Some(view) = ResourceView::take(&device.resource) else {
+        return;
+    };
     let Some(volume) = VolumeView::take(device) else {
         return;
     };
@@ -192,7 +200,7 @@ pub(crate) fn device_destroyed(device: &Device) {
         .tell(NotificationType::Destroy, &[peer_device, device]);
 }
 
-fn volumes(resource: &Resource) -> KVec<VolumeView> {
+fn volumes(resource: &Resource) -> KVec<KBox<VolumeView>> {
     let devices = resource.devices.lock();
     let mut views = KVec::new();
     for device in devices.iter() {
@@ -207,7 +215,9 @@ fn volumes(resource: &Resource) -> KVec<VolumeView> {
 /// The connection got a configuration.
 pub(crate) fn connection_created(resource: &Resource) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     let volumes = volumes(resource);
     let mut buffer = registry.events.buffer.lock();
     let mut left = volumes.len();
@@ -239,7 +249,9 @@ pub(crate) fn connection_created(resource: &Resource) {
 /// The connection's configuration is about to go.
 pub(crate) fn connection_destroyed(resource: &Resource) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     let mut buffer = registry.events.buffer.lock();
     let seq = || Events::next(&registry.events.notifications);
     let more = NotificationHeader {
@@ -277,7 +289,9 @@ fn peer_device_differs(old: &State, new: &State) -> bool {
 /// A state changed: tells every object that looks different now.
 pub(crate) fn state_changed(resource: &Resource, change: &Committed) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     let device = change
         .volume
         .as_ref()
@@ -370,7 +384,9 @@ pub(crate) fn helper(
     exit_code: Option<u32>,
 ) {
     let Some(registry) = events() else { return };
-    let view = ResourceView::take(resource);
+    let Some(view) = ResourceView::take(resource) else {
+        return;
+    };
     let volume = device.and_then(VolumeView::take);
     let kind = match exit_code {
         None => NotificationType::Call,

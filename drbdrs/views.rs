@@ -60,7 +60,11 @@ fn given(bytes: &Bytes<128>) -> Option<Bytes<128>> {
 
 impl ResourceView {
     /// Copies the numbers.
-    pub(crate) fn take(resource: &Resource) -> Self {
+    ///
+    /// None without memory: what was to be told is then lost, as if nobody had listened. On the heap, because a
+    /// kernel stack has no room for several of these; the same goes for [`VolumeView`].
+    #[inline(never)]
+    pub(crate) fn take(resource: &Resource) -> Option<KBox<Self>> {
         let name = Text::new(resource.name.to_bytes()).unwrap_or_default();
         let shared = resource.shared.lock();
         let mut view = Self {
@@ -81,7 +85,8 @@ impl ResourceView {
             peer_addr: shared.conn.peer_addr,
         };
         view.net_conf = shared.conn.net_conf;
-        view
+        drop(shared);
+        KBox::new(view, GFP_KERNEL).ok()
     }
 
     /// The context of a message about the resource, its connection and a volume.
@@ -122,11 +127,14 @@ fn bitmap_sectors(bits: u64) -> u64 {
 
 impl VolumeView {
     /// Copies the numbers of a volume.
-    pub(crate) fn take(device: &Device) -> Option<Self> {
+    #[inline(never)]
+    pub(crate) fn take(device: &Device) -> Option<KBox<Self>> {
         let (bits, weight) = device.bitmap.size_and_weight();
         let shared = device.resource.shared.lock();
         let volume = shared.vol(device.vnr)?;
-        Some(Self::of(device.minor, volume, bits, weight))
+        let view = Self::of(device.minor, volume, bits, weight);
+        drop(shared);
+        KBox::new(view, GFP_KERNEL).ok()
     }
 
     fn of(minor: u32, volume: &VolumeShared, bits: u64, weight: u64) -> Self {

@@ -7,7 +7,7 @@
 //! done once.
 
 use crate::{after, attach, metadata, prelude::*, resource::Resource};
-use kernel_ext::thread::Thread;
+use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ impl Worker {
 }
 
 fn run(resource: &Arc<Resource>) {
+    // What the worker waits for must not wait for I/O of the device that it serves.
+    let _noio = NoIo::enter();
     let worker = &resource.worker;
     loop {
         worker

@@ -21,6 +21,7 @@ use drbd_core::{
 };
 
 /// `attach`
+#[inline(never)]
 pub(super) fn attach(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let _admin = device.resource.admin.lock();
@@ -41,6 +42,7 @@ pub(super) fn attach(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `detach`
+#[inline(never)]
 pub(super) fn detach(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let parms =
@@ -50,6 +52,7 @@ pub(super) fn detach(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `disk-options`
+#[inline(never)]
 pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let reset = context.header.value & SET_DEFAULTS != 0;
@@ -78,6 +81,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `resize`
+#[inline(never)]
 pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let _admin = device.resource.admin.lock();

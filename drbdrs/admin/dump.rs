@@ -38,9 +38,10 @@ fn secrets(privileged: bool) -> Secrets {
 }
 
 /// `GET_STATUS` of one minor.
+#[inline(never)]
 pub(super) fn one_status(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
-    let view = ResourceView::take(&device.resource);
+    let view = ResourceView::take(&device.resource).ok_or(RetCode::Nomem)?;
     let opts = device.resource.options();
     let volume = VolumeView::take(device).ok_or(RetCode::MinorInvalid)?;
     let secrets = secrets(context.privileged);
@@ -156,19 +157,21 @@ fn unknown_resource(walk: &mut Walk<'_, '_>) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn resources(walk: &mut Walk<'_, '_>) -> Result {
     loop {
         let last = serial(walk.cursor()[0]);
         let Some(resource) = walk.registry.resource_after(last) else {
             return Ok(());
         };
-        let view = ResourceView::take(&resource);
+        let view = ResourceView::take(&resource).ok_or(ENOMEM)?;
         let opts = resource.options();
         walk.put(ok(NO_MINOR), |out| view.write_resource(&opts, out))?;
         walk.cursor()[0] = as_cursor(resource.serial);
     }
 }
 
+#[inline(never)]
 fn connections(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
     loop {
         let last = serial(walk.cursor()[0]);
@@ -181,7 +184,7 @@ fn connections(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
                 None => return Ok(()),
             },
         };
-        let view = ResourceView::take(&resource);
+        let view = ResourceView::take(&resource).ok_or(ENOMEM)?;
         if view.net_conf.is_some() {
             let secrets = secrets(walk.privileged);
             walk.put(ok(NO_MINOR), |out| view.write_connection(secrets, out))?;
@@ -191,6 +194,7 @@ fn connections(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
 }
 
 /// Volumes, or volumes on the peer: in order of minors, or of volume numbers within one resource.
+#[inline(never)]
 fn devices(walk: &mut Walk<'_, '_>, filter: &Filter, on_peer: bool) -> Result {
     loop {
         let next = u32::try_from(walk.cursor()[1]).unwrap_or(u32::MAX);
@@ -218,7 +222,7 @@ fn devices(walk: &mut Walk<'_, '_>, filter: &Filter, on_peer: bool) -> Result {
 }
 
 fn one_device(walk: &mut Walk<'_, '_>, device: &Device, on_peer: bool) -> Result {
-    let view = ResourceView::take(&device.resource);
+    let view = ResourceView::take(&device.resource).ok_or(ENOMEM)?;
     let Some(volume) = VolumeView::take(device) else {
         return Ok(());
     };
@@ -232,6 +236,7 @@ fn one_device(walk: &mut Walk<'_, '_>, device: &Device, on_peer: bool) -> Result
 }
 
 /// Every volume of every resource (or of one), and resources without volumes.
+#[inline(never)]
 fn statuses(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
     match filter {
         Filter::Nameless => return Err(EINVAL),
@@ -250,7 +255,7 @@ fn statuses(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
             },
         };
         let next = u16::try_from(walk.cursor()[1]).ok();
-        let view = ResourceView::take(&resource);
+        let view = ResourceView::take(&resource).ok_or(ENOMEM)?;
         match next.and_then(|vnr| resource.device_from(vnr)) {
             Some(device) => {
                 if let Some(volume) = VolumeView::take(&device) {
@@ -277,6 +282,7 @@ fn statuses(walk: &mut Walk<'_, '_>, filter: &Filter) -> Result {
 ///
 /// The number of messages of one resource is not limited, so the cursor also counts within it: [1] is the next item:
 /// 0 the resource, 1 the connection, 2 + vnr the device, 2 + 65536 + vnr the volume on the peer.
+#[inline(never)]
 fn initial_state(walk: &mut Walk<'_, '_>) -> Result {
     loop {
         let last = serial(walk.cursor()[0]);
@@ -358,7 +364,7 @@ fn one_item(walk: &mut Walk<'_, '_>, resource: &Resource, item: &Item) -> Result
     let more = next_item(resource, item.position.saturating_add(1)).is_some();
     let nh_type = NotificationType::Exists as u32 | if more { NOTIFY_CONTINUES } else { 0 };
     let header = NotificationHeader { nh_type };
-    let view = ResourceView::take(resource);
+    let view = ResourceView::take(resource).ok_or(ENOMEM)?;
     match &item.what {
         What::Resource => walk.put_as(Command::ResourceState, ok(NO_MINOR), false, |out| {
             view.notify_resource(header, Some(&view.info), out)

@@ -21,6 +21,7 @@ use drbd_core::{
 use kernel_ext::crypto::Shash;
 
 /// `connect`
+#[inline(never)]
 pub(super) fn connect(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     let addresses = &context.request.context;
@@ -138,6 +139,7 @@ fn check_algorithms(conf: &NetConf) -> Result<(), Answer> {
 }
 
 /// `net-options`
+#[inline(never)]
 pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     let reset = context.header.value & SET_DEFAULTS != 0;
@@ -165,6 +167,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `disconnect`
+#[inline(never)]
 pub(super) fn disconnect(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     let parms = DisconnectParms::parse(context.request.arguments())

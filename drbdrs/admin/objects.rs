@@ -19,6 +19,7 @@ const MAX_MINOR: u32 = (1 << 20) - 1;
 const MAX_VOLUME: u32 = 65534;
 
 /// `new-resource`
+#[inline(never)]
 pub(super) fn new_resource(context: &Context<'_>, info: &mut Info) -> Outcome {
     let opts = ResourceOpts::parse(context.request.arguments())
         .map_err(|refusal| refuse(info, refusal))?;
@@ -56,6 +57,7 @@ fn exists(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `resource-options`
+#[inline(never)]
 pub(super) fn resource_options(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     let reset = context.header.value & SET_DEFAULTS != 0;
@@ -68,6 +70,7 @@ pub(super) fn resource_options(context: &Context<'_>, info: &mut Info) -> Outcom
 }
 
 /// `new-minor`
+#[inline(never)]
 pub(super) fn new_minor(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     let minor = context.header.minor;
@@ -146,6 +149,7 @@ fn create_device(
 }
 
 /// `del-minor`
+#[inline(never)]
 pub(super) fn del_minor(context: &Context<'_>) -> Outcome {
     let device = context.device()?;
     let _admin = device.resource.admin.lock();
@@ -172,6 +176,7 @@ fn delete_device(context: &Context<'_>, device: &Arc<Device>) -> Outcome {
 }
 
 /// `del-resource`
+#[inline(never)]
 pub(super) fn del_resource(context: &Context<'_>) -> Outcome {
     delete_resource(context, context.resource()?)
 }
@@ -198,6 +203,7 @@ fn delete_resource(context: &Context<'_>, resource: &Arc<Resource>) -> Outcome {
 }
 
 /// `down`
+#[inline(never)]
 pub(super) fn down(context: &Context<'_>, info: &mut Info) -> Outcome {
     let resource = context.resource()?;
     take_down(context, resource, info)?;

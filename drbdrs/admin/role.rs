@@ -19,6 +19,7 @@ fn parms(context: &Context<'_>, info: &mut Info) -> Result<SetRoleParms, Answer>
 }
 
 /// `primary`
+#[inline(never)]
 pub(super) fn primary(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let parms = parms(context, info)?;
@@ -27,6 +28,7 @@ pub(super) fn primary(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// `secondary`
+#[inline(never)]
 pub(super) fn secondary(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     parms(context, info)?;

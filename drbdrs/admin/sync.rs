@@ -31,12 +31,14 @@ fn with_io_locked<R>(device: &Arc<Device>, work: impl FnOnce() -> R) -> R {
 }
 
 /// `invalidate`: our data are worth nothing; get the peer's, in full.
+#[inline(never)]
 pub(super) fn invalidate(context: &Context<'_>) -> Outcome {
     let alone = Change::disk(DiskState::Inconsistent);
     full_sync(context, Role::Secondary, alone, ConnState::StartingSyncT)
 }
 
 /// `invalidate-remote`: the peer's data are worth nothing; it shall get ours, in full.
+#[inline(never)]
 pub(super) fn invalidate_peer(context: &Context<'_>) -> Outcome {
     let alone = Change {
         pdsk: Some(DiskState::Inconsistent),
@@ -78,6 +80,7 @@ fn simple(context: &Context<'_>, change: Change) -> Result<StateRv, Answer> {
 }
 
 /// `pause-sync`
+#[inline(never)]
 pub(super) fn pause(context: &Context<'_>) -> Outcome {
     let change = Change {
         user_isp: Some(true),
@@ -90,6 +93,7 @@ pub(super) fn pause(context: &Context<'_>) -> Outcome {
 }
 
 /// `resume-sync`
+#[inline(never)]
 pub(super) fn resume(context: &Context<'_>) -> Outcome {
     let change = Change {
         user_isp: Some(false),
@@ -110,6 +114,7 @@ pub(super) fn resume(context: &Context<'_>) -> Outcome {
 }
 
 /// `suspend-io`
+#[inline(never)]
 pub(super) fn suspend_io(context: &Context<'_>) -> Outcome {
     let change = Change {
         susp: Some(true),
@@ -119,6 +124,7 @@ pub(super) fn suspend_io(context: &Context<'_>) -> Outcome {
 }
 
 /// `resume-io`
+#[inline(never)]
 pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
     let device = context.device()?;
     let resource = &device.resource;
@@ -167,11 +173,13 @@ fn begin_put_off_generation(device: &Arc<Device>) {
 }
 
 /// `outdate`
+#[inline(never)]
 pub(super) fn outdate(context: &Context<'_>) -> Outcome {
     Ok(simple(context, Change::disk(DiskState::Outdated))?.into())
 }
 
 /// `new-current-uuid`
+#[inline(never)]
 pub(super) fn new_current_uuid(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let parms = NewCUuidParms::parse(context.request.arguments())
@@ -232,6 +240,7 @@ fn take_as_equal(device: &Arc<Device>) {
 }
 
 /// `verify`
+#[inline(never)]
 pub(super) fn start_verify(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let parms = StartOvParms::parse(context.request.arguments())
@@ -255,6 +264,7 @@ pub(super) fn start_verify(context: &Context<'_>, info: &mut Info) -> Outcome {
 }
 
 /// What `wait-connect` asks: which of its timeouts applies.
+#[inline(never)]
 pub(super) fn timeout_type(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let timeout_type = {
