@@ -182,7 +182,8 @@ fn receive_head(
 
 /// What an error of the stream means.
 fn lost(resource: &Resource, error: Error) -> End {
-    if thread::should_stop() || resource.left_in_peace(error) {
+    let over = resource.shared.lock().conn.cstate != ConnState::WfReportParams;
+    if over || thread::should_stop() || resource.left_in_peace(error) {
         return End::Told;
     }
     if error == ECONNRESET {

@@ -248,7 +248,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<(Arc<TcpStream>, First)>, Failure> {
         loop {
             self.wanted()?;
-            if let Some(ready) = reception.listen_to_visitors() {
+            if let Some(ready) = reception.listen_to_visitors(self.resource.name()) {
                 return Ok(Some(ready));
             }
             let left = until.saturating_sub(time::now_ms());
@@ -507,7 +507,7 @@ enum Look {
 
 impl Reception {
     /// Looks at everybody once; whoever is of no use leaves.
-    fn listen_to_visitors(&mut self) -> Option<(Arc<TcpStream>, First)> {
+    fn listen_to_visitors(&mut self, name: &CStr) -> Option<(Arc<TcpStream>, First)> {
         let mut at = 0;
         while let Some(visitor) = self.visitors.get_mut(at) {
             let look = visitor.look();
@@ -519,7 +519,7 @@ impl Reception {
             if let Look::Said(first) = look {
                 return Some((gone.stream, first));
             }
-            pr_warn!("Error receiving initial packet\n");
+            pr_warn!("{name}: Error receiving initial packet\n");
         }
         None
     }
