@@ -722,6 +722,8 @@ pub(crate) fn release_disk(device: &Device) {
         volume.md = None;
         volume.md_dirty = false;
         volume.disk_conf = None;
+        // Counts until the device is closed, for `wait_released`.
+        volume.stat.local = 1;
         volume.local.take()
     };
     if let Some(local) = local {
@@ -734,5 +736,8 @@ pub(crate) fn release_disk(device: &Device) {
         drop(local);
     }
     device.bitmap.release();
+    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
+        volume.stat.local = volume.stat.local.saturating_sub(1);
+    }
     device.resource.state_wait.wake_all();
 }
