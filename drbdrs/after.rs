@@ -5,7 +5,7 @@
 //! Which effects there are, and in which order, the core says (`core::state::after_effects`); here is how each one
 //! is done.
 
-use crate::{
+use crate::{handshake as peer_handshake, 
     attach, bitmap_exchange,
     change::{self, Committed, How, VolumeChange},
     connection, dependents,
@@ -132,7 +132,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::SendUuids => sent(device, "UUIDs", params::send_uuids(device)),
         After::SendState => sent(device, "a state", params::send_state_value(device, *new)),
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
-        After::SyncGrownPart => params::sync_grown_part(device),
+        After::SyncGrownPart => params::sync_grown_part(device, true),
         After::AbortLocalIo | After::CancelResync => {}
     }
 }
@@ -176,7 +176,10 @@ fn start_full_sync(device: &Arc<Device>, new: &State) {
     let next = match (&written, new.conn) {
         (Err(_), _) => ConnState::Connected,
         (Ok(()), ConnState::StartingSyncT) => ConnState::WfSyncUuid,
-        (Ok(()), _) => return,
+        (Ok(()), _) => {
+            peer_handshake::start_resync_from_worker(device, ConnState::SyncSource);
+            return;
+        }
     };
     if let Err(error) = written {
         let tag = Tag(device);

@@ -451,8 +451,17 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
 /// The exit code of a handler that old tools give for a handler they do not know.
 const HANDLER_UNKNOWN: u8 = 3;
 
-/// Becomes source or target of a resync, if the handlers agree. Not for the worker: it waits for changes of state.
+/// Becomes source or target of a resync, if the handlers agree. Not for the worker.
 pub(crate) fn start_resync(device: &Arc<Device>, side: ConnState) {
+    begin_resync(device, side, false);
+}
+
+/// As [`start_resync`], for the worker: it does not wait for its turn, because whoever has it may wait for the worker.
+pub(crate) fn start_resync_from_worker(device: &Arc<Device>, side: ConnState) {
+    begin_resync(device, side, true);
+}
+
+fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
     let resource = &device.resource;
     let target = side == ConnState::SyncTarget;
     let running = |volume: &mut crate::resource::VolumeShared| state::is_resync(volume.state.conn);
@@ -469,7 +478,7 @@ pub(crate) fn start_resync(device: &Arc<Device>, side: ConnState) {
         give_up(resource);
         return;
     }
-    let serialised = resource.state_mutex.lock();
+    let serialised = (!worker).then(|| resource.state_mutex.lock());
     let began = {
         let mut shared = resource.shared.lock();
         let Some(volume) = shared.vol(device.vnr) else { return };

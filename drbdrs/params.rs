@@ -458,7 +458,7 @@ fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized
         send_sizes(device, false, theirs.flags)?;
     }
     match follow_up.grown_part {
-        GrownPart::Sync => sync_grown_part(device),
+        GrownPart::Sync => sync_grown_part(device, false),
         GrownPart::AssumeClean => {
             let tag = Tag(device);
             pr_info!("{}: Resync of new storage suppressed with --assume-clean\n", tag);
@@ -468,8 +468,9 @@ fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized
     Ok(())
 }
 
-/// Syncs what is new on both sides: from the primary, or from the side that breaks ties.
-pub(crate) fn sync_grown_part(device: &Arc<Device>) {
+/// Syncs what is new on both sides: from the primary, or from the side that breaks ties. `worker`: it is the worker who
+/// calls.
+pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
     pr_info!("{}: Resync of new storage after online grow\n", Tag(device));
     let source = {
         let shared = device.resource.shared.lock();
@@ -479,7 +480,9 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>) {
             _ => shared.conn.resolve_conflicts,
         }
     };
-    if source {
+    if source && worker {
+        crate::handshake::start_resync_from_worker(device, ConnState::SyncSource);
+    } else if source {
         crate::handshake::start_resync(device, ConnState::SyncSource);
     } else {
         let wait = Change::conn(ConnState::WfSyncUuid);
