@@ -5,12 +5,12 @@
 //! Which effects there are, and in which order, the core says (`core::state::after_effects`); here is how each one
 //! is done.
 
-use crate::{handshake as peer_handshake, 
+use crate::{
     attach, bitmap_exchange,
     change::{self, Committed, How, VolumeChange},
     connection, dependents,
     device::Device,
-    events, handlers, metadata, params,
+    events, handlers, handshake as peer_handshake, metadata, params,
     prelude::*,
     resource::Resource,
     tag::Tag,

@@ -66,19 +66,35 @@ pub(crate) fn send(device: &Arc<Device>) -> Result {
         has_metadata(volume.state.disk) && flags.is_some_and(|f| f.contains(Flags::FULL_SYNC))
     });
     if owed == Some(true) {
-        pr_info!("{}: Writing the whole bitmap, MDF_FullSync was set.\n", Tag(device));
+        pr_info!(
+            "{}: Writing the whole bitmap, MDF_FullSync was set.\n",
+            Tag(device)
+        );
         if let Err(error) = attach::set_whole_bitmap(device) {
             // The flag stays set, and the peer hears of a full sync all the same.
-            pr_err!("{}: Failed to write bitmap to disk: {:?}\n", Tag(device), error);
+            pr_err!(
+                "{}: Failed to write bitmap to disk: {:?}\n",
+                Tag(device),
+                error
+            );
         }
     }
-    let use_rle = device.resource.shared.lock().conn.net_conf.is_some_and(|conf| conf.use_rle);
+    let use_rle = device
+        .resource
+        .shared
+        .lock()
+        .conn
+        .net_conf
+        .is_some_and(|conf| conf.use_rle);
     let agreed = agreed(device);
     let mut view = View(device);
     let mut sending = BitmapSend::new(&agreed, view.len(), use_rle);
     let mut page = PageBuf::new()?;
     device.resource.connection.data.send_burst(|burst| {
-        while let Some(chunk) = sending.next(&mut view, page.bytes_mut()).map_err(|_| EINVAL)? {
+        while let Some(chunk) = sending
+            .next(&mut view, page.bytes_mut())
+            .map_err(|_| EINVAL)?
+        {
             let content = page.bytes().get(..chunk.len).ok_or(EINVAL)?;
             burst.send(device.vnr, chunk.command, content)?;
         }
@@ -112,6 +128,7 @@ pub(crate) fn send_from_worker(device: &Arc<Device>) {
 }
 
 /// P_BITMAP, P_COMPRESSED_BITMAP
+#[inline(never)]
 pub(crate) fn receive(packet: &Arrived<'_>) -> Result {
     let device = packet.device().ok_or(EPROTO)?;
     let mut page = PageBuf::new()?;
@@ -123,11 +140,14 @@ pub(crate) fn receive(packet: &Arrived<'_>) -> Result {
     packet.stream.recv_exact(content)?;
     let mut view = View(&device);
     let before = with_volume(&device, |volume| volume.bitmap_in.take()).flatten();
-    let mut receiving =
-        before.unwrap_or_else(|| BitmapRecv::new(&agreed(&device), view.len()));
+    let mut receiving = before.unwrap_or_else(|| BitmapRecv::new(&agreed(&device), view.len()));
     match receiving.packet(packet.command, content, &mut view) {
         Err(error) => {
-            pr_err!("{}: the peer's bitmap is malformed: {:?}\n", Tag(&device), error);
+            pr_err!(
+                "{}: the peer's bitmap is malformed: {:?}\n",
+                Tag(&device),
+                error
+            );
             Err(EPROTO)
         }
         Ok(false) => {
@@ -148,14 +168,20 @@ fn complete(device: &Arc<Device>) -> Result {
         ConnState::WfBitmapT => {
             send(device)?;
             let next = Change::conn(ConnState::WfSyncUuid);
-            device.resource.change(device.vnr, &next, How::SOFT.verbose());
+            device
+                .resource
+                .change(device.vnr, &next, How::SOFT.verbose());
         }
         ConnState::WfBitmapS => {
             crate::handshake::start_resync(device, ConnState::SyncSource);
         }
         // An administrator, or another thread, has decided otherwise meanwhile.
         other => {
-            pr_info!("{}: unexpected cstate ({}) in receive_bitmap\n", Tag(device), other.name());
+            pr_info!(
+                "{}: unexpected cstate ({}) in receive_bitmap\n",
+                Tag(device),
+                other.name()
+            );
         }
     }
     Ok(())

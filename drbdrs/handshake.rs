@@ -36,8 +36,11 @@ use drbd_core::{
 };
 
 /// P_UUIDS
+#[inline(never)]
 pub(crate) fn uuids(packet: &Arrived<'_>) -> Result {
-    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let Some(device) = packet.device() else {
+        return unknown_volume(packet);
+    };
     let theirs = UuidsPacket::decode(packet.fixed).ok_or(EPROTO)?;
     let [young, old] = theirs.history;
     let words = [
@@ -71,13 +74,21 @@ pub(crate) fn uuids(packet: &Arrived<'_>) -> Result {
         UuidReaction::OtherGenerationInUse => {
             let effective = with_volume(&device, |volume| volume.exposed_uuid);
             let effective = effective.unwrap_or(Uuid::ZERO);
-            pr_err!("{}: Can only connect to data with current UUID={}\n", Tag(&device), Shown(effective));
+            pr_err!(
+                "{}: Can only connect to data with current UUID={}\n",
+                Tag(&device),
+                Shown(effective)
+            );
             return Err(give_up(packet.resource));
         }
         UuidReaction::SkipInitialSync => skip_initial_sync(&device, &peer),
         UuidReaction::AdoptEffective(uuid) => {
             with_volume(&device, |volume| volume.exposed_uuid = uuid);
-            pr_info!("{}: receiver updated effective data uuid: {}\n", Tag(&device), Shown(uuid));
+            pr_info!(
+                "{}: receiver updated effective data uuid: {}\n",
+                Tag(&device),
+                Shown(uuid)
+            );
         }
     }
     Ok(())
@@ -86,11 +97,16 @@ pub(crate) fn uuids(packet: &Arrived<'_>) -> Result {
 /// Both disks were declared equal.
 fn skip_initial_sync(device: &Arc<Device>, peer: &PeerUuids) {
     let tag = Tag(device);
-    pr_info!("{}: Accepted new current UUID, preparing to skip initial sync\n", tag);
+    pr_info!(
+        "{}: Accepted new current UUID, preparing to skip initial sync\n",
+        tag
+    );
     device.bitmap.clear_all();
     crate::after::write_bitmap(device, "clear_n_write from receive_uuids");
     let mut shared = device.resource.shared.lock();
-    let Some(volume) = shared.vol_mut(device.vnr) else { return };
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
     let role = volume.state.role;
     if let Some(md) = volume.md.as_mut() {
         md.uuids.accept_skip_initial_sync(peer.uuids.current, role);
@@ -107,17 +123,28 @@ fn skip_initial_sync(device: &Arc<Device>, peer: &PeerUuids) {
 }
 
 /// P_STATE
+#[inline(never)]
 pub(crate) fn state(packet: &Arrived<'_>) -> Result {
-    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let Some(device) = packet.device() else {
+        return unknown_volume(packet);
+    };
     let bits = StatePacket::decode(packet.fixed).ok_or(EPROTO)?.state;
     let Ok(peer) = State::from_wire(bits) else {
-        pr_err!("{}: the peer is in a state that does not exist: {:#x}\n", Tag(&device), bits);
+        pr_err!(
+            "{}: the peer is in a state that does not exist: {:#x}\n",
+            Tag(&device),
+            bits
+        );
         return Err(EPROTO);
     };
     let told = with_volume(&device, |volume| volume.peer_uuids).flatten();
     let mut peer_disk = core_handshake::real_peer_disk(peer.disk, told.as_ref());
     if peer_disk != peer.disk {
-        pr_info!("{}: real peer disk state = {}\n", Tag(&device), peer_disk.name());
+        pr_info!(
+            "{}: real peer disk state = {}\n",
+            Tag(&device),
+            peer_disk.name()
+        );
     }
     loop {
         let (own, facts) = facts(&device).ok_or(ENODEV)?;
@@ -150,7 +177,11 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
 /// What the core wants to know beside the two states.
 fn facts(device: &Device) -> Option<(State, Facts)> {
     let shared = device.resource.shared.lock();
-    let tentative = shared.conn.net_conf.as_ref().is_some_and(|conf| conf.tentative);
+    let tentative = shared
+        .conn
+        .net_conf
+        .as_ref()
+        .is_some_and(|conf| conf.tentative);
     let dry_run = shared.conn.dry_run || tentative;
     let volume = shared.vol(device.vnr)?;
     let facts = Facts {
@@ -170,7 +201,11 @@ fn facts(device: &Device) -> Option<(State, Facts)> {
 fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion) -> Result<bool> {
     let resource = &device.resource;
     let (new, how, aborted) = match conclusion {
-        Conclusion::Set { new, how, peer_attach_aborted } => (new, how, peer_attach_aborted),
+        Conclusion::Set {
+            new,
+            how,
+            peer_attach_aborted,
+        } => (new, how, peer_attach_aborted),
         Conclusion::FailMyDisk => {
             let mut shared = resource.shared.lock();
             change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
@@ -184,7 +219,10 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         Conclusion::AbortFrozen => return Err(abort_frozen(device)),
     };
     if aborted {
-        pr_err!("{}: Disk attach process on the peer node was aborted.\n", Tag(device));
+        pr_err!(
+            "{}: Disk attach process on the peer node was aborted.\n",
+            Tag(device)
+        );
     }
     let change = Change {
         peer: Some(new.peer),
@@ -194,7 +232,11 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         peer_isp: Some(new.peer_isp),
         ..Change::NONE
     };
-    let how = if how == state::How::SOFT { How::SOFT.verbose() } else { How::HARD };
+    let how = if how == state::How::SOFT {
+        How::SOFT.verbose()
+    } else {
+        How::HARD
+    };
     let (result, written) = {
         let mut shared = resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
@@ -212,7 +254,9 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         params::send_uuids(device)?;
         params::send_state(device)?;
     }
-    with_volume(device, |volume| volume.flags.clear(VolFlag::DISCARD_MY_DATA));
+    with_volume(device, |volume| {
+        volume.flags.clear(VolFlag::DISCARD_MY_DATA)
+    });
     metadata::sync(device);
     Ok(true)
 }
@@ -220,11 +264,19 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
 /// The peer was rebooted while our I/O was frozen: what it did not confirm goes on without it.
 fn abort_frozen(device: &Arc<Device>) -> Error {
     let resource = &device.resource;
-    pr_err!("{}: Aborting Connect, can not thaw IO with an only Consistent peer\n", Tag(device));
+    pr_err!(
+        "{}: Aborting Connect, can not thaw IO with an only Consistent peer\n",
+        Tag(device)
+    );
     crate::transfer::connection_lost(resource);
     metadata::new_current_uuid(device);
-    with_volume(device, |volume| volume.flags.clear(VolFlag::NEW_CURRENT_UUID));
-    let change = Change { susp: Some(false), ..Change::conn(ConnState::ProtocolError) };
+    with_volume(device, |volume| {
+        volume.flags.clear(VolFlag::NEW_CURRENT_UUID)
+    });
+    let change = Change {
+        susp: Some(false),
+        ..Change::conn(ConnState::ProtocolError)
+    };
     resource.change_all(&change, How::HARD);
     EPROTO
 }
@@ -243,8 +295,14 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
             break outcome;
         }
         let secondary = Change::role(Role::Secondary);
-        let result = device.resource.change_here(device.vnr, &secondary, How::SOFT.verbose());
-        demotion = if result.is_refusal() { Demotion::Refused } else { Demotion::Done };
+        let result = device
+            .resource
+            .change_here(device.vnr, &secondary, How::SOFT.verbose());
+        demotion = if result.is_refusal() {
+            Demotion::Refused
+        } else {
+            Demotion::Done
+        };
     };
     if let Some(repair) = outcome.decision.repair {
         with_volume(device, |volume| {
@@ -253,7 +311,12 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
             };
             repair.apply(&mut md.uuids, &mut theirs.uuids);
             volume.md_dirty |= repair.is_mine();
-            pr_info!("{}: repaired: self {} peer {}\n", Tag(device), Shown(md.uuids), Shown(theirs.uuids));
+            pr_info!(
+                "{}: repaired: self {} peer {}\n",
+                Tag(device),
+                Shown(md.uuids),
+                Shown(theirs.uuids)
+            );
         });
     }
     call_helpers(device, &outcome);
@@ -261,9 +324,16 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
     let whole = matches!(outcome.verdict, Ok(plan) if plan.set_whole_bitmap);
     if whole {
         let tag = Tag(device);
-        pr_info!("{}: Writing the whole bitmap, full sync required after handshake.\n", tag);
+        pr_info!(
+            "{}: Writing the whole bitmap, full sync required after handshake.\n",
+            tag
+        );
         if let Err(error) = attach::set_whole_bitmap(device) {
-            pr_err!("{}: writing the whole bitmap failed: {:?}\n", Tag(device), error);
+            pr_err!(
+                "{}: writing the whole bitmap failed: {:?}\n",
+                Tag(device),
+                error
+            );
             return Ok(Err(Refusal::SplitBrain));
         }
     }
@@ -315,7 +385,11 @@ fn question(
             wsame: features.contains(Features::WRITE_SAME),
             resolve_conflicts: shared.conn.resolve_conflicts,
         },
-        disk: if disk_now == DiskState::Negotiating { volume.negotiated.0 } else { disk_now },
+        disk: if disk_now == DiskState::Negotiating {
+            volume.negotiated.0
+        } else {
+            disk_now
+        },
         disk_now,
         peer_disk: pending.peer_disk,
         policy,
@@ -328,7 +402,12 @@ fn log_comparison(device: &Device, question: &Handshake, outcome: &Outcome) {
     let Handshake { me, peer, .. } = question;
     pr_info!("{}: drbd_sync_handshake:\n", tag);
     pr_info!("{}: self {} bits:{}\n", tag, Shown(me.uuids), me.dirty_bits);
-    pr_info!("{}: peer {} bits:{}\n", tag, Shown(peer.uuids), peer.dirty_bits);
+    pr_info!(
+        "{}: peer {} bits:{}\n",
+        tag,
+        Shown(peer.uuids),
+        peer.dirty_bits
+    );
     let decision = &outcome.decision;
     pr_info!(
         "{}: uuid_compare()={} by rule {}: {}\n",
@@ -353,7 +432,12 @@ fn log_verdict(device: &Device, outcome: &Outcome) {
         Some(Solved::ByDiskStates(Direction::Target)) => {
             pr_info!("{}: Becoming sync target due to disk states.\n", tag);
         }
-        Some(Solved::ByPolicy { primaries, direction, full, .. }) => {
+        Some(Solved::ByPolicy {
+            primaries,
+            direction,
+            full,
+            ..
+        }) => {
             pr_warn!(
                 "{}: Split-Brain detected, {} primaries, automatically solved. Sync from {} node{}\n",
                 tag,
@@ -364,7 +448,11 @@ fn log_verdict(device: &Device, outcome: &Outcome) {
         }
         Some(Solved::ByDiscardMyData(direction)) => {
             let from = side(direction);
-            pr_warn!("{}: Split-Brain detected, manually solved. Sync from {} node\n", tag, from);
+            pr_warn!(
+                "{}: Split-Brain detected, manually solved. Sync from {} node\n",
+                tag,
+                from
+            );
         }
     }
     match outcome.verdict {
@@ -425,14 +513,20 @@ fn call_helpers(device: &Device, outcome: &Outcome) {
 }
 
 /// P_SYNC_UUID
+#[inline(never)]
 pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
     let device = packet.device().ok_or(EPROTO)?;
     let sync = Uuid(SyncUuid::decode(packet.fixed).ok_or(EPROTO)?.uuid);
     let arrival = || {
-        with_volume(&device, |volume| core_handshake::sync_uuid_arrival(&volume.state))
-            .unwrap_or(SyncUuidArrival::Ignore)
+        with_volume(&device, |volume| {
+            core_handshake::sync_uuid_arrival(&volume.state)
+        })
+        .unwrap_or(SyncUuidArrival::Ignore)
     };
-    packet.resource.state_wait.wait_idle(|| arrival() != SyncUuidArrival::Wait);
+    packet
+        .resource
+        .state_wait
+        .wait_idle(|| arrival() != SyncUuidArrival::Wait);
     if arrival() != SyncUuidArrival::StartAsTarget {
         pr_err!("{}: Ignoring SyncUUID packet!\n", Tag(&device));
         return Ok(());
@@ -469,26 +563,42 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
         pr_err!("{}: Resync already running!\n", Tag(device));
         return;
     }
-    let handler =
-        if target { handlers::BEFORE_RESYNC_TARGET } else { handlers::BEFORE_RESYNC_SOURCE };
+    let handler = if target {
+        handlers::BEFORE_RESYNC_TARGET
+    } else {
+        handlers::BEFORE_RESYNC_SOURCE
+    };
     let code = handlers::call(resource, Some(device), handler);
     if code > 0 && (target || code != HANDLER_UNKNOWN) {
         let tag = Tag(device);
-        pr_info!("{}: {} handler returned {}, dropping connection.\n", tag, handler, code);
+        pr_info!(
+            "{}: {} handler returned {}, dropping connection.\n",
+            tag,
+            handler,
+            code
+        );
         give_up(resource);
         return;
     }
     let serialised = (!worker).then(|| resource.state_mutex.lock());
     let began = {
         let mut shared = resource.shared.lock();
-        let Some(volume) = shared.vol(device.vnr) else { return };
+        let Some(volume) = shared.vol(device.vnr) else {
+            return;
+        };
         if !state::is_connected(volume.state.conn) || !has_metadata(volume.state.disk) {
             return;
         }
         let change = if target {
-            Change { disk: Some(DiskState::Inconsistent), ..Change::conn(side) }
+            Change {
+                disk: Some(DiskState::Inconsistent),
+                ..Change::conn(side)
+            }
         } else {
-            Change { pdsk: Some(DiskState::Inconsistent), ..Change::conn(side) }
+            Change {
+                pdsk: Some(DiskState::Inconsistent),
+                ..Change::conn(side)
+            }
         };
         let how = How::SOFT.verbose();
         let result = change::change_locked(&mut shared, device.vnr, &change, how);

@@ -41,7 +41,12 @@ impl Link {
     /// From now on packets go to `stream`, whose send timeout is set already. May sleep.
     pub(crate) fn open(&self, stream: Arc<TcpStream>, format: Format, ko_count: u32) -> Result {
         let buffer = PageBuf::new()?;
-        *self.sending.lock() = Some(Sending { stream, format, ko_count, buffer });
+        *self.sending.lock() = Some(Sending {
+            stream,
+            format,
+            ko_count,
+            buffer,
+        });
         Ok(())
     }
 
@@ -88,8 +93,15 @@ impl Link {
         payload: impl FnOnce(&Payload<'_>) -> Result,
     ) -> Result {
         let mut sending = self.sending.lock();
-        let Some(sending) = &mut *sending else { return Err(ENOTCONN) };
-        let Sending { stream, format, ko_count, buffer } = sending;
+        let Some(sending) = &mut *sending else {
+            return Err(ENOTCONN);
+        };
+        let Sending {
+            stream,
+            format,
+            ko_count,
+            buffer,
+        } = sending;
         let buffer = buffer.bytes_mut();
         let head = frame(*format, vnr, command, packet, length, buffer).ok_or(EMSGSIZE)?;
         let head = buffer.get(..head).ok_or(EMSGSIZE)?;
@@ -106,7 +118,9 @@ impl Link {
     pub(crate) fn send_burst(&self, work: impl FnOnce(&mut Burst<'_>) -> Result) -> Result {
         let mut sending = self.sending.lock();
         let sending: &mut Option<Sending> = &mut sending;
-        work(&mut Burst { sending: sending.as_mut().ok_or(ENOTCONN)? })
+        work(&mut Burst {
+            sending: sending.as_mut().ok_or(ENOTCONN)?,
+        })
     }
 }
 
@@ -122,7 +136,12 @@ impl Burst<'_> {
     ///
     /// As [`Link::send`].
     pub(crate) fn send(&mut self, vnr: u16, command: Command, content: &[u8]) -> Result {
-        let Sending { stream, format, ko_count, buffer } = &mut *self.sending;
+        let Sending {
+            stream,
+            format,
+            ko_count,
+            buffer,
+        } = &mut *self.sending;
         let buffer = buffer.bytes_mut();
         let length = u32::try_from(content.len()).map_err(|_| EMSGSIZE)?;
         let head = frame(*format, vnr, command, &Empty, length, buffer).ok_or(EMSGSIZE)?;
@@ -146,7 +165,8 @@ fn patience(ko_count: u32) -> impl FnMut() -> bool {
 impl Payload<'_> {
     /// Sends bytes.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result {
-        self.stream.send_all(bytes, false, &mut patience(self.ko_count))
+        self.stream
+            .send_all(bytes, false, &mut patience(self.ko_count))
     }
 
     /// Sends the data of a write.
@@ -154,12 +174,14 @@ impl Payload<'_> {
         let mut left = bio.bytes() as usize;
         bio.for_each(|segment| {
             left = left.saturating_sub(segment.len());
-            self.stream.send_all(segment, left > 0, &mut patience(self.ko_count))
+            self.stream
+                .send_all(segment, left > 0, &mut patience(self.ko_count))
         })
     }
 
     /// Sends pages.
     pub(crate) fn pages(&self, pages: &PageVec) -> Result {
-        self.stream.send_pages(pages, false, &mut patience(self.ko_count))
+        self.stream
+            .send_pages(pages, false, &mut patience(self.ko_count))
     }
 }

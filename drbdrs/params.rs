@@ -51,7 +51,11 @@ pub(crate) fn with_volume<R>(
 pub(crate) fn send_initial(device: &Arc<Device>) -> Result {
     {
         let mut shared = device.resource.shared.lock();
-        let discard = shared.conn.net_conf.as_ref().is_some_and(|conf| conf.discard_my_data);
+        let discard = shared
+            .conn
+            .net_conf
+            .as_ref()
+            .is_some_and(|conf| conf.discard_my_data);
         if let Some(volume) = shared.vol_mut(device.vnr) {
             volume.flags.assign(VolFlag::DISCARD_MY_DATA, discard);
             volume.bitmap_in = None;
@@ -75,7 +79,10 @@ pub(crate) fn send_sync_param(device: &Device) -> Result {
         let shared = resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
         let net = shared.conn.net_conf.as_ref().ok_or(ENOTCONN)?;
-        let disk = volume.disk_conf.filter(|_| volume.has_disk()).unwrap_or_default();
+        let disk = volume
+            .disk_conf
+            .filter(|_| volume.has_disk())
+            .unwrap_or_default();
         let param = SyncParam {
             resync_rate: disk.resync_rate,
             verify_alg: AlgName::new(net.verify_alg.as_bytes()).unwrap_or(AlgName::NONE),
@@ -87,7 +94,11 @@ pub(crate) fn send_sync_param(device: &Device) -> Result {
         };
         (param, shared.conn.agreed_version)
     };
-    let command = if version >= 89 { Command::SyncParam89 } else { Command::SyncParam };
+    let command = if version >= 89 {
+        Command::SyncParam89
+    } else {
+        Command::SyncParam
+    };
     let packet = VersionedSyncParam { param, version };
     resource.connection.data.send(device.vnr, command, &packet)
 }
@@ -121,11 +132,22 @@ pub(crate) fn send_sizes(device: &Arc<Device>, ask_for_reply: bool, flags: Sizes
     let (user, current, version, features) = {
         let shared = resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
-        let user = volume.disk_conf.filter(|_| disk.is_some()).map_or(0, |conf| conf.disk_size);
-        (user, volume.capacity, shared.conn.agreed_version, shared.conn.agreed_features)
+        let user = volume
+            .disk_conf
+            .filter(|_| disk.is_some())
+            .map_or(0, |conf| conf.disk_size);
+        (
+            user,
+            volume.capacity,
+            shared.conn.agreed_version,
+            shared.conn.agreed_features,
+        )
     };
     let own_most = match disk {
-        Some(_) => queue.max_hw_sectors.saturating_mul(512).min(limits::MAX_BIO_SIZE),
+        Some(_) => queue
+            .max_hw_sectors
+            .saturating_mul(512)
+            .min(limits::MAX_BIO_SIZE),
         None => limits::MAX_BIO_SIZE,
     };
     let most = match version {
@@ -149,9 +171,14 @@ pub(crate) fn send_sizes(device: &Arc<Device>, ask_for_reply: bool, flags: Sizes
         max_bio_size: own_most.min(most),
         queue_order_type: 0,
         flags,
-        limits: Features(features).contains(Features::WRITE_SAME).then_some(queue_limits),
+        limits: Features(features)
+            .contains(Features::WRITE_SAME)
+            .then_some(queue_limits),
     };
-    resource.connection.data.send(device.vnr, Command::Sizes, &packet)
+    resource
+        .connection
+        .data
+        .send(device.vnr, Command::Sizes, &packet)
 }
 
 /// Sends the generations of our data; without a disk there are none.
@@ -167,9 +194,17 @@ pub(crate) fn send_uuids_skip_initial_sync(device: &Device) -> Result {
 fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
     let packet = {
         let mut shared = device.resource.shared.lock();
-        let discard = shared.conn.net_conf.as_ref().is_some_and(|conf| conf.discard_my_data);
+        let discard = shared
+            .conn
+            .net_conf
+            .as_ref()
+            .is_some_and(|conf| conf.discard_my_data);
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
-        let Some(md) = volume.md.as_ref().filter(|_| has_metadata(volume.state.disk)) else {
+        let Some(md) = volume
+            .md
+            .as_ref()
+            .filter(|_| has_metadata(volume.state.disk))
+        else {
             return Ok(());
         };
         let dirty_bits = device.bitmap.weight();
@@ -181,7 +216,10 @@ fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
             dirty_bits,
             flags: flags
                 .with(UuidFlags::DISCARD_MY_DATA, discard)
-                .with(UuidFlags::CRASHED_PRIMARY, volume.flags.has(VolFlag::CRASHED_PRIMARY))
+                .with(
+                    UuidFlags::CRASHED_PRIMARY,
+                    volume.flags.has(VolFlag::CRASHED_PRIMARY),
+                )
                 .with(
                     UuidFlags::INCONSISTENT,
                     volume.state.disk == DiskState::Negotiating
@@ -189,7 +227,11 @@ fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
                 ),
         }
     };
-    device.resource.connection.data.send(device.vnr, Command::Uuids, &packet)
+    device
+        .resource
+        .connection
+        .data
+        .send(device.vnr, Command::Uuids, &packet)
 }
 
 /// Sends the state that we have now.
@@ -200,8 +242,14 @@ pub(crate) fn send_state(device: &Device) -> Result {
 
 /// Sends a state that we had: the peer hears of each.
 pub(crate) fn send_state_value(device: &Device, state: State) -> Result {
-    let packet = StatePacket { state: state.to_wire() };
-    device.resource.connection.data.send(device.vnr, Command::State, &packet)
+    let packet = StatePacket {
+        state: state.to_wire(),
+    };
+    device
+        .resource
+        .connection
+        .data
+        .send(device.vnr, Command::State, &packet)
 }
 
 /// Begins a bitmap generation as source of a resync, and tells the peer.
@@ -210,7 +258,9 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
     let uuid = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
-        let Some(md) = volume.md.as_mut() else { return Ok(()) };
+        let Some(md) = volume.md.as_mut() else {
+            return Ok(());
+        };
         let uuid = md.uuids.start_sync_source(fresh);
         volume.md_dirty = true;
         pr_info!("{}: updated sync UUID {}\n", Tag(device), Shown(md.uuids));
@@ -218,7 +268,11 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
     };
     metadata::sync(device);
     let packet = SyncUuid { uuid: uuid.0 };
-    device.resource.connection.data.send(device.vnr, Command::SyncUuid, &packet)
+    device
+        .resource
+        .connection
+        .data
+        .send(device.vnr, Command::SyncUuid, &packet)
 }
 
 /// A volume that is configured on the peer only; it will be introduced again when it is configured here.
@@ -232,24 +286,35 @@ pub(crate) fn unknown_volume(packet: &Arrived<'_>) -> Result {
     let mut left = packet.payload;
     let mut buffer = [0; 64];
     while left > 0 {
-        let part = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
-        packet.stream.recv_exact(buffer.get_mut(..part).ok_or(EINVAL)?)?;
+        let part = usize::try_from(left)
+            .unwrap_or(buffer.len())
+            .min(buffer.len());
+        packet
+            .stream
+            .recv_exact(buffer.get_mut(..part).ok_or(EINVAL)?)?;
         left = left.saturating_sub(u32::try_from(part).unwrap_or(left));
     }
     Ok(())
 }
 
 /// P_SYNC_PARAM, P_SYNC_PARAM89
+#[inline(never)]
 pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
-    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let Some(device) = packet.device() else {
+        return unknown_volume(packet);
+    };
     let mut bytes = [0; 160];
     let payload = usize::try_from(packet.payload).map_err(|_| EPROTO)?;
     let end = packet.fixed.len().checked_add(payload).ok_or(EPROTO)?;
-    let (head, tail) = bytes.split_at_mut_checked(packet.fixed.len()).ok_or(EPROTO)?;
+    let (head, tail) = bytes
+        .split_at_mut_checked(packet.fixed.len())
+        .ok_or(EPROTO)?;
     for (to, from) in head.iter_mut().zip(packet.fixed) {
         *to = *from;
     }
-    packet.stream.recv_exact(tail.get_mut(..payload).ok_or(EPROTO)?)?;
+    packet
+        .stream
+        .recv_exact(tail.get_mut(..payload).ok_or(EPROTO)?)?;
     let bytes = bytes.get(..end).ok_or(EPROTO)?;
     let (version, mine, conn) = {
         let shared = packet.resource.shared.lock();
@@ -279,7 +344,13 @@ pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
         }
         if conn == ConnState::WfReportParams {
             let tag = Tag(&device);
-            pr_err!("{}: Different {} settings. me={:?} peer={:?}\n", tag, option, mine, peer);
+            pr_err!(
+                "{}: Different {} settings. me={:?} peer={:?}\n",
+                tag,
+                option,
+                mine,
+                peer
+            );
             return Err(give_up(packet.resource));
         }
         pr_info!("{}: using {}: {:?}\n", Tag(&device), option, peer);
@@ -314,12 +385,22 @@ fn adopt_sync_param(
 }
 
 /// P_SIZES
+#[inline(never)]
 pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
-    let Some(device) = packet.device() else { return unknown_volume(packet) };
+    let Some(device) = packet.device() else {
+        return unknown_volume(packet);
+    };
     let theirs = Sizes::decode(packet.fixed).ok_or(EPROTO)?;
-    let peer = PeerSizes { disk: theirs.disk, requested: theirs.user, current: theirs.current };
+    let peer = PeerSizes {
+        disk: theirs.disk,
+        requested: theirs.user,
+        current: theirs.current,
+    };
     let local = Device::get_local(&device);
-    let capacity = local.as_ref().and_then(|l| l.disk()).map(|disk| disk.layout().max_capacity);
+    let capacity = local
+        .as_ref()
+        .and_then(|l| l.disk())
+        .map(|disk| disk.layout().max_capacity);
     let (rule, current) = {
         let mut shared = packet.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
@@ -330,17 +411,32 @@ pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
             requested: volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size),
         });
         if let Some(mine) = &mine {
-            warn_if_different(&device, "lower level device sizes", peer.disk, mine.capacity);
-            warn_if_different(&device, "user requested size", peer.requested, mine.requested);
+            warn_if_different(
+                &device,
+                "lower level device sizes",
+                peer.disk,
+                mine.capacity,
+            );
+            warn_if_different(
+                &device,
+                "user requested size",
+                peer.requested,
+                mine.requested,
+            );
         }
         let current = volume.capacity;
-        (handshake::on_peer_sizes(&peer, mine.as_ref(), current, &volume.state), current)
+        (
+            handshake::on_peer_sizes(&peer, mine.as_ref(), current, &volume.state),
+            current,
+        )
     };
     if rule.is_refusal() {
         refuse_sizes(&device, rule, current);
         return Err(give_up(packet.resource));
     }
-    with_volume(&device, |volume| volume.peer_max_bio_size = theirs.max_bio_size);
+    with_volume(&device, |volume| {
+        volume.peer_max_bio_size = theirs.max_bio_size
+    });
     let resized = settle_size(&device, rule, theirs.flags)?;
     metadata::sync(&device);
     drop(local);
@@ -350,7 +446,13 @@ pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
 fn warn_if_different(device: &Device, what: &str, peer: u64, mine: u64) {
     if handshake::differ_considerably(peer, mine) {
         let tag = Tag(device);
-        pr_warn!("{}: Considerable difference in {}: {}s vs. {}s\n", tag, what, peer, mine);
+        pr_warn!(
+            "{}: Considerable difference in {}: {}s vs. {}s\n",
+            tag,
+            what,
+            peer,
+            mine
+        );
     }
 }
 
@@ -358,7 +460,12 @@ fn refuse_sizes(device: &Device, rule: SizeRule, current: u64) {
     let tag = Tag(device);
     match rule {
         SizeRule::RefuseShrink { new } => {
-            pr_err!("{}: The peer's disk size is too small! ({} < {} sectors)\n", tag, new, current);
+            pr_err!(
+                "{}: The peer's disk size is too small! ({} < {} sectors)\n",
+                tag,
+                new,
+                current
+            );
         }
         SizeRule::RefuseShrinkOfPrimary { new } => pr_err!(
             "{}: The peer's device size is too small! ({} < {} sectors); demote me first!\n",
@@ -380,11 +487,18 @@ fn settle_size(
     match rule {
         SizeRule::Determine { requested } => {
             with_volume(device, |volume| {
-                let Some(conf) = volume.disk_conf.as_mut() else { return };
+                let Some(conf) = volume.disk_conf.as_mut() else {
+                    return;
+                };
                 let old = core::mem::replace(&mut conf.disk_size, requested);
                 if old != requested {
                     let tag = Tag(device);
-                    pr_info!("{}: Peer sets u_size to {} sectors (old: {})\n", tag, requested, old);
+                    pr_info!(
+                        "{}: Peer sets u_size to {} sectors (old: {})\n",
+                        tag,
+                        requested,
+                        old
+                    );
                 }
             });
             determine(device, flags)
@@ -395,7 +509,11 @@ fn settle_size(
         }
         SizeRule::IgnoreDisklessPeer { peer } => {
             let tag = Tag(device);
-            pr_warn!("{}: Ignored diskless peer device size (peer: {} sectors)!\n", tag, peer);
+            pr_warn!(
+                "{}: Ignored diskless peer device size (peer: {} sectors)!\n",
+                tag,
+                peer
+            );
             Ok(handshake::Resized::Unchanged)
         }
         _ => Ok(handshake::Resized::Unchanged),
@@ -404,8 +522,12 @@ fn settle_size(
 
 /// Application I/O is only suspended when the size really changes: its answers may be behind this very packet.
 fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resized> {
-    let Some(local) = Device::get_local(device) else { return Ok(handshake::Resized::Unchanged) };
-    let Some(disk) = local.disk() else { return Ok(handshake::Resized::Unchanged) };
+    let Some(local) = Device::get_local(device) else {
+        return Ok(handshake::Resized::Unchanged);
+    };
+    let Some(disk) = local.disk() else {
+        return Ok(handshake::Resized::Unchanged);
+    };
     let mine = disk.layout().max_capacity;
     let changes = with_volume(device, |volume| {
         let facts = SizeFacts {
@@ -428,7 +550,11 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
     let result = resize::determine(device, disk, wish);
     attach::resume_io(device);
     result.map_err(|failed| {
-        pr_err!("{}: the size could not be settled ({:?})\n", Tag(device), failed);
+        pr_err!(
+            "{}: the size could not be settled ({:?})\n",
+            Tag(device),
+            failed
+        );
         EIO
     })
 }
@@ -461,7 +587,10 @@ fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized
         GrownPart::Sync => sync_grown_part(device, false),
         GrownPart::AssumeClean => {
             let tag = Tag(device);
-            pr_info!("{}: Resync of new storage suppressed with --assume-clean\n", tag);
+            pr_info!(
+                "{}: Resync of new storage suppressed with --assume-clean\n",
+                tag
+            );
         }
         GrownPart::Nothing | GrownPart::SyncLater => {}
     }
@@ -474,7 +603,9 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
     pr_info!("{}: Resync of new storage after online grow\n", Tag(device));
     let source = {
         let shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol(device.vnr) else { return };
+        let Some(volume) = shared.vol(device.vnr) else {
+            return;
+        };
         match (volume.state.role, volume.state.peer) {
             (mine, theirs) if mine != theirs => mine == Role::Primary,
             _ => shared.conn.resolve_conflicts,
@@ -486,6 +617,8 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
         crate::handshake::start_resync(device, ConnState::SyncSource);
     } else {
         let wait = Change::conn(ConnState::WfSyncUuid);
-        device.resource.change(device.vnr, &wait, How::SOFT.verbose());
+        device
+            .resource
+            .change(device.vnr, &wait, How::SOFT.verbose());
     }
 }

@@ -179,6 +179,7 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
 }
 
 /// The peer's options: they must be ours, or become ours if it changes them later.
+#[inline(never)]
 fn protocol(packet: &Arrived<'_>) -> Result {
     let resource = packet.resource;
     let mut bytes = [0; FIXED_SIZE];
@@ -248,6 +249,7 @@ fn protocol_update(resource: &Resource, peer: &Protocol) -> Result {
 }
 
 /// The peer wants the state of a volume to change: P_STATE_CHG_REQ.
+#[inline(never)]
 fn requested_change(packet: &Arrived<'_>) -> Result {
     let resource = packet.resource;
     let wish = StateChange::decode(packet.fixed).ok_or(EPROTO)?;
@@ -262,6 +264,7 @@ fn requested_change(packet: &Arrived<'_>) -> Result {
 }
 
 /// The peer wants to leave: P_CONN_ST_CHG_REQ.
+#[inline(never)]
 fn requested_connection_change(packet: &Arrived<'_>) -> Result {
     let resource = packet.resource;
     let wish = StateChange::decode(packet.fixed).ok_or(EPROTO)?;

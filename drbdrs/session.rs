@@ -66,6 +66,7 @@ struct Attempt<'a> {
 }
 
 /// Connects to the peer, and introduces both to each other. Takes as long as it takes.
+#[inline(never)]
 pub(crate) fn establish(resource: &Arc<Resource>) -> Result<Session, Failure> {
     let waiting = Change::conn(ConnState::WfConnection);
     if resource.change_all(&waiting, How::SOFT.verbose()) != StateRv::Success {
@@ -91,6 +92,7 @@ pub(crate) fn establish(resource: &Arc<Resource>) -> Result<Session, Failure> {
 }
 
 impl<'a> Attempt<'a> {
+    #[inline(never)]
     fn new(resource: &'a Arc<Resource>) -> Result<Self, Failure> {
         let mut shared = resource.shared.lock();
         let conn = &mut shared.conn;
@@ -131,6 +133,7 @@ impl<'a> Attempt<'a> {
         self.net.ping_timeo.saturating_mul(400)
     }
 
+    #[inline(never)]
     fn find_sockets(&self) -> Result<(Arc<TcpStream>, Arc<TcpStream>, bool), Failure> {
         let connection = &self.resource.connection;
         let listener = Listener::bind(&self.here, self.net.sndbuf_size, self.net.rcvbuf_size)
@@ -299,6 +302,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Versions, features and, if a secret is configured, its proof.
+    #[inline(never)]
     fn introduce(
         &self,
         data: &Arc<TcpStream>,
@@ -387,6 +391,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Tells the peer about every volume, and enters WfReportParams.
+    #[inline(never)]
     fn report(&self) -> Result<(), Failure> {
         let resource = self.resource;
         {
