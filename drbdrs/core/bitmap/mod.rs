@@ -74,9 +74,9 @@ pub fn clear_range(words: &mut [u64], first: u64, last: u64) -> u64 {
 
 /// Set bits.
 pub fn count(words: &[u64]) -> u64 {
-    words
-        .iter()
-        .fold(0, |sum: u64, word| sum.wrapping_add(u64::from(word.count_ones())))
+    words.iter().fold(0, |sum: u64, word| {
+        sum.wrapping_add(u64::from(word.count_ones()))
+    })
 }
 
 /// Set bits from `first` to `last`.
