@@ -12,6 +12,7 @@ mod hostile;
 mod metadata;
 mod protocols;
 mod sync;
+mod tools;
 mod walkthrough;
 
 /// Ours with ours, by our tools.
@@ -22,6 +23,8 @@ const OURS_STOCK_TOOLS: Setup = Setup::new(Drbdrs, Drbdrs, Tools::Stock);
 const AGAINST_STOCK: Setup = Setup::new(Drbdrs, Stock, Tools::Stock);
 /// The stock driver first, against ours.
 const STOCK_AGAINST: Setup = Setup::new(Stock, Drbdrs, Tools::Stock);
+/// Ours first, against the stock driver, by our tools.
+const AGAINST_STOCK_OUR_TOOLS: Setup = Setup::new(Drbdrs, Stock, Tools::Drbdrs);
 /// The stock driver by our tools.
 const STOCK_OUR_TOOLS: Setup = Setup::new(Stock, Stock, Tools::Drbdrs);
 
@@ -91,6 +94,14 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             control: false,
             ..scenario("hostile_port", &[OURS, AGAINST_STOCK], hostile::port)
+        },
+        Scenario {
+            control: false,
+            ..scenario(
+                "tools_compared",
+                &[AGAINST_STOCK_OUR_TOOLS, STOCK_OUR_TOOLS],
+                tools::compared,
+            )
         },
         scenario("cycles", &[OURS, AGAINST_STOCK], cycles::run),
     ]
