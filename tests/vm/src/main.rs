@@ -9,9 +9,10 @@ use drbd_vm_tests::scenarios;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: drbd-vm-tests [--list] [--control] [--resume] [FILTER...]
+usage: drbd-vm-tests [--list] [--long] [--control] [--resume] [FILTER...]
 
 Runs the scenarios whose name, NAME[N1+N2,TOOLS], contains every FILTER.
+  --long     also the setups that take too long for every change
   --control  also with the stock driver and tools on both nodes
   --resume   not those that passed in the run before
   --list     only say which";
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
             "--list" => wish.list = true,
+            "--long" => wish.long = true,
             "--control" => wish.control = true,
             "--resume" => wish.resume = true,
             "--help" | "-h" => {

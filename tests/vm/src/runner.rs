@@ -16,8 +16,10 @@ use std::time::Instant;
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// The setups that `make test` runs it in; the control is run when asked for.
+    /// The setups that `make test` runs it in.
     pub setups: &'static [Setup],
+    /// The setups that only `make test-long` runs it in.
+    pub long: &'static [Setup],
     /// Whether the stock driver on both nodes can play it.
     pub control: bool,
     /// The scenario: the setup, and the folder for its logs.
@@ -31,6 +33,8 @@ pub struct Wish {
     pub filters: Vec<String>,
     /// Also the stock driver on both nodes.
     pub control: bool,
+    /// Also the setups of the long run.
+    pub long: bool,
     /// Not what passed in the run before.
     pub resume: bool,
     /// Only say what would be run.
@@ -62,7 +66,8 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         } else {
             &[]
         };
-        for setup in scenario.setups.iter().chain(more) {
+        let long: &[Setup] = if wish.long { scenario.long } else { &[] };
+        for setup in scenario.setups.iter().chain(long).chain(more) {
             let name = format!("{}[{setup}]", scenario.name);
             let wanted = wish.filters.iter().all(|f| name.contains(f.as_str()));
             if wanted && !(wish.resume && passed_before.contains(name.as_str())) {

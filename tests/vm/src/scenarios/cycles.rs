@@ -2,29 +2,32 @@
 
 //! Load, up, sync, down, rmmod, again and again: nothing is left, and nothing grows.
 
-use crate::cluster::{Cluster, Config, Module, Setup};
+use crate::cluster::{Cluster, Config, Setup};
 use drbd_lab::{Error, Result};
 use std::path::Path;
 
-/// Cycles of our driver with itself; against the stock driver an eighth of them.
-const CYCLES: usize = 100;
 /// Before memory is compared: caches of the guest fill during the first cycles.
 const WARM: usize = 4;
 /// What a guest's own caches may still grow by between the cycles.
 const NOISE_KIB: u64 = 1024;
 
+/// For every change.
+pub(super) fn dozen(setup: Setup, logs: &Path) -> Result<()> {
+    run(setup, logs, 12)
+}
+
+/// For the long run.
+pub(super) fn hundred(setup: Setup, logs: &Path) -> Result<()> {
+    run(setup, logs, 100)
+}
+
 /// Each node's memory that nobody can reclaim is the same after many cycles.
-pub(super) fn run(setup: Setup, logs: &Path) -> Result<()> {
+fn run(setup: Setup, logs: &Path, cycles: usize) -> Result<()> {
     let c = Cluster::start(setup, logs, 4 << 20, &Config::default().text())?;
     c.both(|node| {
         c.unload(node)?;
         c.drbdadm(node, &["create-md", "r0"])
     })?;
-    let cycles = if setup.modules.contains(&Module::Stock) {
-        CYCLES / 8
-    } else {
-        CYCLES
-    };
     let mut before = [0; 2];
     for cycle in 0..cycles {
         c.both(|node| {

@@ -30,79 +30,95 @@ const STOCK_OUR_TOOLS: Setup = Setup::new(Stock, Stock, Tools::Drbdrs);
 
 type Run = fn(Setup, &std::path::Path) -> drbd_lab::Result<()>;
 
-const fn scenario(name: &'static str, setups: &'static [Setup], run: Run) -> Scenario {
+const fn scenario(
+    name: &'static str,
+    setups: &'static [Setup],
+    long: &'static [Setup],
+    run: Run,
+) -> Scenario {
     Scenario {
         name,
         setups,
+        long,
         control: true,
         run,
     }
 }
 
-/// All scenarios.
+/// All scenarios. The first setups are run for every change, the second ones in the long run.
 pub fn all() -> Vec<Scenario> {
+    use acknowledged::{both_power_cut, link_loss, primary_power_cut, secondary_power_cut};
     vec![
         scenario(
             "walkthrough",
-            &[OURS, OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_OUR_TOOLS],
+            &[OURS, STOCK_OUR_TOOLS],
+            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
             walkthrough::run,
         ),
         scenario(
             "full_sync",
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[],
             sync::full,
         ),
         scenario(
             "bitmap_resync",
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[],
             sync::bitmap,
         ),
         scenario(
             "pause_and_rate",
+            &[],
             &[OURS_STOCK_TOOLS, AGAINST_STOCK],
             sync::pause,
         ),
-        scenario("black_hole_a", &[OURS, AGAINST_STOCK], protocols::a),
-        scenario("black_hole_b", &[OURS, STOCK_AGAINST], protocols::b),
+        scenario("black_hole_a", &[AGAINST_STOCK], &[OURS], protocols::a),
+        scenario("black_hole_b", &[STOCK_AGAINST], &[OURS], protocols::b),
         scenario(
             "black_hole_c",
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS, AGAINST_STOCK],
+            &[STOCK_AGAINST],
             protocols::c,
         ),
         scenario(
             "primary_power_cut",
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            acknowledged::primary_power_cut,
+            &[OURS, AGAINST_STOCK],
+            &[STOCK_AGAINST],
+            primary_power_cut,
         ),
         scenario(
             "secondary_power_cut",
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
-            acknowledged::secondary_power_cut,
-        ),
-        scenario(
-            "both_power_cut",
             &[OURS, AGAINST_STOCK],
-            acknowledged::both_power_cut,
+            &[STOCK_AGAINST],
+            secondary_power_cut,
         ),
-        scenario("link_loss", &[OURS, AGAINST_STOCK], acknowledged::link_loss),
+        scenario("both_power_cut", &[AGAINST_STOCK], &[OURS], both_power_cut),
+        scenario("link_loss", &[AGAINST_STOCK], &[OURS], link_loss),
         scenario(
             "metadata_exchange",
-            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
+            &[AGAINST_STOCK],
+            &[OURS_STOCK_TOOLS],
             metadata::exchange,
         ),
-        scenario("failing_disk", &[OURS, AGAINST_STOCK], disks::failing),
+        scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
         Scenario {
             control: false,
-            ..scenario("hostile_port", &[OURS, AGAINST_STOCK], hostile::port)
+            ..scenario("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
         },
         Scenario {
             control: false,
             ..scenario(
                 "tools_compared",
-                &[AGAINST_STOCK_OUR_TOOLS, STOCK_OUR_TOOLS],
+                &[STOCK_OUR_TOOLS],
+                &[AGAINST_STOCK_OUR_TOOLS],
                 tools::compared,
             )
         },
-        scenario("cycles", &[OURS, AGAINST_STOCK], cycles::run),
+        scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
+        Scenario {
+            control: false,
+            ..scenario("hundred_cycles", &[], &[OURS], cycles::hundred)
+        },
     ]
 }
