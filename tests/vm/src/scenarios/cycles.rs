@@ -25,8 +25,9 @@ pub(super) fn hundred(setup: Setup, logs: &Path) -> Result<()> {
 fn run(setup: Setup, logs: &Path, cycles: usize) -> Result<()> {
     let c = Cluster::start(setup, logs, 4 << 20, &Config::default().text())?;
     c.both(|node| {
-        c.unload(node)?;
-        c.drbdadm(node, &["create-md", "r0"])
+        // In this order: without a module the tools would load the stock one.
+        c.drbdadm(node, &["create-md", "r0"])?;
+        c.unload(node)
     })?;
     let mut before = [0; 2];
     for cycle in 0..cycles {
