@@ -30,7 +30,13 @@ struct Inner {
 
 impl Inner {
     fn empty() -> Self {
-        Self { words: KVVec::new(), changed: KVVec::new(), sectors: 0, bits: 0, weight: 0 }
+        Self {
+            words: KVVec::new(),
+            changed: KVVec::new(),
+            sectors: 0,
+            bits: 0,
+            weight: 0,
+        }
     }
 
     fn mark(&mut self, page: usize) {
@@ -241,7 +247,9 @@ impl Bitmap {
     pub(crate) fn merge_word(&self, index: u64, bits: u64) {
         let mut inner = self.inner.lock();
         let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let Some(word) = inner.words.get_mut(at) else { return };
+        let Some(word) = inner.words.get_mut(at) else {
+            return;
+        };
         let added = bits & !*word;
         *word |= bits;
         if added != 0 {
@@ -258,7 +266,11 @@ impl Bitmap {
     }
 
     /// Works on the words under the lock: exchange with the peer. `changed` tells whether `work` changed any.
-    pub(crate) fn with_words<R>(&self, changed: bool, work: impl FnOnce(&mut [u64], u64) -> R) -> R {
+    pub(crate) fn with_words<R>(
+        &self,
+        changed: bool,
+        work: impl FnOnce(&mut [u64], u64) -> R,
+    ) -> R {
         let mut inner = self.inner.lock();
         let bits = inner.bits;
         let result = work(&mut inner.words, bits);
@@ -276,7 +288,9 @@ impl Bitmap {
         let MetaIo { page } = &mut *io;
         let words = self.inner.lock().words.len();
         for at in 0..words.div_ceil(PAGE_WORDS) {
-            let sector = layout.bitmap_sector.saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
+            let sector = layout
+                .bitmap_sector
+                .saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
             disk.read_meta(sector, page)?;
             let mut inner = self.inner.lock();
             let start = at.saturating_mul(PAGE_WORDS);
@@ -307,13 +321,17 @@ impl Bitmap {
         loop {
             let at = {
                 let mut inner = self.inner.lock();
-                let Some(at) = inner.take_changed(from) else { break };
+                let Some(at) = inner.take_changed(from) else {
+                    break;
+                };
                 let start = at.saturating_mul(PAGE_WORDS);
                 let words = inner.words.get(start..start.saturating_add(PAGE_WORDS));
                 bitmap::words_to_page(words.unwrap_or(&[]), page.bytes_mut());
                 at
             };
-            let sector = layout.bitmap_sector.saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
+            let sector = layout
+                .bitmap_sector
+                .saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
             if let Err(error) = disk.write_meta(sector, page) {
                 self.inner.lock().mark(at);
                 return Err(error);

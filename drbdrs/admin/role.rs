@@ -6,13 +6,13 @@ use super::{
     context::{Context, Info},
     refuse, Answer, Outcome,
 };
-use kernel::sync::MutexGuard;
 use crate::{change::How, device::Device, handlers, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
     state::{self, Attempt, Promotion},
     types::{ConnState, Role, State, StateRv},
 };
+use kernel::sync::MutexGuard;
 
 fn parms(context: &Context<'_>, info: &mut Info) -> Result<SetRoleParms, Answer> {
     SetRoleParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))

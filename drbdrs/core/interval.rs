@@ -216,7 +216,7 @@ impl<S: DerefMut<Target = [Node]>> Set<S> {
                 .then_some((NodeId(id), node.owner))
         };
         if range.regions().is_none() {
-            return (0u32..)
+            return (0..=u32::MAX)
                 .zip(self.nodes.iter())
                 .filter(|(_, node)| node.used)
                 .find_map(|(id, node)| hit(id, node));
@@ -293,7 +293,6 @@ fn chains(range: &Range) -> (usize, Option<usize>) {
     let b = chain_of(range.volume, last);
     (a, (a != b).then_some(b))
 }
-
 
 #[cfg(test)]
 mod tests {

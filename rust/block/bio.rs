@@ -213,7 +213,7 @@ impl Bio {
             let start = unsafe { bindings::kx_bvec_virt(vec).cast::<u8>().add(done) };
             visit(start, length)?;
             left -= length;
-            index += 1;
+            index = index.saturating_add(1);
             done = 0;
         }
         Ok(())

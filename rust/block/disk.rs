@@ -239,7 +239,9 @@ unsafe fn driver<T: BioDriver>(disk: *mut bindings::gendisk) -> ManuallyDrop<Arc
 unsafe extern "C" fn submit_bio<T: BioDriver>(bio: *mut bindings::bio) {
     // The block layer leaves it to us to cut bios to our limits; what is cut off comes back as another bio.
     // SAFETY: The bio was just submitted to us.
-    let Some(bio) = NonNull::new(unsafe { bindings::bio_split_to_limits(bio) }) else { return };
+    let Some(bio) = NonNull::new(unsafe { bindings::bio_split_to_limits(bio) }) else {
+        return;
+    };
     // SAFETY: The bio was submitted to a disk of ours, which lives until the bio has ended.
     let driver = unsafe { driver::<T>((*(*bio.as_ptr()).bi_bdev).bd_disk) };
     // SAFETY: The bio is ours from here on.

@@ -233,7 +233,7 @@ impl BitmapSend {
 
     fn plain(&mut self, bits: &mut impl Bits, out: &mut [u8]) -> usize {
         let (first, words) = self.cursor.plain();
-        for (place, index) in out.chunks_exact_mut(8).take(words).zip(first..) {
+        for (place, index) in out.chunks_exact_mut(8).take(words).zip(first..=u64::MAX) {
             for (to, from) in place.iter_mut().zip(bits.word(index).to_le_bytes()) {
                 *to = from;
             }
@@ -335,7 +335,7 @@ impl BitmapRecv {
         let tail = 1u64
             .wrapping_shl(u32::try_from(tail_bits).unwrap_or(0))
             .wrapping_sub(1);
-        for (raw, index) in content.chunks_exact(8).zip(first..) {
+        for (raw, index) in content.chunks_exact(8).zip(first..=u64::MAX) {
             let Some(raw) = raw.first_chunk::<8>() else {
                 break;
             };

@@ -225,15 +225,8 @@ fn judge(calls: &BTreeMap<(String, String), usize>, list: &str) -> Vec<Finding> 
             });
         }
     }
-    for entry in &allowed {
-        let used = calls
-            .keys()
-            .any(|(place, callee)| entry.covers(place, callee));
-        let what = match (used, entry.reason.is_empty()) {
-            (_, true) => "an exception needs `file<TAB>panic function<TAB>reason`",
-            (false, _) => "this exception is not needed any more: remove the line",
-            (true, false) => continue,
-        };
+    for entry in allowed.iter().filter(|entry| entry.reason.is_empty()) {
+        let what = "an exception needs `file<TAB>panic function<TAB>reason`";
         findings.push(Finding::at(
             "scripts/tidy/panics",
             entry.line,
@@ -269,6 +262,15 @@ pub(crate) fn check(module: &Path, top: &Path) -> Result<Vec<Finding>, String> {
         places.len(),
         allowed(&list).len()
     );
+    // What is inlined where depends on the compiler; an exception that is idle today may be needed again.
+    for entry in allowed(&list) {
+        if !places
+            .keys()
+            .any(|(place, callee)| entry.covers(place, callee))
+        {
+            println!("note: scripts/tidy/panics:{}: not needed now", entry.line);
+        }
+    }
     let mut findings = judge(&places, &list);
     findings.extend(large_frames(&dump));
     Ok(findings)

@@ -137,7 +137,11 @@ fn called(line: &str, call: &str) -> bool {
     let constant = line.trim_start().starts_with("const ") || line.contains("const {");
     !constant
         && line.match_indices(call).any(|(i, _)| {
-            call.starts_with('.') || !line[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            // `expect` without a message is somebody's own.
+            let own = call.ends_with('(') && line[i + call.len()..].starts_with(')');
+            (call.starts_with('.') && !own)
+                || !call.starts_with('.')
+                    && !line[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_')
         })
 }
 
