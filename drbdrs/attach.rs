@@ -179,6 +179,7 @@ struct Candidate {
 }
 
 /// Gives the volume the disk that `conf` names. Called with `Resource::admin` held.
+#[inline(never)]
 pub(crate) fn attach(device: &Arc<Device>, conf: DiskConf) -> Result<(), Refused> {
     let resource = &device.resource;
     prepare(device)?;

@@ -310,6 +310,7 @@ impl Helpers {
 }
 
 /// Takes the connection down. Only the receiver does this.
+#[inline(never)]
 fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
     if resource.shared.lock().conn.cstate == ConnState::StandAlone {
         return;
@@ -334,6 +335,7 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
 }
 
 /// What the peer told us does not count any more.
+#[inline(never)]
 fn forget_peer(resource: &Arc<Resource>) {
     peer_data::connection_lost(resource);
     resync::connection_lost(resource);

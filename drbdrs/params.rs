@@ -316,18 +316,19 @@ pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
         .stream
         .recv_exact(tail.get_mut(..payload).ok_or(EPROTO)?)?;
     let bytes = bytes.get(..end).ok_or(EPROTO)?;
-    let (version, mine, conn) = {
+    let (version, mine_verify, mine_csums, conn) = {
         let shared = packet.resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
-        let net = shared.conn.net_conf.ok_or(ENOTCONN)?;
-        (shared.conn.agreed_version, net, volume.state.conn)
+        let net = shared.conn.net_conf.as_ref().ok_or(ENOTCONN)?;
+        let version = shared.conn.agreed_version;
+        (version, net.verify_alg, net.csums_alg, volume.state.conn)
     };
     let name = |text: &Text<64>| AlgName::new(text.as_bytes()).unwrap_or(AlgName::NONE);
     let defaults = DiskConf::default();
     let known = SyncParam {
         resync_rate: defaults.resync_rate,
-        verify_alg: name(&mine.verify_alg),
-        csums_alg: name(&mine.csums_alg),
+        verify_alg: name(&mine_verify),
+        csums_alg: name(&mine_csums),
         c_plan_ahead: defaults.c_plan_ahead,
         c_delay_target: defaults.c_delay_target,
         c_fill_target: defaults.c_fill_target,
@@ -360,6 +361,7 @@ pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
 
 /// The peer's administrator changed these options: they hold for both sides. Values beyond the options' bounds are
 /// cut to them.
+#[inline(never)]
 fn adopt_sync_param(
     resource: &Resource,
     device: &Device,

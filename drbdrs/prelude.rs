@@ -6,7 +6,7 @@ pub(crate) use crate::flags::{VolFlag, VolFlags};
 pub(crate) use crate::tag::Shown;
 pub(crate) use kernel::{
     alloc::AllocError,
-    new_mutex,
+    init, new_mutex,
     prelude::*,
     str::CString,
     sync::{Arc, Mutex},

@@ -57,6 +57,7 @@ impl Arrived<'_> {
 }
 
 /// Receives packets until the connection ends.
+#[inline(never)]
 pub(crate) fn run(resource: &Arc<Resource>, session: &Session) {
     while resource.connection_wanted() {
         if let Err(why) = one(resource, session) {
@@ -239,6 +240,7 @@ fn protocol(packet: &Arrived<'_>) -> Result {
 }
 
 /// The peer changed options of the connection that hold for both sides.
+#[inline(never)]
 fn protocol_update(resource: &Resource, peer: &Protocol) -> Result {
     let protocol = choices::Protocol::from_wire(peer.protocol).ok_or(EPROTO)?;
     let mut shared = resource.shared.lock();

@@ -105,6 +105,7 @@ impl Registry {
     }
 
     /// Makes a resource, unless there is one of that name: then that one, and `false`.
+    #[inline(never)]
     pub(crate) fn create_resource(
         &self,
         name: CString,

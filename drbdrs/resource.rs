@@ -339,6 +339,7 @@ impl Resource {
     }
 
     /// A resource without volumes, StandAlone; its worker runs.
+    #[inline(never)]
     pub(crate) fn new(name: CString, serial: u64, opts: ResourceOpts) -> Result<Arc<Self>> {
         let module = ModuleRef::get().ok_or(ENODEV)?;
         let state_wait = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
@@ -346,10 +347,11 @@ impl Resource {
         let changes = Changes::new(wake.clone(), state_wait.clone())?;
         let transfer = Transfer::new()?;
         let peer = PeerShared::new()?;
-        let shared = Shared {
+        // Written where it will stay: it is too large for the stack.
+        let shared = init!(Shared {
             opts,
             volumes: KVec::new(),
-            conn: ConnShared {
+            conn <- init!(ConnShared {
                 cstate: ConnState::StandAlone,
                 agreed_version: 0,
                 agreed_features: 0,
@@ -367,11 +369,11 @@ impl Resource {
                 disconnect_sent: false,
                 asked_peer: false,
                 peer_reply: None,
-            },
+            }),
             changes,
             transfer,
             peer,
-        };
+        });
         let resource = Arc::pin_init(
             try_pin_init!(Self {
                 name,

@@ -447,6 +447,7 @@ pub(crate) fn send_protocol(resource: &Resource, command: Command) -> Result<(),
     Ok(resource.connection.data.send(0, command, &protocol)?)
 }
 
+#[inline(never)]
 fn log_features(name: &CStr, features: Features) {
     let known = [
         (Features::TRIM, " TRIM"),
@@ -461,6 +462,7 @@ fn log_features(name: &CStr, features: Features) {
 }
 
 /// Errors of dialing that only mean that the peer is not there yet.
+#[inline(never)]
 fn is_usual(error: Error) -> bool {
     [
         ETIMEDOUT,
@@ -475,6 +477,7 @@ fn is_usual(error: Error) -> bool {
     .contains(&error)
 }
 
+#[inline(never)]
 fn forget_dead(pairing: &mut Pairing<Arc<TcpStream>>) {
     for which in [First::Data, First::Meta] {
         if pairing
@@ -554,6 +557,7 @@ impl Visitor {
     }
 }
 
+#[inline(never)]
 fn send_first(stream: &TcpStream, first: First) -> Result {
     let command = match first {
         First::Data => Command::InitialData,

@@ -307,9 +307,9 @@ Disassembly of section .text.unlikely:
 
     #[test]
     fn a_large_frame_is_found_with_its_function() {
-        let small = "0000 <a>:\n  10:\tsub    $0x800,%rsp\n";
+        let small = "0000 <a>:\n  10:\tsub    $0xc00,%rsp\n";
         assert!(large_frames(small).is_empty());
-        let large = "0000 <a>:\n  10:\tsub    $0x808,%rsp\n";
+        let large = "0000 <a>:\n  10:\tsub    $0xc08,%rsp\n";
         assert_eq!(large_frames(large)[0].place, "a");
     }
 
