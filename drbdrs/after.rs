@@ -230,7 +230,7 @@ fn connection_changed(resource: &Arc<Resource>, change: &Committed) {
             }
             AfterConnection::ResumeFenced => resume_fenced(resource),
             AfterConnection::SyncMetadata => {
-                for_each_device(resource, |device| metadata::sync(device));
+                for_each_device(resource, metadata::sync);
             }
             AfterConnection::StartReceiver => connection::start_receiver(resource),
         }

@@ -265,22 +265,6 @@ impl Bitmap {
         bitmap::find_set(&inner.words, first, inner.bits).is_some_and(|bit| bit <= last)
     }
 
-    /// Works on the words under the lock: exchange with the peer. `changed` tells whether `work` changed any.
-    pub(crate) fn with_words<R>(
-        &self,
-        changed: bool,
-        work: impl FnOnce(&mut [u64], u64) -> R,
-    ) -> R {
-        let mut inner = self.inner.lock();
-        let bits = inner.bits;
-        let result = work(&mut inner.words, bits);
-        if changed {
-            inner.weight = bitmap::count(&inner.words);
-            inner.mark_all();
-        }
-        result
-    }
-
     /// Reads it from the metadata. May sleep.
     pub(crate) fn read(&self, device: &Device, disk: &Local) -> Result {
         let layout = disk.layout();

@@ -302,14 +302,14 @@ pub(crate) fn state_changed(resource: &Resource, change: &Committed) {
         .as_ref()
         .map(|volume| (volume.old, volume.new));
     let info = ResourceInfo {
-        role: change.new.role as u8 as u32,
+        role: u32::from(change.new.role as u8),
         susp: change.new.susp,
         susp_nod: change.new.susp_nod,
         susp_fen: change.new.susp_fen,
     };
     let connection = ConnectionInfo {
-        connection_state: change.new.cstate as u8 as u32,
-        role: change.new.peer as u8 as u32,
+        connection_state: u32::from(change.new.cstate as u8),
+        role: u32::from(change.new.peer as u8),
     };
     let minor = volume.as_ref().map_or(NO_MINOR, |volume| volume.minor);
     let (old, new) = states.unzip();

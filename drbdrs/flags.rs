@@ -30,18 +30,10 @@ impl VolFlag {
     pub(crate) const RESIZE_PENDING: Self = Self(1 << 8);
     /// A new data generation begins with the next write.
     pub(crate) const NEW_CURRENT_UUID: Self = Self(1 << 9);
-    /// The worker is on its way from Failed to Diskless.
-    pub(crate) const GOING_DISKLESS: Self = Self(1 << 10);
-    /// The whole bitmap or a part of it is being written or exchanged.
-    pub(crate) const BITMAP_IO: Self = Self(1 << 11);
     /// The whole bitmap is set, no finer knowledge is lost by not logging activity.
     pub(crate) const AL_SUSPENDED: Self = Self(1 << 12);
     /// The metadata device cannot flush, or shall not.
     pub(crate) const MD_NO_FUA: Self = Self(1 << 13);
-    /// Both sides know each other's state (between handshake and loss of the connection).
-    pub(crate) const INITIAL_STATE_SENT: Self = Self(1 << 14);
-    /// As above, for what the peer sent.
-    pub(crate) const INITIAL_STATE_RECEIVED: Self = Self(1 << 15);
     /// The peer agreed to a cluster-wide change.
     pub(crate) const CLUSTER_CHANGE_AGREED: Self = Self(1 << 16);
     /// The peer refused a cluster-wide change.

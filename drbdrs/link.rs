@@ -50,13 +50,6 @@ impl Link {
         Ok(())
     }
 
-    /// Uses another header from now on.
-    pub(crate) fn set_format(&self, format: Format) {
-        if let Some(sending) = &mut *self.sending.lock() {
-            sending.format = format;
-        }
-    }
-
     /// Gives the stream up. May sleep; shut the stream down first.
     pub(crate) fn close(&self) {
         let old = self.sending.lock().take();
@@ -163,12 +156,6 @@ fn patience(ko_count: u32) -> impl FnMut() -> bool {
 }
 
 impl Payload<'_> {
-    /// Sends bytes.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result {
-        self.stream
-            .send_all(bytes, false, &mut patience(self.ko_count))
-    }
-
     /// Sends the data of a write.
     pub(crate) fn bio(&self, bio: &Bio) -> Result {
         let mut left = bio.bytes() as usize;

@@ -97,11 +97,6 @@ impl PeerShared {
             .saturating_add(self.replies.len())
             .saturating_add(self.acks.len())
     }
-
-    /// Pages in use, for the status.
-    pub(crate) fn pages(&self) -> u32 {
-        self.pages
-    }
 }
 
 /// What a read of the peer's wants to know.

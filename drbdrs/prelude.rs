@@ -6,7 +6,7 @@ pub(crate) use crate::flags::{VolFlag, VolFlags};
 pub(crate) use crate::tag::Shown;
 pub(crate) use kernel::{
     alloc::AllocError,
-    init, new_mutex,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{Arc, Mutex},

@@ -54,7 +54,7 @@ fn full_sync(context: &Context<'_>, role: Role, alone: Change, start: ConnState)
     let resource = &device.resource;
     let _admin = resource.admin.lock();
     resource.flush_changes();
-    let outcome = with_io_locked(device, || {
+    with_io_locked(device, || {
         let state = device.state().ok_or(RetCode::MinorInvalid)?;
         if state.conn != ConnState::StandAlone || state.role != role {
             let change = Change::conn(start);
@@ -67,8 +67,7 @@ fn full_sync(context: &Context<'_>, role: Role, alone: Change, start: ConnState)
             return Err(Answer::from(RetCode::IoMdDisk));
         }
         Ok(result.into())
-    });
-    outcome
+    })
 }
 
 fn simple(context: &Context<'_>, change: Change) -> Result<StateRv, Answer> {
