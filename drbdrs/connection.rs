@@ -17,7 +17,8 @@
 
 use crate::{
     ack,
-    change::How,
+    change::{self, How},
+    handlers,
     link::Link,
     peer_data,
     prelude::*,
@@ -28,8 +29,9 @@ use crate::{
     transfer,
 };
 use drbd_core::{
+    config::choices::Fencing,
     state::{self, Change},
-    types::{ConnState, StateRv},
+    types::{ConnState, DiskState, Role, StateRv},
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::{
@@ -61,6 +63,9 @@ pub(crate) struct Connection {
     sockets: Mutex<Sockets>,
     #[pin]
     receiver: Mutex<Option<Thread>>,
+    /// Runs the handler that fences the peer.
+    #[pin]
+    fencer: Mutex<Option<Thread>>,
     heard_ms: Atomic<u64>,
     ping_acks: Atomic<u32>,
 }
@@ -98,6 +103,7 @@ impl Connection {
             ack_wait <- new_wait_queue!(),
             sockets <- new_mutex!(Sockets::default()),
             receiver <- new_mutex!(None),
+            fencer <- new_mutex!(None),
             heard_ms: Atomic::new(0),
             ping_acks: Atomic::new(0),
         });
@@ -322,6 +328,13 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
     resource.connection.close();
     forget_peer(resource);
     pr_info!("{}: Connection closed\n", resource.name());
+    if let Err(error) = fence_peer(resource) {
+        pr_err!(
+            "{}: cannot have the peer fenced: {:?}\n",
+            resource.name(),
+            error
+        );
+    }
     let leaving = resource.shared.lock().conn.cstate == ConnState::Disconnecting;
     if !leaving {
         let result =
@@ -360,6 +373,45 @@ fn forget_peer(resource: &Arc<Resource>) {
         crate::after::write_bitmap(&device, "write from disconnected");
         from = device.vnr.checked_add(1);
     }
+}
+
+/// A Primary that lost its peer has it fenced, if that is configured, before it goes on alone. The handler takes its
+/// time, so it has a thread of its own; what it achieves counts only as long as the peer does not come back.
+fn fence_peer(resource: &Arc<Resource>) -> Result {
+    let established = {
+        let shared = resource.shared.lock();
+        let states = shared.volumes.iter().map(|volume| &volume.state);
+        let all = state::combined(states);
+        let may_be_good = all.highest_pdsk == DiskState::Unknown
+            || state::is_better_than_outdated(all.highest_pdsk);
+        let configured = shared.volumes.iter().any(|volume| {
+            let fencing = volume.disk_conf.as_ref().map(|conf| conf.fencing);
+            fencing.is_some_and(|fencing| fencing != Fencing::DontCare)
+        });
+        if all.highest_role != Role::Primary || !may_be_good || !configured {
+            return Ok(());
+        }
+        shared.conn.established
+    };
+    let earlier = resource.connection.fencer.lock().take();
+    drop(earlier);
+    let fencer = spawn(resource, "f", move |resource| {
+        if !handlers::fence_peer(resource) {
+            return;
+        }
+        let mut shared = resource.shared.lock();
+        let still_gone = state::is_before_report_params(shared.conn.cstate)
+            && shared.conn.established == established;
+        if still_gone {
+            let outdated = Change {
+                pdsk: Some(DiskState::Outdated),
+                ..Change::NONE
+            };
+            change::change_all_locked(&mut shared, &outdated, How::SOFT.verbose());
+        }
+    })?;
+    *resource.connection.fencer.lock() = Some(fencer);
+    Ok(())
 }
 
 /// What a change of the connection's own state asks of the receiver.
