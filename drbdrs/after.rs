@@ -14,10 +14,11 @@ use crate::{
     prelude::*,
     resource::Resource,
     tag::Tag,
+    transfer,
 };
 use drbd_core::{
     config::choices::OnIoError,
-    state::{self, After, AfterConnection, AfterContext, Change, Helper, BITMAP_WRITE_REASONS},
+    state::{self, After, AfterConnection, AfterContext, Change, Helper, Io, BITMAP_WRITE_REASONS},
     types::{ConnState, DiskState, State},
     wire::SizesFlags,
 };
@@ -107,20 +108,24 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::StartFullSync => start_full_sync(device, new),
         After::SyncMetadata => metadata::sync(device),
         After::ReleaseDisk => device.put_local(),
-        After::ThawNoData(_) => thaw(
-            device,
-            Change {
+        After::ThawNoData(io) => {
+            if io == Io::Resend {
+                transfer::resend(resource);
+            }
+            let thawed = Change {
                 susp_nod: Some(false),
                 ..Change::NONE
-            },
-        ),
-        After::ThawFencing => thaw(
-            device,
-            Change {
+            };
+            thaw(device, thawed);
+        }
+        After::ThawFencing => {
+            transfer::resend(resource);
+            let thawed = Change {
                 susp_fen: Some(false),
                 ..Change::NONE
-            },
-        ),
+            };
+            thaw(device, thawed);
+        }
         After::SendSyncUuid => sent(device, "a sync uuid", params::send_sync_uuid(device)),
         After::SendSizes => {
             sent(
@@ -258,6 +263,8 @@ fn resume_fenced(resource: &Resource) {
             metadata::new_current_uuid(device);
         }
     });
+    // What waits for the peer is marked; the thaw completes it.
+    transfer::connection_lost(resource);
     let mut shared = resource.shared.lock();
     let thaw = Change {
         susp_fen: Some(false),

@@ -67,6 +67,7 @@ pub(crate) struct Connection {
     #[pin]
     fencer: Mutex<Option<Thread>>,
     heard_ms: Atomic<u64>,
+    since_ms: Atomic<u64>,
     ping_acks: Atomic<u32>,
 }
 
@@ -105,6 +106,7 @@ impl Connection {
             receiver <- new_mutex!(None),
             fencer <- new_mutex!(None),
             heard_ms: Atomic::new(0),
+            since_ms: Atomic::new(0),
             ping_acks: Atomic::new(0),
         });
         Arc::pin_init(connection, GFP_KERNEL)
@@ -128,6 +130,16 @@ impl Connection {
     /// When the peer was heard last, by the clock of [`time::now_ms`].
     pub(crate) fn heard_ms(&self) -> u64 {
         self.heard_ms.load(Relaxed)
+    }
+
+    /// The streams are there from now on.
+    pub(crate) fn begins(&self) {
+        self.since_ms.store(time::now_ms(), Relaxed);
+    }
+
+    /// When the present streams came about, by the clock of [`time::now_ms`].
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms.load(Relaxed)
     }
 
     /// The peer answered a ping.

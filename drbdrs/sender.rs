@@ -228,7 +228,9 @@ fn check_patience(resource: &Arc<Resource>, now: u64) {
             .find(|(_, request)| request.awaits_answer());
         limit > 0
             && oldest.is_some_and(|(_, request)| {
-                request.sent_ms > 0 && now.saturating_sub(request.sent_ms) > limit
+                // What was sent on an earlier connection is sent again, or was given up.
+                request.sent_ms > resource.connection.since_ms()
+                    && now.saturating_sub(request.sent_ms) > limit
             })
     };
     if overdue {

@@ -80,6 +80,7 @@ pub(crate) fn establish(resource: &Arc<Resource>) -> Result<Session, Failure> {
     attempt.wanted()?;
     resource.shared.lock().conn.resolve_conflicts = resolve_conflicts;
     resource.connection.heard();
+    resource.connection.begins();
     let agreed = attempt.introduce(&data, &control)?;
     attempt.open_links(&data, &control, &agreed)?;
     send_protocol(resource, Command::Protocol)?;

@@ -323,13 +323,23 @@ pub(crate) fn finish(resource: &Resource) {
 
 /// The connection is gone: what waits for the peer goes on without it, its blocks marked first.
 pub(crate) fn connection_lost(resource: &Resource) {
+    tell_everybody(resource, Event::ConnectionLost);
+}
+
+/// The peer is back, and our I/O was suspended while it was away: what it has not confirmed is sent again.
+pub(crate) fn resend(resource: &Resource) {
+    tell_everybody(resource, Event::Resend);
+    resource.connection.wake_sender();
+}
+
+fn tell_everybody(resource: &Resource, event: Event) {
     {
         let mut shared = resource.shared.lock();
         for at in 0..shared.volumes.len() {
             let Some(vnr) = shared.volumes.get(at).map(|volume| volume.vnr) else {
                 break;
             };
-            tell_all(&mut shared, vnr, Event::ConnectionLost, |_| true);
+            tell_all(&mut shared, vnr, event, |_| true);
         }
     }
     finish(resource);
