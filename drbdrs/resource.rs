@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// Changes of state whose consequences are still to be executed by the worker.
     pub(crate) changes: Changes,
     /// The application's requests.
-    pub(crate) transfer: Transfer,
+    pub(crate) transfer: KBox<Transfer>,
     /// What the peer asked for and is not answered yet.
     pub(crate) peer: PeerShared,
 }

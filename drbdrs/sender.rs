@@ -176,7 +176,7 @@ fn flags(request: &Request, bio: &Bio, resync_running: bool) -> DataFlags {
     let zeroes = request.kind == Kind::Zeroes;
     let discard = request.kind == Kind::Discard || (zeroes && !bio.is_no_unmap());
     // During a resync every write is acknowledged, because it may bring blocks in sync.
-    let written = request.expect() == Expect::Written || resync_running;
+    let written = request.wanted() == Expect::Written || resync_running;
     DataFlags::NONE
         .with(DataFlags::SYNC, bio.is_sync())
         .with(DataFlags::FUA, bio.is_fua())
@@ -186,7 +186,7 @@ fn flags(request: &Request, bio: &Bio, resync_running: bool) -> DataFlags {
         .with(DataFlags::MAY_SET_IN_SYNC, resync_running)
         .with(
             DataFlags::SEND_RECEIVE_ACK,
-            request.expect() == Expect::Receipt,
+            request.wanted() == Expect::Receipt,
         )
         .with(DataFlags::SEND_WRITE_ACK, written)
 }

@@ -54,13 +54,14 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     /// An empty log; all memory that requests need is got here.
-    pub(crate) fn new() -> Result<Self> {
+    #[inline(never)]
+    pub(crate) fn new() -> Result<KBox<Self>> {
         let mut held = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
         for _ in 0..SLOTS {
             held.push(Held::default(), GFP_KERNEL)?;
         }
         let nodes = SLOTS.saturating_add(PEER_SLOTS);
-        Ok(Self {
+        let new = Self {
             log: Log::new(KVVec::from_elem(Slot::default(), SLOTS, GFP_KERNEL)?),
             writes: interval::Set::new(KVVec::from_elem(
                 interval::Node::default(),
@@ -70,7 +71,8 @@ impl Transfer {
             held,
             finished: KVVec::with_capacity(SLOTS, GFP_KERNEL)?,
             waiting: false,
-        })
+        };
+        Ok(KBox::new(new, GFP_KERNEL)?)
     }
 
     /// Takes a request in; its bio comes back when there is no room.
@@ -157,7 +159,7 @@ pub(crate) fn tell(shared: &mut Shared, slot: SlotId, event: Event) {
         finished,
         waiting,
         ..
-    } = transfer;
+    } = &mut **transfer;
     perform(
         &mut Parts {
             volumes,
@@ -191,7 +193,7 @@ pub(crate) fn tell_all(
         writes,
         finished,
         waiting,
-    } = transfer;
+    } = &mut **transfer;
     let mut parts = Parts {
         volumes,
         held,
@@ -226,7 +228,7 @@ pub(crate) fn confirm_barrier(
         writes: set,
         finished,
         waiting,
-    } = transfer;
+    } = &mut **transfer;
     let mut parts = Parts {
         volumes,
         held,

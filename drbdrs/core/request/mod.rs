@@ -280,7 +280,7 @@ impl Request {
     }
 
     /// Which answer completes it.
-    pub fn expect(&self) -> Expect {
+    pub fn wanted(&self) -> Expect {
         self.net.expect
     }
 
