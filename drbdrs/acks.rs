@@ -6,6 +6,7 @@
 //! through the same queue, so it can never overtake those of the writes before it.
 
 use crate::{
+    conflict,
     peer_data::{self, plausible},
     prelude::*,
     receiver::Arrived,
@@ -157,18 +158,27 @@ pub(crate) fn send_queued(resource: &Resource) -> Result {
 ///
 /// `EPROTO` when it answers nothing that we asked.
 pub(crate) fn receive(packet: &Arrived<'_>) -> Result {
+    if packet.command == Command::BarrierAck {
+        return barrier_ack(packet);
+    }
+    let ack = block(packet)?;
+    carry_out(packet, &ack)?;
+    conflict::acknowledged(packet, &ack);
+    Ok(())
+}
+
+fn carry_out(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     match packet.command {
-        Command::BarrierAck => barrier_ack(packet),
-        Command::WriteAck => answered(packet, Event::WriteAcked { in_sync: false }),
-        Command::RsWriteAck => answered(packet, Event::WriteAcked { in_sync: true }),
-        Command::RecvAck => answered(packet, Event::ReceiptAcked),
-        Command::Superseded => answered(packet, Event::Superseded),
-        Command::RetryWrite => answered(packet, Event::RetryWrite),
-        Command::NegAck => neg_ack(packet),
-        Command::NegDreply => neg_data_reply(packet),
-        Command::NegRsDreply => resync::refused(packet, &block(packet)?, true),
-        Command::RsCancel => resync::refused(packet, &block(packet)?, false),
-        Command::RsIsInSync => resync::is_in_sync(packet, &block(packet)?),
+        Command::WriteAck => answered(packet, ack, Event::WriteAcked { in_sync: false }),
+        Command::RsWriteAck => answered(packet, ack, Event::WriteAcked { in_sync: true }),
+        Command::RecvAck => answered(packet, ack, Event::ReceiptAcked),
+        Command::Superseded => answered(packet, ack, Event::Superseded),
+        Command::RetryWrite => answered(packet, ack, Event::RetryWrite),
+        Command::NegAck => neg_ack(packet, ack),
+        Command::NegDreply => neg_data_reply(packet, ack),
+        Command::NegRsDreply => resync::refused(packet, ack, true),
+        Command::RsCancel => resync::refused(packet, ack, false),
+        Command::RsIsInSync => resync::is_in_sync(packet, ack),
         other => {
             pr_err!(
                 "{}: {} is no acknowledgement\n",
@@ -211,32 +221,30 @@ fn unknown(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     Err(EPROTO)
 }
 
-fn answered(packet: &Arrived<'_>, event: Event) -> Result {
-    let ack = block(packet)?;
+fn answered(packet: &Arrived<'_>, ack: &BlockAck, event: Event) -> Result {
     if ack.block_id == ID_SYNCER {
-        return resync::written_by_peer(packet, &ack);
+        return resync::written_by_peer(packet, ack);
     }
-    let known = tell(&mut packet.resource.shared.lock(), packet.vnr, &ack, event);
+    let known = tell(&mut packet.resource.shared.lock(), packet.vnr, ack, event);
     if !known {
-        return unknown(packet, &ack);
+        return unknown(packet, ack);
     }
     transfer::finish(packet.resource);
     Ok(())
 }
 
-fn neg_ack(packet: &Arrived<'_>) -> Result {
-    let ack = block(packet)?;
+fn neg_ack(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     if ack.block_id == ID_SYNCER {
-        return resync::refused(packet, &ack, true);
+        return resync::refused(packet, ack, true);
     }
     {
         let mut shared = packet.resource.shared.lock();
-        if !tell(&mut shared, packet.vnr, &ack, Event::NegAcked) {
+        if !tell(&mut shared, packet.vnr, ack, Event::NegAcked) {
             // Protocols A and B: the request may be done with already. What the peer has not, it must get.
             let Some(volume) = shared.vol(packet.vnr) else {
                 return Err(EPROTO);
             };
-            mark_out_of_sync(volume, &ack)?;
+            mark_out_of_sync(volume, ack)?;
         }
     }
     transfer::finish(packet.resource);
@@ -252,8 +260,7 @@ fn mark_out_of_sync(volume: &VolumeShared, ack: &BlockAck) -> Result {
     Ok(())
 }
 
-fn neg_data_reply(packet: &Arrived<'_>) -> Result {
-    let ack = block(packet)?;
+fn neg_data_reply(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     let known = {
         let mut shared = packet.resource.shared.lock();
         if let Some(volume) = shared.vol(packet.vnr) {
@@ -265,10 +272,10 @@ fn neg_data_reply(packet: &Arrived<'_>) -> Result {
                 ack.blksize
             );
         }
-        tell(&mut shared, packet.vnr, &ack, Event::NegAcked)
+        tell(&mut shared, packet.vnr, ack, Event::NegAcked)
     };
     if !known {
-        return unknown(packet, &ack);
+        return unknown(packet, ack);
     }
     transfer::finish(packet.resource);
     Ok(())

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The peer's writes and reads: received, carried out on our disk, answered.
+//! The peer's writes: received, carried out on our disk, answered.
 //!
 //! ```text
 //!  receiver:  P_DATA --> payload into pages --> wait for overlapping writes --> our disk
 //!  its end:   bits (core::peer_request says which) --> queue the acknowledgement --> ack sender
 //!  receiver:  P_BARRIER --> wait until all of the epoch is on disk, flush --> queue its acknowledgement
-//!  receiver:  P_DATA_REQUEST --> our disk --> queue of replies --> sender
 //! ```
 //!
 //! What is under way is bounded: the receiver takes nothing in before there is room for the answer. An interval in
@@ -16,27 +15,27 @@
 use crate::{
     acks,
     attach::Local,
+    conflict::{self, Verdict},
     device::{Device, LocalRef},
     local::{self, Failure},
+    peer_read::{self, Reply},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared, VolumeShared},
     resync,
     ring::Ring,
     tag::Tag,
-    transfer,
 };
 use drbd_core::{
     config::choices::Protocol,
     epoch::Incoming,
-    interval::{NodeId, Owner, Range},
+    interval::{NodeId, Range},
     peer_request::{self, Ack, Origin},
-    request::{BlockId, Event, SlotId},
     state,
     types::DiskState,
     wire::{
-        BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, Features, Packet,
-        TrimPacket, ID_SYNCER,
+        BarrierPacket, BlockDesc, Command, DataFlags, DataPacket, Features, Packet, TrimPacket,
+        ID_SYNCER, MAX_DATA_SIZE,
     },
 };
 use kernel_ext::{
@@ -63,11 +62,11 @@ pub(crate) struct PeerShared {
     /// Acknowledgements that wait for the ack sender.
     pub(crate) acks: acks::Queue,
     /// Answers to reads that wait for the sender.
-    replies: Ring<Reply>,
+    pub(crate) replies: Ring<Reply>,
     /// The peer's open epoch.
     pub(crate) incoming: Incoming,
     /// Reads and writes on our disks.
-    in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Pages that hold data of the peer.
     pages: u32,
     /// Somebody waits for one of the above.
@@ -92,32 +91,16 @@ impl PeerShared {
         core::mem::take(&mut self.waiting)
     }
 
+    /// Wake `state_wait` when something changes.
+    pub(crate) fn request_wake(&mut self) {
+        self.waiting = true;
+    }
+
     fn used(&self) -> usize {
         self.in_flight
             .saturating_add(self.replies.len())
             .saturating_add(self.acks.len())
     }
-}
-
-/// What a read of the peer's wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// The data, for its application.
-    Application,
-    /// The data, for its resync.
-    Resync,
-    /// As [`Purpose::Resync`]; zeroes need not be sent.
-    ThinResync,
-}
-
-/// A read of the peer's that our disk has ended.
-pub(crate) struct Reply {
-    pub(crate) purpose: Purpose,
-    pub(crate) range: Range,
-    pub(crate) block_id: u64,
-    pub(crate) pages: PageVec,
-    pub(crate) node: Option<NodeId>,
-    pub(crate) ok: bool,
 }
 
 /// Whether a range lies on the volume and in whole sectors.
@@ -298,6 +281,29 @@ impl PeerWrite {
         }
     }
 
+    /// It lost against a write of ours: it is not written, and the peer is told so.
+    fn dropped(&self, command: Command) {
+        let resource = &self.device.resource;
+        {
+            let mut shared = resource.shared.lock();
+            acks::queue(&mut shared, command, &self.range, self.block_id);
+            if let Some(volume) = shared
+                .vol_mut(self.device.vnr)
+                .filter(|_| answered(self.origin))
+            {
+                volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
+            }
+            shared.peer.incoming.written();
+            release(&mut shared, self.bytes());
+        }
+        resource.connection.wake_acks();
+    }
+
+    /// The connection was lost before it could be written.
+    fn forgotten(&self) {
+        release(&mut self.device.resource.shared.lock(), self.bytes());
+    }
+
     /// Bits, answer, epoch, interval: in this order.
     fn settle(&self, shared: &mut Shared, ok: bool) {
         let Range {
@@ -376,54 +382,39 @@ pub(crate) fn submit_write(write: PeerWrite, local: &LocalRef, flags: Flags) {
     }
 }
 
-/// Waits until no other write of the peer's overlaps, and puts an interval in.
-pub(crate) fn occupy(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
-    let mut node = None;
-    wait_until(resource, |shared| {
-        let disk = |owner: Owner, _: &Range| owner == Owner::Peer(DISK);
-        if shared.transfer.writes.find_overlap(range, disk).is_some() {
-            return false;
-        }
-        node = shared.transfer.writes.insert(*range, Owner::Peer(DISK));
-        node.is_some()
-    })?;
-    Ok(node)
-}
-
 /// P_DATA: a write with its data.
 pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
     let bytes = packet.payload;
-    let most = drbd_core::wire::MAX_DATA_SIZE;
-    let (device, range) = locate(packet, head.sector, bytes, most)?;
+    let (device, range) = locate(packet, head.sector, bytes, MAX_DATA_SIZE)?;
     let Some(local) = Device::get_local(&device) else {
         refuse(packet, &range, head.block_id);
         return drain(packet);
     };
     let pages = receive_admitted(packet, bytes)?;
     let pages = Some(pages).filter(|pages| !pages.is_empty());
-    let node = match occupy(packet.resource, &range) {
-        Ok(node) => node,
+    let block_id = head.block_id;
+    let origin = begin(packet, &range, &head, bytes);
+    let mut write = PeerWrite {
+        device,
+        pages,
+        range,
+        block_id,
+        origin,
+        node: None,
+    };
+    match conflict::enter(&write.device, &range, head.seq_num) {
+        Ok(Verdict::Write(node)) => write.node = Some(node),
+        Ok(Verdict::Drop(command)) => {
+            write.dropped(command);
+            return Ok(());
+        }
         Err(error) => {
-            release(&mut packet.resource.shared.lock(), bytes);
+            write.forgotten();
             return Err(error);
         }
-    };
-    let origin = begin(packet, &range, &head, bytes);
-    let flags = disk_flags(head.flags, bytes);
-    let block_id = head.block_id;
-    submit_write(
-        PeerWrite {
-            device,
-            pages,
-            range,
-            block_id,
-            origin,
-            node,
-        },
-        &local,
-        flags,
-    );
+    }
+    submit_write(write, &local, disk_flags(head.flags, bytes));
     Ok(())
 }
 
@@ -514,14 +505,27 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         return Ok(());
     };
     admit(packet.resource, 0)?;
-    let node = match occupy(packet.resource, &range) {
-        Ok(node) => node,
+    let block_id = head.block_id;
+    let origin = begin(packet, &range, &head, 0);
+    let mut write = PeerWrite {
+        device,
+        pages: None,
+        range,
+        block_id,
+        origin,
+        node: None,
+    };
+    match conflict::enter(&write.device, &range, head.seq_num) {
+        Ok(Verdict::Write(node)) => write.node = Some(node),
+        Ok(Verdict::Drop(command)) => {
+            write.dropped(command);
+            return Ok(());
+        }
         Err(error) => {
-            release(&mut packet.resource.shared.lock(), 0);
+            write.forgotten();
             return Err(error);
         }
-    };
-    let origin = begin(packet, &range, &head, 0);
+    }
     let features = Features(packet.resource.shared.lock().conn.agreed_features);
     // Before write-zeroes were a packet of their own, peers asked for them by trims.
     let exact = packet.command == Command::Zeroes || !features.contains(Features::WRITE_ZEROES);
@@ -535,15 +539,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
     } else {
         Status::IO_ERROR
     };
-    PeerWrite {
-        device,
-        pages: None,
-        range,
-        block_id: head.block_id,
-        origin,
-        node,
-    }
-    .ended(status);
+    write.ended(status);
     Ok(())
 }
 
@@ -602,208 +598,6 @@ fn flush_disks(resource: &Resource) {
     }
 }
 
-/// A read on our disk on behalf of the peer; travels with the bio.
-pub(crate) struct PeerRead {
-    pub(crate) device: Arc<Device>,
-    pub(crate) pages: PageVec,
-    pub(crate) range: Range,
-    pub(crate) block_id: u64,
-    pub(crate) purpose: Purpose,
-    pub(crate) node: Option<NodeId>,
-}
-
-impl EndIo for PeerRead {
-    fn end_io(self, status: Status) {
-        let Self {
-            device,
-            pages,
-            range,
-            block_id,
-            purpose,
-            node,
-        } = self;
-        let ok = status.is_ok();
-        {
-            let mut shared = device.resource.shared.lock();
-            if let Some(volume) = shared.vol_mut(device.vnr) {
-                let sectors = u64::from(range.sectors);
-                volume.stat.read = volume.stat.read.saturating_add(sectors);
-            }
-            shared.peer.in_flight = shared.peer.in_flight.saturating_sub(1);
-            let reply = Reply {
-                purpose,
-                range,
-                block_id,
-                pages,
-                node,
-                ok,
-            };
-            // There is room: the receiver saw to it.
-            let lost = shared.peer.replies.push(reply);
-            drop(shared);
-            drop(lost);
-        }
-        if !ok {
-            local::io_error(&device, Failure::Read);
-        }
-        device.resource.connection.wake_sender();
-        device.put_local();
-    }
-
-    fn pages(&self) -> Option<&PageVec> {
-        Some(&self.pages)
-    }
-}
-
-/// Reads for the peer; [`admit`] has counted it.
-pub(crate) fn submit_read(
-    device: Arc<Device>,
-    local: &LocalRef,
-    range: Range,
-    block_id: u64,
-    purpose: Purpose,
-    node: Option<NodeId>,
-) -> Result {
-    let pages = match PageVec::new(range.bytes() as usize) {
-        Ok(pages) => pages,
-        Err(error) => {
-            let mut shared = device.resource.shared.lock();
-            release(&mut shared, range.bytes());
-            if let Some(node) = node {
-                shared.transfer.writes.remove(node);
-            }
-            return Err(error);
-        }
-    };
-    let sector = range.sector;
-    let read = PeerRead {
-        device,
-        pages,
-        range,
-        block_id,
-        purpose,
-        node,
-    };
-    local.count_in_flight();
-    let flags = Flags {
-        sync: purpose == Purpose::Application,
-        ..Flags::default()
-    };
-    let result = match local.disk() {
-        Some(disk) => OutBio::submit_pages(&disk.data, Op::Read, flags, sector, read),
-        None => Err((read, ENODEV)),
-    };
-    if let Err((read, _)) = result {
-        read.end_io(Status::IO_ERROR);
-    }
-    Ok(())
-}
-
-/// P_DATA_REQUEST: the peer's application reads what the peer does not have.
-pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
-    let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
-    let most = drbd_core::wire::MAX_DATA_SIZE;
-    let (device, range) = locate(packet, request.sector, request.blksize, most)?;
-    if range.sectors == 0 {
-        return Err(EPROTO);
-    }
-    let up_to_date = |disk| disk == DiskState::UpToDate;
-    let Some(local) = Device::get_local_if(&device, up_to_date) else {
-        pr_warn!(
-            "{}: cannot serve the peer's read: no good local data\n",
-            Tag(&device)
-        );
-        acks::send(
-            packet.resource,
-            Command::NegDreply,
-            &range,
-            request.block_id,
-        );
-        return Ok(());
-    };
-    admit(packet.resource, range.bytes())?;
-    count_unacked(packet.resource, range.volume);
-    submit_read(
-        device,
-        &local,
-        range,
-        request.block_id,
-        Purpose::Application,
-        None,
-    )
-}
-
-/// The peer waits for one more answer.
-pub(crate) fn count_unacked(resource: &Resource, vnr: u16) {
-    if let Some(volume) = resource.shared.lock().vol_mut(vnr) {
-        volume.stat.unacked = volume.stat.unacked.saturating_add(1);
-    }
-}
-
-/// P_DATA_REPLY: the data of a read that we asked the peer for.
-pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
-    let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
-    let (slot, mut bio) = take_reader(packet, &head)?;
-    let filled = if bio.bytes() == packet.payload {
-        bio.fill(|part| packet.stream.recv_exact(part))
-    } else {
-        pr_err!(
-            "{}/{}: {} bytes of data came for a read of {}\n",
-            packet.resource.name(),
-            packet.vnr,
-            packet.payload,
-            bio.bytes()
-        );
-        Err(EPROTO)
-    };
-    {
-        let mut shared = packet.resource.shared.lock();
-        shared.transfer.put_bio(slot, bio);
-        if filled.is_ok() {
-            let sectors = u64::from(packet.payload / 512);
-            if let Some(volume) = shared.vol_mut(packet.vnr) {
-                volume.stat.received = volume.stat.received.saturating_add(sectors);
-            }
-            transfer::tell(&mut shared, slot, Event::DataReceived);
-        }
-    }
-    transfer::finish(packet.resource);
-    filled
-}
-
-/// The bio that waits for those data.
-fn take_reader(
-    packet: &Arrived<'_>,
-    head: &DataPacket,
-) -> Result<(SlotId, kernel_ext::block::Bio)> {
-    let mut shared = packet.resource.shared.lock();
-    let slot = shared
-        .transfer
-        .log
-        .find(BlockId(head.block_id), packet.vnr, head.sector);
-    let waits = slot.filter(|&slot| {
-        let request = shared.transfer.log.get(slot);
-        request.is_some_and(|request| {
-            request.kind == drbd_core::request::Kind::Read && request.awaits_answer()
-        })
-    });
-    let bio = waits.and_then(|slot| shared.transfer.take_bio(slot));
-    drop(shared);
-    match (waits, bio) {
-        (Some(slot), Some(bio)) => Ok((slot, bio)),
-        _ => {
-            pr_err!(
-                "{}/{}: DataReply for block id {:#x}, sector {}: nobody asked for it\n",
-                packet.resource.name(),
-                packet.vnr,
-                head.block_id,
-                head.sector
-            );
-            Err(EPROTO)
-        }
-    }
-}
-
 /// P_OUT_OF_SYNC: the peer wrote something that it does not send.
 pub(crate) fn out_of_sync(packet: &Arrived<'_>) -> Result {
     let desc = BlockDesc::decode(packet.fixed).ok_or(EPROTO)?;
@@ -819,79 +613,6 @@ pub(crate) fn unplug(_: &Arrived<'_>) -> Result {
     Ok(())
 }
 
-/// Whether the sender has a read of the peer's to answer.
-pub(crate) fn has_replies(shared: &Shared) -> bool {
-    !shared.peer.replies.is_empty()
-}
-
-/// Answers one read of the peer's; tells whether there was one. The sender's thread; may sleep.
-///
-/// # Errors
-///
-/// Those of the network.
-pub(crate) fn send_reply(resource: &Arc<Resource>) -> Result<bool> {
-    let reply = resource.shared.lock().peer.replies.pop();
-    let Some(reply) = reply else { return Ok(false) };
-    let sent = match reply.purpose {
-        Purpose::Application => reply_to_application(resource, &reply),
-        Purpose::Resync | Purpose::ThinResync => resync::send_reply(resource, &reply),
-    };
-    let woken = {
-        let mut shared = resource.shared.lock();
-        forget_reply(&mut shared, &reply, sent.is_ok());
-        shared.peer.take_waiting() | core::mem::take(&mut shared.transfer.waiting)
-    };
-    drop(reply);
-    if woken {
-        resource.state_wait.wake_all();
-    }
-    sent.map(|()| true)
-}
-
-fn forget_reply(shared: &mut Shared, reply: &Reply, sent: bool) {
-    release_pages(shared, reply.range.bytes());
-    if let Some(node) = reply.node {
-        shared.transfer.writes.remove(node);
-    }
-    if let Some(volume) = shared.vol_mut(reply.range.volume) {
-        volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
-        if sent && reply.ok {
-            let sectors = u64::from(reply.range.sectors);
-            volume.stat.sent = volume.stat.sent.saturating_add(sectors);
-        }
-    }
-}
-
-fn reply_to_application(resource: &Resource, reply: &Reply) -> Result {
-    if !reply.ok {
-        acks::send(resource, Command::NegDreply, &reply.range, reply.block_id);
-        return Ok(());
-    }
-    send_data(resource, Command::DataReply, reply, reply.block_id)
-}
-
-/// Sends the pages of a reply.
-pub(crate) fn send_data(
-    resource: &Resource,
-    command: Command,
-    reply: &Reply,
-    block_id: u64,
-) -> Result {
-    let head = DataPacket {
-        sector: reply.range.sector,
-        block_id,
-        seq_num: 0,
-        flags: DataFlags::NONE,
-    };
-    let (vnr, bytes) = (reply.range.volume, reply.range.bytes());
-    resource
-        .connection
-        .data
-        .send_with(vnr, command, &head, bytes, |payload| {
-            payload.pages(&reply.pages)
-        })
-}
-
 /// The block id of everything that belongs to a resync.
 pub(crate) const SYNCER: u64 = ID_SYNCER;
 
@@ -903,21 +624,14 @@ pub(crate) fn connection_lost(resource: &Resource) {
         shared.peer.waiting = true;
         shared.peer.in_flight == 0
     });
-    loop {
-        let mut shared = resource.shared.lock();
-        let Some(reply) = shared.peer.replies.pop() else {
-            break;
-        };
-        forget_reply(&mut shared, &reply, false);
-        drop(shared);
-        drop(reply);
-    }
+    peer_read::forget_all(resource);
     let mut shared = resource.shared.lock();
     shared.peer.acks.clear();
     shared.peer.incoming = Incoming::default();
     for volume in shared.volumes.iter_mut() {
         volume.stat.unacked = 0;
         volume.packet_seq = 0;
+        volume.peer_seq = 0;
     }
     let waited = core::mem::take(&mut shared.transfer.waiting);
     drop(shared);

@@ -5,7 +5,7 @@
 
 use crate::{
     bitmap_exchange, change::How, consent, device::Device, handshake as peer_handshake, params,
-    peer_data, prelude::*, resource::Resource, resync, session::Session,
+    peer_data, peer_read, prelude::*, resource::Resource, resync, session::Session,
 };
 use drbd_core::{
     config::choices,
@@ -156,8 +156,8 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         Command::Data => peer_data::data(packet),
         Command::Trim | Command::Zeroes => peer_data::trim(packet),
         Command::Barrier => peer_data::barrier(packet),
-        Command::DataRequest => peer_data::data_request(packet),
-        Command::DataReply => peer_data::data_reply(packet),
+        Command::DataRequest => peer_read::data_request(packet),
+        Command::DataReply => peer_read::data_reply(packet),
         Command::OutOfSync => peer_data::out_of_sync(packet),
         Command::UnplugRemote => peer_data::unplug(packet),
         Command::RsDataRequest | Command::CsumRsRequest | Command::RsThinReq => {

@@ -241,6 +241,8 @@ pub(crate) struct VolumeShared {
     pub(crate) stat: Counters,
     /// Number of the last write that was sent (two primaries order by it).
     pub(crate) packet_seq: u32,
+    /// The highest number of that kind that the peer has sent.
+    pub(crate) peer_seq: u32,
 }
 
 impl VolumeShared {
@@ -271,6 +273,7 @@ impl VolumeShared {
             requests: Requests::new(),
             stat: Counters::default(),
             packet_seq: 0,
+            peer_seq: 0,
         }
     }
 

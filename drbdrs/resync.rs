@@ -17,12 +17,13 @@ use crate::{
     acks,
     bitmap::SECTORS_PER_BIT,
     change::{self, How},
+    conflict::{leave, occupy, overlapping},
     device::Device,
     handlers, metadata,
     peer_data::{
-        self, admit, count_unacked, drain, locate, occupy, wait_until, PeerWrite, Purpose, Reply,
-        MAX_RANGE, REQUESTED, SERVING, SYNCER,
+        self, admit, drain, locate, wait_until, PeerWrite, MAX_RANGE, REQUESTED, SERVING, SYNCER,
     },
+    peer_read::{self, count_unacked, Purpose, Reply},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared, VolumeShared},
@@ -31,7 +32,6 @@ use crate::{
 use drbd_core::{
     interval::{NodeId, Owner, Range},
     peer_request::Origin,
-    request::SlotId,
     resync::{
         self as rules, AfterHelper, Controller, Finished, Limits, Rates, UuidUpdate, TURN_MS,
     },
@@ -227,14 +227,10 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
     };
     let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
     let range = Range::new(vnr, request.sector, request.bytes);
-    let log = &transfer.log;
-    let busy = |owner: Owner, _: &Range| match owner {
-        Owner::Local(slot) => log
-            .get(SlotId(slot))
-            .is_some_and(|request| !request.completed()),
-        Owner::Peer(kind) => kind == REQUESTED,
-    };
-    if transfer.writes.find_overlap(&range, busy).is_some() {
+    let asked = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
+    if overlapping(transfer, &range).is_some()
+        || transfer.writes.find_overlap(&range, asked).is_some()
+    {
         // Its turn comes again.
         return None;
     }
@@ -278,16 +274,6 @@ fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> Result<Node
     })
 }
 
-fn forget(resource: &Resource, node: NodeId) {
-    let mut shared = resource.shared.lock();
-    shared.transfer.writes.remove(node);
-    let waited = core::mem::take(&mut shared.transfer.waiting) | shared.peer.take_waiting();
-    drop(shared);
-    if waited {
-        resource.state_wait.wake_all();
-    }
-}
-
 /// P_RS_DATA_REPLY: blocks that we asked for.
 pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
     let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
@@ -299,12 +285,12 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
     let Some(local) = Device::get_local(&device) else {
         acks::send(packet.resource, Command::NegAck, &range, SYNCER);
         let drained = drain(packet);
-        forget(packet.resource, requested);
+        leave(packet.resource, requested);
         return drained;
     };
     let pages = peer_data::receive_admitted(packet, range.bytes())?;
     let node = occupy_admitted(packet.resource, &range, range.bytes())?;
-    forget(packet.resource, requested);
+    leave(packet.resource, requested);
     {
         let mut shared = packet.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(range.volume) {
@@ -321,13 +307,13 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
         range,
         block_id: SYNCER,
         origin: Origin::Resync,
-        node,
+        node: Some(node),
     };
     peer_data::submit_write(write, &local, Flags::default());
     Ok(())
 }
 
-fn occupy_admitted(resource: &Resource, range: &Range, bytes: u32) -> Result<Option<NodeId>> {
+fn occupy_admitted(resource: &Resource, range: &Range, bytes: u32) -> Result<NodeId> {
     occupy(resource, range).inspect_err(|_| peer_data::release(&mut resource.shared.lock(), bytes))
 }
 
@@ -338,12 +324,12 @@ pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
     let requested = answered(packet, &device, &range)?;
     let Some(local) = Device::get_local(&device) else {
         acks::send(packet.resource, Command::NegAck, &range, SYNCER);
-        forget(packet.resource, requested);
+        leave(packet.resource, requested);
         return Ok(());
     };
     admit(packet.resource, 0)?;
     let node = occupy_admitted(packet.resource, &range, 0)?;
-    forget(packet.resource, requested);
+    leave(packet.resource, requested);
     count_unacked(packet.resource, range.volume);
     let result = match local.disk() {
         Some(disk) => peer_data::deallocate(disk, &range, true, true),
@@ -361,7 +347,7 @@ pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
         range,
         block_id: SYNCER,
         origin,
-        node,
+        node: Some(node),
     }
     .ended(status);
     Ok(())
@@ -374,7 +360,7 @@ pub(crate) fn refused(packet: &Arrived<'_>, ack: &BlockAck, failed: bool) -> Res
         source_answered(packet, &range);
     } else {
         let requested = answered(packet, &device, &range)?;
-        forget(packet.resource, requested);
+        leave(packet.resource, requested);
     }
     if failed {
         let mut shared = packet.resource.shared.lock();
@@ -415,7 +401,7 @@ pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
             set_in_sync(volume, range.sector, u64::from(range.sectors));
         }
     }
-    forget(packet.resource, requested);
+    leave(packet.resource, requested);
     packet.resource.connection.wake_sender();
     Ok(())
 }
@@ -458,21 +444,14 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
     } else {
         Purpose::Resync
     };
-    peer_data::submit_read(device, &local, range, request.block_id, purpose, node)
+    peer_read::submit_read(device, &local, range, request.block_id, purpose, node)
 }
 
 /// Waits until our application does not write these blocks, and keeps it off them.
 fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
     let mut node = None;
     wait_until(resource, |shared| {
-        let log = &shared.transfer.log;
-        let busy = |owner: Owner, _: &Range| match owner {
-            Owner::Local(slot) => log
-                .get(SlotId(slot))
-                .is_some_and(|request| !request.completed()),
-            Owner::Peer(_) => false,
-        };
-        if shared.transfer.writes.find_overlap(range, busy).is_some() {
+        if overlapping(&shared.transfer, range).is_some() {
             return false;
         }
         node = shared.transfer.writes.insert(*range, Owner::Peer(SERVING));
@@ -520,7 +499,7 @@ pub(crate) fn send_reply(resource: &Resource, reply: &Reply) -> Result {
             .data
             .send(range.volume, Command::RsDeallocated, &desc);
     }
-    peer_data::send_data(resource, Command::RsDataReply, reply, SYNCER)
+    peer_read::send_data(resource, Command::RsDataReply, reply, SYNCER)
 }
 
 fn is_zero(reply: &Reply) -> bool {

@@ -6,7 +6,7 @@
 
 use crate::{
     link::Link,
-    peer_data,
+    peer_read,
     prelude::*,
     resource::{Resource, Shared},
     resync, transfer,
@@ -58,7 +58,7 @@ pub(crate) fn run(resource: &Arc<Resource>) {
 fn has_work(shared: &Shared, wire: &Wire) -> bool {
     shared.transfer.log.peek_to_send().is_some()
         || wire.owes_barrier(shared.transfer.log.epoch.current())
-        || peer_data::has_replies(shared)
+        || peer_read::has_replies(shared)
 }
 
 /// Sends everything that waits.
@@ -71,7 +71,7 @@ fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Resu
             resync::tick(resource)?;
             check_patience(resource, now);
         }
-        if peer_data::send_reply(resource)? {
+        if peer_read::send_reply(resource)? {
             continue;
         }
         let next = resource.shared.lock().transfer.next_to_send();

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The peer's reads, carried out on our disk and answered by the sender; and the data of reads that the peer carries
+//! out for our application.
+//!
+//! ```text
+//!  receiver:  P_DATA_REQUEST, resync requests --> our disk --> queue of replies --> sender
+//!  receiver:  P_DATA_REPLY --> the pages of the application's bio
+//! ```
+
+use crate::{
+    acks,
+    device::{Device, LocalRef},
+    local::{self, Failure},
+    peer_data::{admit, locate, release, release_pages},
+    prelude::*,
+    receiver::Arrived,
+    resource::{Resource, Shared},
+    resync,
+    tag::Tag,
+    transfer,
+};
+use drbd_core::{
+    interval::{NodeId, Range},
+    request::{BlockId, Event, Kind, SlotId},
+    types::DiskState,
+    wire::{BlockRequest, Command, DataFlags, DataPacket, Packet, MAX_DATA_SIZE},
+};
+use kernel_ext::block::{Bio, EndIo, Flags, Op, OutBio, PageVec, Status};
+
+/// What a read of the peer's wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The data, for its application.
+    Application,
+    /// The data, for its resync.
+    Resync,
+    /// As [`Purpose::Resync`]; zeroes need not be sent.
+    ThinResync,
+}
+
+/// A read of the peer's that our disk has ended.
+pub(crate) struct Reply {
+    pub(crate) purpose: Purpose,
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) pages: PageVec,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) ok: bool,
+}
+
+/// A read on our disk on behalf of the peer; travels with the bio.
+pub(crate) struct PeerRead {
+    pub(crate) device: Arc<Device>,
+    pub(crate) pages: PageVec,
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) purpose: Purpose,
+    pub(crate) node: Option<NodeId>,
+}
+
+impl EndIo for PeerRead {
+    fn end_io(self, status: Status) {
+        let Self {
+            device,
+            pages,
+            range,
+            block_id,
+            purpose,
+            node,
+        } = self;
+        let ok = status.is_ok();
+        {
+            let mut shared = device.resource.shared.lock();
+            if let Some(volume) = shared.vol_mut(device.vnr) {
+                let sectors = u64::from(range.sectors);
+                volume.stat.read = volume.stat.read.saturating_add(sectors);
+            }
+            shared.peer.in_flight = shared.peer.in_flight.saturating_sub(1);
+            let reply = Reply {
+                purpose,
+                range,
+                block_id,
+                pages,
+                node,
+                ok,
+            };
+            // There is room: the receiver saw to it.
+            let lost = shared.peer.replies.push(reply);
+            drop(shared);
+            drop(lost);
+        }
+        if !ok {
+            local::io_error(&device, Failure::Read);
+        }
+        device.resource.connection.wake_sender();
+        device.put_local();
+    }
+
+    fn pages(&self) -> Option<&PageVec> {
+        Some(&self.pages)
+    }
+}
+
+/// Reads for the peer; [`admit`] has counted it.
+pub(crate) fn submit_read(
+    device: Arc<Device>,
+    local: &LocalRef,
+    range: Range,
+    block_id: u64,
+    purpose: Purpose,
+    node: Option<NodeId>,
+) -> Result {
+    let pages = match PageVec::new(range.bytes() as usize) {
+        Ok(pages) => pages,
+        Err(error) => {
+            let mut shared = device.resource.shared.lock();
+            release(&mut shared, range.bytes());
+            if let Some(node) = node {
+                shared.transfer.writes.remove(node);
+            }
+            return Err(error);
+        }
+    };
+    let sector = range.sector;
+    let read = PeerRead {
+        device,
+        pages,
+        range,
+        block_id,
+        purpose,
+        node,
+    };
+    local.count_in_flight();
+    let flags = Flags {
+        sync: purpose == Purpose::Application,
+        ..Flags::default()
+    };
+    let result = match local.disk() {
+        Some(disk) => OutBio::submit_pages(&disk.data, Op::Read, flags, sector, read),
+        None => Err((read, ENODEV)),
+    };
+    if let Err((read, _)) = result {
+        read.end_io(Status::IO_ERROR);
+    }
+    Ok(())
+}
+
+/// P_DATA_REQUEST: the peer's application reads what the peer does not have.
+pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
+    let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
+    let most = MAX_DATA_SIZE;
+    let (device, range) = locate(packet, request.sector, request.blksize, most)?;
+    if range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+        pr_warn!(
+            "{}: cannot serve the peer's read: no good local data\n",
+            Tag(&device)
+        );
+        acks::send(
+            packet.resource,
+            Command::NegDreply,
+            &range,
+            request.block_id,
+        );
+        return Ok(());
+    };
+    admit(packet.resource, range.bytes())?;
+    count_unacked(packet.resource, range.volume);
+    submit_read(
+        device,
+        &local,
+        range,
+        request.block_id,
+        Purpose::Application,
+        None,
+    )
+}
+
+/// The peer waits for one more answer.
+pub(crate) fn count_unacked(resource: &Resource, vnr: u16) {
+    if let Some(volume) = resource.shared.lock().vol_mut(vnr) {
+        volume.stat.unacked = volume.stat.unacked.saturating_add(1);
+    }
+}
+
+/// P_DATA_REPLY: the data of a read that we asked the peer for.
+pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
+    let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let (slot, mut bio) = take_reader(packet, &head)?;
+    let filled = if bio.bytes() == packet.payload {
+        bio.fill(|part| packet.stream.recv_exact(part))
+    } else {
+        pr_err!(
+            "{}/{}: {} bytes of data came for a read of {}\n",
+            packet.resource.name(),
+            packet.vnr,
+            packet.payload,
+            bio.bytes()
+        );
+        Err(EPROTO)
+    };
+    {
+        let mut shared = packet.resource.shared.lock();
+        shared.transfer.put_bio(slot, bio);
+        if filled.is_ok() {
+            let sectors = u64::from(packet.payload / 512);
+            if let Some(volume) = shared.vol_mut(packet.vnr) {
+                volume.stat.received = volume.stat.received.saturating_add(sectors);
+            }
+            transfer::tell(&mut shared, slot, Event::DataReceived);
+        }
+    }
+    transfer::finish(packet.resource);
+    filled
+}
+
+/// The bio that waits for those data.
+fn take_reader(packet: &Arrived<'_>, head: &DataPacket) -> Result<(SlotId, Bio)> {
+    let mut shared = packet.resource.shared.lock();
+    let slot = shared
+        .transfer
+        .log
+        .find(BlockId(head.block_id), packet.vnr, head.sector);
+    let waits = slot.filter(|&slot| {
+        let request = shared.transfer.log.get(slot);
+        request.is_some_and(|request| request.kind == Kind::Read && request.awaits_answer())
+    });
+    let bio = waits.and_then(|slot| shared.transfer.take_bio(slot));
+    drop(shared);
+    match (waits, bio) {
+        (Some(slot), Some(bio)) => Ok((slot, bio)),
+        _ => {
+            pr_err!(
+                "{}/{}: DataReply for block id {:#x}, sector {}: nobody asked for it\n",
+                packet.resource.name(),
+                packet.vnr,
+                head.block_id,
+                head.sector
+            );
+            Err(EPROTO)
+        }
+    }
+}
+
+/// Forgets the reads that nobody will be told of any more.
+pub(crate) fn forget_all(resource: &Resource) {
+    loop {
+        let mut shared = resource.shared.lock();
+        let Some(reply) = shared.peer.replies.pop() else {
+            return;
+        };
+        forget_reply(&mut shared, &reply, false);
+        drop(shared);
+        drop(reply);
+    }
+}
+
+/// Whether the sender has a read of the peer's to answer.
+pub(crate) fn has_replies(shared: &Shared) -> bool {
+    !shared.peer.replies.is_empty()
+}
+
+/// Answers one read of the peer's; tells whether there was one. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of the network.
+pub(crate) fn send_reply(resource: &Arc<Resource>) -> Result<bool> {
+    let reply = resource.shared.lock().peer.replies.pop();
+    let Some(reply) = reply else { return Ok(false) };
+    let sent = match reply.purpose {
+        Purpose::Application => reply_to_application(resource, &reply),
+        Purpose::Resync | Purpose::ThinResync => resync::send_reply(resource, &reply),
+    };
+    let woken = {
+        let mut shared = resource.shared.lock();
+        forget_reply(&mut shared, &reply, sent.is_ok());
+        shared.peer.take_waiting() | core::mem::take(&mut shared.transfer.waiting)
+    };
+    drop(reply);
+    if woken {
+        resource.state_wait.wake_all();
+    }
+    sent.map(|()| true)
+}
+
+fn forget_reply(shared: &mut Shared, reply: &Reply, sent: bool) {
+    release_pages(shared, reply.range.bytes());
+    if let Some(node) = reply.node {
+        shared.transfer.writes.remove(node);
+    }
+    if let Some(volume) = shared.vol_mut(reply.range.volume) {
+        volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
+        if sent && reply.ok {
+            let sectors = u64::from(reply.range.sectors);
+            volume.stat.sent = volume.stat.sent.saturating_add(sectors);
+        }
+    }
+}
+
+fn reply_to_application(resource: &Resource, reply: &Reply) -> Result {
+    if !reply.ok {
+        acks::send(resource, Command::NegDreply, &reply.range, reply.block_id);
+        return Ok(());
+    }
+    send_data(resource, Command::DataReply, reply, reply.block_id)
+}
+
+/// Sends the pages of a reply.
+pub(crate) fn send_data(
+    resource: &Resource,
+    command: Command,
+    reply: &Reply,
+    block_id: u64,
+) -> Result {
+    let head = DataPacket {
+        sector: reply.range.sector,
+        block_id,
+        seq_num: 0,
+        flags: DataFlags::NONE,
+    };
+    let (vnr, bytes) = (reply.range.volume, reply.range.bytes());
+    resource
+        .connection
+        .data
+        .send_with(vnr, command, &head, bytes, |payload| {
+            payload.pages(&reply.pages)
+        })
+}
