@@ -293,7 +293,7 @@ impl PeerWrite {
             {
                 volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
             }
-            shared.peer.incoming.written();
+            shared.peer.incoming.dropped();
             release(&mut shared, self.bytes());
         }
         resource.connection.wake_acks();

@@ -124,6 +124,13 @@ impl Incoming {
         self.active == 0
     }
 
+    /// A received write lost against one of ours and is not written: its sender does not expect it
+    /// to be confirmed by the barrier, because it was told so before.
+    pub fn dropped(&mut self) {
+        self.size = self.size.saturating_sub(1);
+        self.active = self.active.saturating_sub(1);
+    }
+
     /// Writes that are not on the disk yet.
     pub fn active(&self) -> u32 {
         self.active
@@ -181,6 +188,17 @@ mod tests {
             None,
             "no write since the last barrier"
         );
+    }
+
+    #[test]
+    fn a_dropped_write_is_not_confirmed() {
+        let mut i = Incoming::default();
+        i.received();
+        i.received();
+        i.dropped();
+        assert_eq!(i.active(), 1);
+        assert!(i.written());
+        assert_eq!(i.confirm(), 1);
     }
 
     #[test]
