@@ -81,14 +81,9 @@ pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
 }
 
 /// A bio whose conflict with the other primary was resolved against it starts again.
-pub(crate) fn restart(resource: &Resource, vnr: u16, bio: Bio) {
-    let device = resource
-        .shared
-        .lock()
-        .vol(vnr)
-        .map(|volume| volume.device.clone());
-    match device.and_then(|device| Wish::of(&device, &bio).map(|wish| (device, wish))) {
-        Some((device, wish)) => route(&device, bio, &wish),
+pub(crate) fn restart(device: &Arc<Device>, bio: Bio) {
+    match Wish::of(device, &bio) {
+        Some(wish) => route(device, bio, &wish),
         None => bio.end(Status::IO_ERROR),
     }
 }

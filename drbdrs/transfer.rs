@@ -7,8 +7,10 @@
 //! application.
 
 use crate::{
+    device::Device,
     prelude::*,
     resource::{Resource, Shared, VolumeShared},
+    submit,
 };
 use drbd_core::{
     interval::{self, NodeId, Owner, Range},
@@ -16,7 +18,8 @@ use drbd_core::{
     state,
     types::DiskState,
 };
-use kernel_ext::block::{Bio, Status};
+use kernel::{alloc::flags::GFP_ATOMIC, workqueue};
+use kernel_ext::block::{Bio, NoIo, Status};
 
 /// Requests that can be under way at once, of all volumes of a resource. Who wants one more waits.
 pub(crate) const SLOTS: usize = 4096;
@@ -317,10 +320,38 @@ pub(crate) fn finish(resource: &Resource) {
         match next {
             None => return,
             Some(Finished::End(bio, status)) => bio.end(status),
-            Some(Finished::ReadHere(vnr, slot)) => crate::submit::read_here(resource, vnr, slot),
-            Some(Finished::Restart(vnr, bio)) => crate::submit::restart(resource, vnr, bio),
+            Some(Finished::ReadHere(vnr, slot)) => {
+                let read =
+                    move |device: &Arc<Device>| submit::read_here(&device.resource, vnr, slot);
+                if !later(resource, vnr, read) {
+                    let failed = Event::LocalDone { ok: false };
+                    tell(&mut resource.shared.lock(), slot, failed);
+                }
+            }
+            Some(Finished::Restart(vnr, bio)) => {
+                // A bio that cannot be restarted ends with an error when it is dropped.
+                later(resource, vnr, move |device| submit::restart(device, bio));
+            }
         }
     }
+}
+
+/// Runs `work` in a thread that may wait: neither an interrupt nor the thread that what it waits for depends on.
+/// Tells whether it will.
+fn later(resource: &Resource, vnr: u16, work: impl FnOnce(&Arc<Device>) + Send + 'static) -> bool {
+    let device = resource
+        .shared
+        .lock()
+        .vol(vnr)
+        .map(|volume| volume.device.clone());
+    let Some(device) = device else { return false };
+    let run = move || {
+        let _noio = NoIo::enter();
+        work(&device);
+    };
+    workqueue::system_unbound()
+        .try_spawn(GFP_ATOMIC, run)
+        .is_ok()
 }
 
 /// The connection is gone: what waits for the peer goes on without it, its blocks marked first.
