@@ -349,9 +349,7 @@ fn later(resource: &Resource, vnr: u16, work: impl FnOnce(&Arc<Device>) + Send +
         let _noio = NoIo::enter();
         work(&device);
     };
-    workqueue::system_unbound()
-        .try_spawn(GFP_ATOMIC, run)
-        .is_ok()
+    workqueue::system_long().try_spawn(GFP_ATOMIC, run).is_ok()
 }
 
 /// The connection is gone: what waits for the peer goes on without it, its blocks marked first.

@@ -447,7 +447,9 @@ impl Request {
     fn settle(&mut self, context: Context, actions: &mut Actions) {
         let idle = self.local != Local::Pending && !self.net.busy();
         let both = self.local == Local::Ok && self.net.ok();
-        if self.kind.modifies() && idle && !both {
+        // What is written again from the start needs no mark: it ends like any other write.
+        let again = self.net.answer == Answer::Retry;
+        if self.kind.modifies() && idle && !both && !again {
             actions.mark = Mark::OutOfSync;
         }
         if idle && !self.completed && !context.suspended {

@@ -259,6 +259,7 @@ fn two_primaries_superseded_and_retried() {
     l.on(id, Event::RetryWrite, RUN);
     let a = l.on(id, Event::LocalDone { ok: true }, RUN);
     assert_eq!((a.complete, a.restart, a.forget), (None, true, true));
+    assert_eq!(a.mark, Mark::Nothing, "it is written again");
 }
 
 #[test]
