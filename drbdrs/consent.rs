@@ -202,6 +202,17 @@ pub(crate) fn peers_wish(resource: &Resource, wish: &StateChange) -> Result<Chan
         return Err(StateRv::ConcurrentStChg);
     }
     let change = Change::from_wire(wish.mask, wish.val).and_then(Change::seen_from_here);
+    if let Ok(Change {
+        conn: Some(ConnState::VerifyS | ConnState::VerifyT),
+        ..
+    }) = change
+    {
+        pr_err!(
+            "{}: the peer wants to verify online, which is not supported\n",
+            resource.name()
+        );
+        return Err(StateRv::NotSupported);
+    }
     change.map_err(|bad| {
         pr_err!(
             "{}: the peer asks for a strange change: {:?}\n",

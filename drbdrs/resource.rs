@@ -175,8 +175,6 @@ pub(crate) struct ResyncShared {
     pub(crate) verify_left: u64,
     /// Position of a verify.
     pub(crate) verify_start_sector: u64,
-    /// Where a verify stops.
-    pub(crate) verify_stop_sector: u64,
     /// Start, in milliseconds of the monotonic clock.
     pub(crate) start_ms: u64,
     /// Time spent paused.
