@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! drbdadm, drbdsetup and drbdmeta in one program: the name that it is called by decides, or else its first argument.
+//! drbdadm, drbdsetup, drbdmeta and drbd-iscsi in one program: the name that it is called by decides, or else its first argument.
 //!
 //! ```text
 //!   drbdadm    drbd.conf -> steps ──┬─> drbdsetup  one netlink request per command
@@ -48,7 +48,7 @@ fn main() {
         {
             Some(exit) => exit,
             None => {
-                eprintln!("USAGE: {name} drbdadm|drbdsetup|drbdmeta ...\n  or call it by one of these names (links)");
+                eprintln!("USAGE: {name} drbdadm|drbdsetup|drbdmeta|drbd-iscsi ...\n  or call it by one of these names (links)");
                 1
             }
         },
@@ -61,6 +61,7 @@ fn run(name: &str, args: &[String]) -> Option<i32> {
         "drbdsetup" => Some(drbdsetup::main(args)),
         "drbdadm" => Some(drbdadm::main(args)),
         "drbdmeta" => Some(drbdmeta::main(args)),
+        "drbd-iscsi" => Some(drbd_iscsi::main(args)),
         _ => None,
     }
 }

@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command line.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+
+use drbd_config::Identity;
+use rustix::fs::{flock, FlockOperation};
+
+use crate::drbd::{replicated, Minor};
+use crate::parse::bad_name;
+use crate::plan::{Plan, Unit, Wishes};
+use crate::policy::{decide, Access, Decision, Portal, View};
+use crate::steps::Step;
+use crate::tree::Tree;
+use crate::{follow, from_text, json, Planned};
+
+const USAGE: &str = "\
+USAGE: drbd-iscsi COMMAND [OPTION...]
+
+  plan      what would be exported, and every step of it
+  apply     export it; repeating changes nothing
+  remove    take down everything that drbd-iscsi has exported
+  status    what is exported, and who serves
+  follow    apply, and again whenever a mirror changes, until stopped
+  active    this node serves, from now on (say 'standby' on the other first)
+  standby   this node's path stays, and serves nothing
+  json      the plan as targetcli's saveconfig.json
+
+  --config FILE         ietd.conf (/etc/iet/ietd.conf, or /etc/ietd.conf)
+  --drbd-conf FILE      drbd.conf (/etc/drbd.conf)
+  --initiators FILE     IET's initiators.allow: names, one per line behind the target
+  --portal IP[:PORT]    where to listen, several times if needed (everywhere, port 3260)
+  --peer-portal IP[:PORT]  where the peer listens (its address in drbd.conf)
+  --both-active         both nodes serve at once; then there are no SCSI locks
+  --node NAME|NUMBER    which node this is (uname -n)
+  --strict              warnings are errors
+  --root DIR            a folder in place of /sys/kernel/config/target
+  --proc FILE           a file in place of /proc/drbd
+";
+
+/// A refusal: what is wrong, with the remedy.
+pub(crate) type Answer<T> = Result<T, String>;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) config: Option<String>,
+    pub(crate) drbd_conf: Option<String>,
+    pub(crate) initiators: Option<String>,
+    pub(crate) portals: Vec<String>,
+    pub(crate) peer_portals: Vec<String>,
+    pub(crate) both_active: bool,
+    pub(crate) node: Option<String>,
+    pub(crate) strict: bool,
+    pub(crate) root: Option<String>,
+    pub(crate) proc_drbd: Option<String>,
+}
+
+/// Runs a command line; the exit code: 0 done, 1 wrong usage, 10 configuration refused, 20 failed.
+pub fn main(args: &[String]) -> i32 {
+    let Some((verb, rest)) = args.split_first() else {
+        eprint!("{USAGE}");
+        return 1;
+    };
+    if ["help", "--help", "-h"].contains(&verb.as_str()) {
+        print!("{USAGE}");
+        return 0;
+    }
+    let options = match parse(rest) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("drbd-iscsi: {problem}");
+            return 1;
+        }
+    };
+    let done = match verb.as_str() {
+        "plan" => plan(&options),
+        "json" => load(&options).map(|planned| print!("{}", json::saveconfig(&planned.plan))),
+        "apply" => locked(&options, || apply(&options)),
+        "remove" => locked(&options, || remove(&options)),
+        "status" => status(&options),
+        "follow" => follow::run(&options),
+        "active" => locked(&options, || switch(&options, Access::Active)),
+        "standby" => locked(&options, || switch(&options, Access::Standby)),
+        _ => {
+            eprintln!("drbd-iscsi: there is no command '{verb}'\n{USAGE}");
+            return 1;
+        }
+    };
+    match done {
+        Ok(()) => 0,
+        Err(problem) => {
+            eprintln!("drbd-iscsi: {problem}");
+            if problem.starts_with("configuration") {
+                10
+            } else {
+                20
+            }
+        }
+    }
+}
+
+fn parse(args: &[String]) -> Answer<Options> {
+    let mut options = Options::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        match name {
+            "--both-active" => {
+                options.both_active = true;
+                continue;
+            }
+            "--strict" => {
+                options.strict = true;
+                continue;
+            }
+            _ => {}
+        }
+        let mut value = || {
+            let next = value.clone().or_else(|| args.next().cloned());
+            next.ok_or_else(|| format!("{name} needs a value"))
+        };
+        match name {
+            "--config" => options.config = Some(value()?),
+            "--drbd-conf" => options.drbd_conf = Some(value()?),
+            "--initiators" => options.initiators = Some(value()?),
+            "--node" => options.node = Some(value()?),
+            "--root" => options.root = Some(value()?),
+            "--proc" => options.proc_drbd = Some(value()?),
+            "--portal" => options.portals.push(portal(&value()?)?),
+            "--peer-portal" => options.peer_portals.push(portal(&value()?)?),
+            _ => return Err(format!("there is no option '{name}'; --help lists them")),
+        }
+    }
+    Ok(options)
+}
+
+/// `IP`, `IP:PORT` or `[IP]:PORT`, as `IP:PORT`.
+fn portal(text: &str) -> Answer<String> {
+    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
+        return Ok(std::net::SocketAddr::new(ip, 3260).to_string());
+    }
+    let socket: Result<std::net::SocketAddr, _> = text.parse();
+    let problem = |_| format!("'{text}' is no portal: write IP, IP:PORT or [IP]:PORT");
+    socket.map(|s| s.to_string()).map_err(problem)
+}
+
+/// Runs what changes something, one at a time.
+pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> Answer<T> {
+    let tree = Tree::new(options.root.as_deref());
+    if !tree.is_kernel() {
+        return work();
+    }
+    let path = "/run/drbd-iscsi.lock";
+    let file = fs::File::create(path).map_err(|e| format!("{path}: {e}"))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|e| format!("{path}: {e}"))?;
+    work()
+}
+
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Reads both configurations and plans. What there is to say about them is printed.
+pub(crate) fn load(options: &Options) -> Answer<Planned> {
+    let candidates = match &options.config {
+        Some(path) => vec![path.as_str()],
+        None => vec!["/etc/iet/ietd.conf", "/etc/ietd.conf"],
+    };
+    let found = candidates.iter().find(|path| fs::metadata(path).is_ok());
+    let path = found.ok_or_else(|| {
+        format!(
+            "no configuration: there is no {}; --config says where it is",
+            candidates.join(" and no ")
+        )
+    })?;
+    let bytes = fs::read(path).map_err(|e| format!("{path}: {e}"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let number = options.node.as_ref().and_then(|node| node.parse().ok());
+    let me = Identity {
+        node: options
+            .node
+            .clone()
+            .filter(|_| number.is_none())
+            .unwrap_or_else(hostname),
+        addresses: Vec::new(),
+    };
+    let wishes = Wishes {
+        devices: devices(options, &me)?,
+        node: number,
+        portals: options.portals.clone(),
+        both_active: options.both_active,
+        initiators: match &options.initiators {
+            Some(path) => initiators(path)?,
+            None => Vec::new(),
+        },
+    };
+    let planned = from_text(path, &text, &wishes);
+    eprint!("{}", planned.report());
+    if planned.is_broken(options.strict) {
+        return Err("configuration refused; nothing was changed".to_owned());
+    }
+    Ok(planned)
+}
+
+fn devices(options: &Options, me: &Identity) -> Answer<Vec<crate::drbd::Replicated>> {
+    let path = options.drbd_conf.as_deref().unwrap_or("/etc/drbd.conf");
+    if options.drbd_conf.is_none() && fs::metadata(path).is_err() {
+        return Ok(Vec::new());
+    }
+    let loaded = drbd_config::from_file(path).map_err(|e| format!("{path}: {e}"))?;
+    if loaded.is_broken() {
+        eprint!("{}", loaded.report());
+        return Err(format!("configuration refused: {path} has errors"));
+    }
+    Ok(replicated(&loaded.config, me))
+}
+
+/// The names in an initiators.allow: what the kernel's target can express of it.
+fn initiators(path: &str) -> Answer<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    let mut names = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+        for word in words.skip(1) {
+            if word == "ALL" {
+                return Ok(Vec::new());
+            }
+            if bad_name(word).is_some() {
+                return Err(format!(
+                    "configuration refused: {path}:{}: '{word}' is no name of an initiator; the kernel's target \
+                     knows full names only: for addresses use nftables, for patterns list the names",
+                    number + 1
+                ));
+            }
+            if !names.iter().any(|name| name == word) {
+                names.push(word.to_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// The text of /proc/drbd; empty without the driver.
+fn proc_drbd(options: &Options) -> String {
+    let path = options.proc_drbd.as_deref().unwrap_or("/proc/drbd");
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Decides who serves a unit; `None` if it is not a mirror.
+fn decision(options: &Options, tree: &Tree, proc: &str, unit: &Unit) -> Option<Decision> {
+    let device = unit.replicated.as_ref()?;
+    let view = View {
+        minor: Minor::find(proc, device.minor),
+        exported: tree.access(&unit.backstore()),
+        both_active: options.both_active,
+        fenced: device.fenced,
+    };
+    let portals = if options.peer_portals.is_empty() {
+        device
+            .peers
+            .iter()
+            .filter_map(|peer| portal(peer).ok())
+            .collect()
+    } else {
+        options.peer_portals.clone()
+    };
+    Some(decide(&view, || follow::probe(&portals)))
+}
+
+/// Fills in who serves; units that must not be exported here go. Says why.
+fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Vec<String> {
+    let proc = proc_drbd(options);
+    let mut said = Vec::new();
+    for export in &mut plan.exports {
+        export.units.retain_mut(|unit| {
+            let Some(decision) = decision(options, tree, &proc, unit) else {
+                return true;
+            };
+            let reason = decision.rule.reason();
+            let Some(access) = decision.access else {
+                said.push(format!("{}: not exported: {reason}", unit.path));
+                return false;
+            };
+            said.push(format!("{}: {access}: {reason}", unit.path));
+            unit.access = access;
+            true
+        });
+    }
+    plan.exports.retain(|export| !export.units.is_empty());
+    said
+}
+
+fn plan(options: &Options) -> Answer<()> {
+    let mut planned = load(options)?;
+    let tree = Tree::new(options.root.as_deref());
+    for export in &planned.plan.exports {
+        println!("target {}, port {}", export.target.iqn, export.port);
+        for unit in &export.units {
+            println!(
+                "  unit {}: {} serial {} naa.{} group {}{}",
+                unit.number,
+                if unit.path.is_empty() {
+                    "nothing"
+                } else {
+                    &unit.path
+                },
+                unit.serial,
+                unit.naa,
+                unit.group,
+                if unit.locks {
+                    ""
+                } else {
+                    ", without SCSI locks"
+                },
+            );
+        }
+    }
+    for line in settle(options, &tree, &mut planned.plan) {
+        println!("{line}");
+    }
+    planned
+        .plan
+        .steps()
+        .iter()
+        .for_each(|step| println!("{step}"));
+    Ok(())
+}
+
+/// Makes the kernel ready: what the target keeps on disk has a place before the module looks for it.
+fn prepare(tree: &Tree) -> Answer<()> {
+    if !tree.is_kernel() {
+        return Ok(());
+    }
+    let run = |program: &str, args: &[&str]| {
+        let done = Command::new(program).args(args).status();
+        match done {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{program} {}: {status}", args.join(" "))),
+            Err(error) => Err(format!("{program}: {error}")),
+        }
+    };
+    // Without these the target answers every reservation with "not ready".
+    for folder in ["/etc/target/pr", "/etc/target/alua"] {
+        fs::create_dir_all(folder).map_err(|e| format!("{folder}: {e}"))?;
+    }
+    run("modprobe", &["configfs"])?;
+    if !fs::exists("/sys/kernel/config/target").unwrap_or(false) {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        if !mounts.contains(" /sys/kernel/config configfs ") {
+            run(
+                "mount",
+                &["-t", "configfs", "configfs", "/sys/kernel/config"],
+            )?;
+        }
+    }
+    run(
+        "modprobe",
+        &[
+            "-a",
+            "target_core_mod",
+            "target_core_iblock",
+            "target_core_file",
+            "iscsi_target_mod",
+        ],
+    )
+}
+
+/// Exports what the configuration says, and nothing else.
+pub(crate) fn apply(options: &Options) -> Answer<()> {
+    let planned = load(options)?;
+    converge(options, planned.plan, &mut String::new())
+}
+
+/// Brings the tree to the plan. `said` has what was said the last time; it is not said again.
+pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> Answer<()> {
+    let tree = Tree::new(options.root.as_deref());
+    let lines = settle(options, &tree, &mut plan).join("\n");
+    if *said != lines {
+        println!("{lines}");
+        *said = lines;
+    }
+    if !plan.exports.is_empty() {
+        prepare(&tree)?;
+    }
+    let targets: Vec<String> = plan.exports.iter().map(|e| e.target.iqn.clone()).collect();
+    let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
+    let gone = tree
+        .prune(&targets, &backstores)
+        .map_err(|e| e.to_string())?;
+    gone.iter().for_each(|what| println!("removed {what}"));
+    let mut changes = 0;
+    for step in plan.steps() {
+        match tree.apply(&step) {
+            Ok(changed) => changes += u32::from(changed),
+            Err(error) => return Err(explain(&step, &error)),
+        }
+    }
+    if changes > 0 {
+        println!("{changes} changes");
+    }
+    Ok(())
+}
+
+fn explain(step: &Step, error: &io::Error) -> String {
+    let remedy = match step {
+        Step::Write { path, .. } if path.ends_with("/enable") && path.starts_with("core/") => {
+            "; is the device there, Primary here, and neither mounted nor used otherwise?"
+        }
+        Step::Write { path, .. } if path.ends_with("vpd_unit_serial") => {
+            "; it cannot change while the unit is exported: drbd-iscsi remove, then apply"
+        }
+        Step::Folder(path) if path.contains("/np/") => "; does another target listen there?",
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}
+
+fn remove(options: &Options) -> Answer<()> {
+    let tree = Tree::new(options.root.as_deref());
+    let gone = tree.prune(&[], &[]).map_err(|e| e.to_string())?;
+    gone.iter().for_each(|what| println!("removed {what}"));
+    Ok(())
+}
+
+fn status(options: &Options) -> Answer<()> {
+    let tree = Tree::new(options.root.as_deref());
+    for iqn in tree.targets() {
+        let group = format!("iscsi/{iqn}/tpgt_1");
+        let enabled = tree.read(&format!("{group}/enable")).as_deref() == Some("1");
+        println!(
+            "target {iqn} {}",
+            if enabled { "enabled" } else { "disabled" }
+        );
+    }
+    for path in tree.backstores() {
+        let access = tree.access(&path);
+        let access = access.map_or("not exported".to_owned(), |access| access.to_string());
+        let serial = tree
+            .read(&format!("{path}/wwn/vpd_unit_serial"))
+            .unwrap_or_default();
+        let serial = serial.rsplit(' ').next().unwrap_or_default();
+        let device = tree.read(&format!("{path}/udev_path")).unwrap_or_default();
+        println!(
+            "unit {device} {access} serial {serial} naa.{}",
+            crate::identity::Naa::of(serial)
+        );
+    }
+    Ok(())
+}
+
+/// The user says who serves.
+fn switch(options: &Options, access: Access) -> Answer<()> {
+    let planned = load(options)?;
+    let tree = Tree::new(options.root.as_deref());
+    for unit in planned
+        .plan
+        .units()
+        .filter(|unit| unit.replicated.is_some())
+    {
+        let state = format!("{}/alua_access_state", unit.group_path());
+        if !tree.exists(&state) {
+            return Err(format!(
+                "{} is not exported here: drbd-iscsi apply",
+                unit.path
+            ));
+        }
+        if tree.access(&unit.backstore()) != Some(access) {
+            let number = access.number().to_string();
+            tree.write(&state, &number).map_err(|e| e.to_string())?;
+        }
+        println!("{}: {access}", unit.path);
+    }
+    Ok(())
+}
+
+/// Whether a portal answers; for [`follow::probe`].
+pub(crate) fn answers(address: &str) -> Portal {
+    let limit = std::time::Duration::from_secs(1);
+    let socket: Result<std::net::SocketAddr, _> = address.parse();
+    match socket.map(|socket| std::net::TcpStream::connect_timeout(&socket, limit)) {
+        Ok(Ok(_)) => Portal::Answers,
+        _ => Portal::Silent,
+    }
+}

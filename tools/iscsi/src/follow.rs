@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Follows the mirrors: whenever one changes, who serves is decided anew.
+//!
+//! `drbdsetup events2` says when; /proc/drbd says what. While a peer is lost and its portal still answers, the
+//! question is asked again every two seconds: the driver has no event for a portal.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::command::{answers, converge, load, locked, Answer, Options};
+use crate::policy::Portal;
+
+/// How long to wait for an event before looking all the same.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Whether one of these portals answers.
+pub(crate) fn probe(portals: &[String]) -> Portal {
+    let answering = portals.iter().any(|p| answers(p) == Portal::Answers);
+    if answering {
+        Portal::Answers
+    } else {
+        Portal::Silent
+    }
+}
+
+/// Applies, and again at every event, until it is stopped.
+pub(crate) fn run(options: &Options) -> Answer<()> {
+    let plan = load(options)?.plan;
+    let mut said = String::new();
+    let mut trouble = String::new();
+    let mut events = listen();
+    loop {
+        match locked(options, || converge(options, plan.clone(), &mut said)) {
+            Ok(()) => trouble.clear(),
+            Err(problem) if problem == trouble => {}
+            Err(problem) => {
+                eprintln!("drbd-iscsi: {problem}");
+                trouble = problem;
+            }
+        }
+        match events.recv_timeout(LOOK) {
+            Ok(()) => while events.try_recv().is_ok() {},
+            Err(RecvTimeoutError::Timeout) => {}
+            // The driver is not loaded (any more); `LOOK` paces the attempts.
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(LOOK);
+                events = listen();
+            }
+        }
+    }
+}
+
+/// One message for each line that `drbdsetup events2` says; disconnected when it ends.
+fn listen() -> Receiver<()> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut command = Command::new("drbdsetup");
+        command
+            .arg("events2")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let Ok(mut child) = command.stdout(Stdio::piped()).spawn() else {
+            return;
+        };
+        if let Some(out) = child.stdout.take() {
+            let lines = BufReader::new(out).lines();
+            for _ in lines.map_while(Result::ok) {
+                if sender.send(()).is_err() {
+                    break;
+                }
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    });
+    receiver
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `drbd-iscsi`: exports replicated devices through the kernel's own iSCSI target (LIO), from an `ietd.conf`.
+//!
+//! ```text
+//!   ietd.conf -> parse -> Ietd ──> plan -> Plan ──> steps ──> tree: configfs
+//!   drbd.conf -> which devices ────^         ^         └────> json: targetcli
+//!   /proc/drbd -> policy: who serves ────────┘
+//! ```
+//! Every line of ietd.conf is mapped, or warned about, or refused with its place. What the plan holds is the same on
+//! both nodes but for three things that must differ: the number of the group of ports, the number of the port, and
+//! which of the two serves.
+#![forbid(unsafe_code)]
+
+mod command;
+pub mod drbd;
+mod follow;
+pub mod identity;
+pub mod json;
+pub mod keys;
+mod lun;
+pub mod model;
+mod parse;
+pub mod plan;
+pub mod policy;
+pub mod steps;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use command::main;
+
+use drbd_config::{Diagnostic, Severity, Sources};
+
+use model::Ietd;
+use plan::{Plan, Wishes};
+
+/// A plan, and what there is to say about what it was made of.
+#[derive(Debug)]
+pub struct Planned {
+    /// Not to be acted on while `is_broken`.
+    pub plan: Plan,
+    /// Errors and warnings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts.
+    pub sources: Sources,
+}
+
+impl Planned {
+    /// Whether there are errors; with `strict` a warning is one.
+    pub fn is_broken(&self, strict: bool) -> bool {
+        let counts = |d: &Diagnostic| strict || d.severity == Severity::Error;
+        self.diagnostics.iter().any(counts)
+    }
+
+    /// All diagnostics as text.
+    pub fn report(&self) -> String {
+        let render = |d: &Diagnostic| d.render(&self.sources);
+        self.diagnostics.iter().map(render).collect()
+    }
+}
+
+/// Plans for the text of an ietd.conf that messages call `name`.
+pub fn from_text(name: &str, text: &str, wishes: &Wishes) -> Planned {
+    let mut sources = Sources::default();
+    let mut diagnostics = Vec::new();
+    let file = sources.add(name, text.to_owned());
+    let ietd: Ietd = parse::parse(file, text, &mut diagnostics);
+    let plan = plan::plan(&ietd, wishes, &mut diagnostics);
+    // Stable: several about one place stay in the order in which they were found.
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
+    Planned {
+        plan,
+        diagnostics,
+        sources,
+    }
+}

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! From an ietd.conf to the kernel's target: what has to be there, in the order in which it can be made.
+
+use drbd_config::source::{Diagnostic, Span};
+
+use crate::drbd::{device_at, Replicated};
+use crate::identity::{derived, digits, Naa};
+use crate::model::{Auth, Ietd, Kind, Lun, Target};
+use crate::policy::Access;
+use crate::steps::{self, Step};
+
+/// What this node is and what its user wants.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// The replicated devices of this node.
+    pub devices: Vec<Replicated>,
+    /// This node's number, 1 or more, in place of what drbd.conf says.
+    pub node: Option<u16>,
+    /// Where the target listens; everywhere if empty.
+    pub portals: Vec<String>,
+    /// Both paths of a mirrored device shall serve.
+    pub both_active: bool,
+    /// Initiators that may log in; all if empty.
+    pub initiators: Vec<String>,
+}
+
+/// What is behind a unit in the kernel's target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A block device, without a cache in between.
+    Block,
+    /// A regular file.
+    File,
+    /// Memory that forgets; with a size in bytes.
+    Null(u64),
+}
+
+impl Store {
+    /// The folder in configfs. The number marks what is ours.
+    pub fn folder(&self) -> &'static str {
+        match self {
+            Store::Block => "iblock_84",
+            Store::File => "fileio_84",
+            Store::Null(_) => "rd_mcp_84",
+        }
+    }
+}
+
+/// A logical unit as it will be.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its target.
+    pub iqn: String,
+    /// Its number.
+    pub number: u32,
+    /// The name of its backstore.
+    pub name: String,
+    /// What is behind it.
+    pub store: Store,
+    /// The device or file.
+    pub path: String,
+    /// Its serial number.
+    pub serial: String,
+    /// What initiators know it by.
+    pub naa: Naa,
+    /// Nobody may write.
+    pub read_only: bool,
+    /// Bytes of a block, if it was said.
+    pub block_size: Option<u32>,
+    /// The mirror, if it is one.
+    pub replicated: Option<Replicated>,
+    /// COMPARE AND WRITE and reservations are there.
+    pub locks: bool,
+    /// The number of this node's group of ports.
+    pub group: u16,
+    /// The state of the path; decided when the plan is carried out.
+    pub access: Access,
+}
+
+impl Unit {
+    /// The backstore in configfs.
+    pub fn backstore(&self) -> String {
+        format!("core/{}/{}", self.store.folder(), self.name)
+    }
+
+    /// Its group of ports.
+    pub fn group_path(&self) -> String {
+        format!("{}/alua/{}", self.backstore(), self.group_name())
+    }
+
+    /// The name of that group.
+    pub fn group_name(&self) -> String {
+        format!("node{}", self.group)
+    }
+}
+
+/// A target as it will be.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What was written.
+    pub target: Target,
+    /// Its units.
+    pub units: Vec<Unit>,
+    /// The relative identifier of its port, different on each node.
+    pub port: u16,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The targets.
+    pub exports: Vec<Export>,
+    /// Who may ask for targets.
+    pub discovery: Auth,
+    /// Where the target listens.
+    pub portals: Vec<String>,
+    /// Who may log in; all if empty.
+    pub initiators: Vec<String>,
+}
+
+impl Plan {
+    /// All units.
+    pub fn units(&self) -> impl Iterator<Item = &Unit> {
+        self.exports.iter().flat_map(|export| &export.units)
+    }
+
+    /// All units, to set their access.
+    pub fn units_mut(&mut self) -> impl Iterator<Item = &mut Unit> {
+        self.exports.iter_mut().flat_map(|export| &mut export.units)
+    }
+
+    /// What has to be written, in order.
+    pub fn steps(&self) -> Vec<Step> {
+        steps::of(self)
+    }
+}
+
+/// Plans; what is changed, dropped or impossible goes to `diagnostics`.
+pub fn plan(ietd: &Ietd, wishes: &Wishes, diagnostics: &mut Vec<Diagnostic>) -> Plan {
+    let mut planner = Planner {
+        wishes,
+        diagnostics,
+    };
+    planner.users(&ietd.discovery);
+    let exports: Vec<Export> = ietd
+        .targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| planner.export(index, target))
+        .collect();
+    planner.collisions(ietd, &exports);
+    let portals = if wishes.portals.is_empty() {
+        vec!["0.0.0.0:3260".to_owned()]
+    } else {
+        wishes.portals.clone()
+    };
+    Plan {
+        exports,
+        discovery: ietd.discovery.clone(),
+        portals,
+        initiators: wishes.initiators.clone(),
+    }
+}
+
+struct Planner<'a> {
+    wishes: &'a Wishes,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Planner<'_> {
+    fn error(&mut self, span: Span, message: impl Into<String>, advice: impl Into<String>) {
+        self.diagnostics
+            .push(Diagnostic::error(span, message, advice));
+    }
+
+    fn warning(&mut self, span: Span, message: impl Into<String>, advice: impl Into<String>) {
+        self.diagnostics
+            .push(Diagnostic::warning(span, message, advice));
+    }
+
+    /// This node's number: drbd.conf's, unless the user says.
+    fn node(&self, replicated: Option<&Replicated>) -> u16 {
+        let told = self.wishes.node.or(replicated.map(|r| r.node));
+        told.or(self.wishes.devices.first().map(|d| d.node))
+            .unwrap_or(1)
+    }
+
+    fn users(&mut self, auth: &Auth) {
+        if let [first, second, ..] = auth.incoming.as_slice() {
+            self.diagnostics.push(
+                Diagnostic::error(
+                    second.span,
+                    "a second IncomingUser",
+                    "the kernel's target has one for all initiators of a target: keep one",
+                )
+                .with(first.span, "the first one"),
+            );
+        }
+        if let (Some(user), []) = (&auth.outgoing, auth.incoming.as_slice()) {
+            let advice =
+                "add an IncomingUser: a target names itself only to initiators that did so first";
+            self.error(user.span, "OutgoingUser without IncomingUser", advice);
+        }
+        if let (Some(out), Some(user)) = (&auth.outgoing, auth.incoming.first()) {
+            if out.password == user.password {
+                let advice = "take another: initiators refuse a target with their own password";
+                self.error(out.span, "the same password in both directions", advice);
+            }
+        }
+    }
+
+    fn export(&mut self, index: usize, target: &Target) -> Export {
+        self.users(&target.auth);
+        if target.luns.is_empty() {
+            let advice = "add a line: Lun 0 Path=/dev/drbd1,Type=blockio";
+            self.warning(target.span, "a target without units", advice);
+        }
+        if self.wishes.initiators.is_empty() {
+            for setting in &target.acl_attributes {
+                self.warning(
+                    setting.span,
+                    "no effect without a list of initiators",
+                    "the kernel's target asks idle initiators every 15 s and waits 30 s; name the initiators to change it",
+                );
+            }
+        }
+        let units: Vec<Unit> = target
+            .luns
+            .iter()
+            .filter_map(|lun| self.unit(index, target, lun))
+            .collect();
+        let node = units.iter().find_map(|u| u.replicated.as_ref()).cloned();
+        Export {
+            // One identifier for each target of each node; they share the node's number space.
+            port: port_of(index, self.node(node.as_ref())),
+            target: target.clone(),
+            units,
+        }
+    }
+
+    fn unit(&mut self, index: usize, target: &Target, lun: &Lun) -> Option<Unit> {
+        // The kernel's target keeps 8 bits of a flat number and 14 of a longer one.
+        let path = lun
+            .path
+            .as_ref()
+            .map_or(String::new(), |(path, _)| path.clone());
+        let replicated = match device_at(&self.wishes.devices, &path) {
+            Ok(found) => found.cloned(),
+            Err(problem) => {
+                let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+                self.error(
+                    place,
+                    problem,
+                    "drbd.conf must have it, with an 'on' section for this node",
+                );
+                return None;
+            }
+        };
+        let store = self.store(lun, &path, replicated.as_ref());
+        if let Some(device) = &replicated {
+            self.mirror(lun, device);
+        }
+        let serial = self.serial(target, lun);
+        let name = match (&replicated, &store) {
+            (Some(device), _) => format!("drbd{}", device.minor),
+            (None, Store::Block | Store::File) => path.trim_matches('/').replace('/', "-"),
+            (None, Store::Null(_)) => format!("null{index}-{}", lun.number),
+        };
+        let two = replicated.as_ref().is_some_and(|r| r.two_primaries);
+        Some(Unit {
+            iqn: target.iqn.clone(),
+            number: lun.number,
+            name,
+            store,
+            path,
+            naa: Naa::of(&serial),
+            serial,
+            read_only: lun.read_only,
+            block_size: lun.block_size.map(|(size, _)| size),
+            locks: !(two && self.wishes.both_active),
+            group: self.node(replicated.as_ref()),
+            replicated,
+            access: Access::Active,
+        })
+    }
+
+    fn store(&mut self, lun: &Lun, path: &str, replicated: Option<&Replicated>) -> Store {
+        let (kind, span) = lun.kind;
+        let device = path.starts_with("/dev/");
+        if let Some(place) = lun.write_back {
+            if replicated.is_some() || device || kind != Kind::FileIo {
+                self.error(
+                    place,
+                    "IOMode=wb would keep acknowledged writes in this node's memory",
+                    "remove it: a device has its own write cache, and initiators flush it",
+                );
+            } else {
+                self.warning(
+                    place,
+                    "IOMode=wb taken as 'wt'",
+                    "every write is complete when it is on the disk",
+                );
+            }
+        }
+        match kind {
+            Kind::NullIo => {
+                let size = u64::from(lun.block_size.map_or(512, |(size, _)| size));
+                let Some(bytes) = lun.blocks.unwrap_or(0).checked_mul(size) else {
+                    self.error(lun.span, "too large", "fewer blocks");
+                    return Store::Null(0);
+                };
+                Store::Null(bytes)
+            }
+            Kind::FileIo if replicated.is_some() => {
+                self.warning(
+                    span,
+                    format!("Type=fileio on the mirrored {path} becomes blockio"),
+                    "through the page cache the other node's path reads old data; write Type=blockio",
+                );
+                Store::Block
+            }
+            Kind::FileIo if device => {
+                self.warning(
+                    span,
+                    format!("Type=fileio on the device {path} becomes blockio"),
+                    "the page cache only costs memory here; write Type=blockio",
+                );
+                Store::Block
+            }
+            Kind::FileIo => Store::File,
+            Kind::BlockIo if device => Store::Block,
+            Kind::BlockIo => {
+                self.error(
+                    span,
+                    format!("Type=blockio on the file {path}"),
+                    "write Type=fileio",
+                );
+                Store::File
+            }
+        }
+    }
+
+    /// Rules of a unit that two nodes have.
+    fn mirror(&mut self, lun: &Lun, device: &Replicated) {
+        let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+        if !device.two_primaries {
+            if self.wishes.both_active {
+                self.error(
+                    place,
+                    format!(
+                        "both nodes shall serve {}, but only one may be Primary",
+                        device.device
+                    ),
+                    format!(
+                        "resource {}: net {{ allow-two-primaries yes; }}",
+                        device.resource
+                    ),
+                );
+            }
+            return;
+        }
+        if device.protocol != "C" {
+            self.error(
+                place,
+                format!(
+                    "two paths to {} with protocol {}: a write that is complete on one may be missing on the other",
+                    device.device, device.protocol
+                ),
+                format!("resource {}: net {{ protocol C; }}", device.resource),
+            );
+        }
+        if self.wishes.both_active {
+            self.warning(
+                place,
+                format!("both nodes serve {}: it has no SCSI locks", device.device),
+                "COMPARE AND WRITE and reservations are switched off, as they would hold on one node only",
+            );
+        }
+    }
+
+    fn serial(&mut self, target: &Target, lun: &Lun) -> String {
+        let (text, span) = match (&lun.serial, &lun.id) {
+            (Some(serial), None) => serial.clone(),
+            (None, Some(id)) => id.clone(),
+            (Some(serial), Some(id)) => {
+                if serial.0 != id.0 {
+                    self.warning(
+                        id.1,
+                        "ScsiId has no effect beside ScsiSN",
+                        "the kernel's target makes both pages of ScsiSN; initiators see a new disk if they knew ScsiId",
+                    );
+                }
+                serial.clone()
+            }
+            (None, None) => return derived(&target.iqn, lun.number),
+        };
+        if digits(&text) == 0 {
+            self.error(
+                span,
+                format!("no character of '{text}' counts for the identifier of page 0x83"),
+                "use some of 0-9 and a-f, or leave it out for one that is derived",
+            );
+        }
+        text
+    }
+
+    /// Two units that initiators would take for one, or one device under two units.
+    fn collisions(&mut self, ietd: &Ietd, exports: &[Export]) {
+        let units: Vec<&Unit> = exports.iter().flat_map(|e| &e.units).collect();
+        let place = |unit: &Unit| {
+            let target = ietd.targets.iter().find(|t| t.iqn == unit.iqn);
+            let lun = target.and_then(|t| t.luns.iter().find(|l| l.number == unit.number));
+            let lun = lun.map(|l| (l.serial.as_ref().or(l.id.as_ref()), l.path.as_ref(), l.span));
+            lun.map_or(
+                (Span::default(), Span::default()),
+                |(serial, path, span)| {
+                    let or = |place: Option<&(String, Span)>| place.map_or(span, |(_, span)| *span);
+                    (or(serial), or(path))
+                },
+            )
+        };
+        for (index, unit) in units.iter().enumerate() {
+            for other in &units[..index] {
+                if unit.naa == other.naa {
+                    let message = format!(
+                        "initiators take this for the same disk: both are naa.{}",
+                        unit.naa
+                    );
+                    let advice = "change a digit 0-9 or a-f of it; other characters do not count";
+                    self.diagnostics.push(
+                        Diagnostic::error(place(unit).0, message, advice)
+                            .with(place(other).0, "as this one"),
+                    );
+                }
+                if unit.backstore() == other.backstore() {
+                    self.diagnostics.push(
+                        Diagnostic::error(
+                            place(unit).1,
+                            format!("{} is exported twice", unit.path),
+                            "one unit for a device: caches and locks of two would not know of each other",
+                        )
+                        .with(place(other).1, "the first one"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The relative port of target `index` on node `node`: 16 nodes apart, so that both nodes agree without talking.
+fn port_of(index: usize, node: u16) -> u16 {
+    u16::try_from(index)
+        .unwrap_or(0)
+        .saturating_mul(16)
+        .saturating_add(node)
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Whole configurations: the first user's, one with every directive, one with every mistake; and trees in a folder.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use drbd_config::{Identity, Severity};
+
+use crate::drbd::replicated;
+use crate::keys::{Becomes, KEYS};
+use crate::plan::Wishes;
+use crate::policy::Access;
+use crate::tree::Tree;
+use crate::{from_text, json, main, Planned};
+
+fn golden(name: &str) -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.join("../../tests/golden/iscsi").join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(golden(name)).unwrap()
+}
+
+fn same(name: &str, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden(name), text).unwrap();
+    }
+    assert_eq!(read(name), text, "{name}");
+}
+
+fn wishes(node: u16) -> Wishes {
+    let text = include_str!("../../../tests/golden/config/seed-drbd.conf");
+    let loaded = drbd_config::from_text("drbd.conf", text);
+    let me = Identity {
+        node: format!("iSCSI{node}.au.intranet"),
+        addresses: Vec::new(),
+    };
+    Wishes {
+        devices: replicated(&loaded.config, &me),
+        ..Wishes::default()
+    }
+}
+
+fn shown(planned: &Planned) -> String {
+    let mut text = planned.report();
+    for step in planned.plan.steps() {
+        let _ = writeln!(text, "{step}");
+    }
+    text
+}
+
+#[test]
+fn the_first_users_file_verbatim() {
+    let mut text = String::new();
+    for node in [1, 2] {
+        let planned = from_text("ietd.conf", &read("seed-ietd.conf"), &wishes(node));
+        assert!(!planned.is_broken(false));
+        assert!(planned.is_broken(true), "fileio is worth a warning");
+        let _ = write!(text, "# node {node}\n{}", shown(&planned));
+    }
+    same("seed.txt", &text);
+}
+
+#[test]
+fn both_nodes_agree_but_for_groups_ports_and_access() {
+    let steps = |node| {
+        let planned = from_text("ietd.conf", &read("everything-ietd.conf"), &wishes(node));
+        let steps: Vec<String> = planned.plan.steps().iter().map(|s| s.to_string()).collect();
+        steps
+    };
+    let (one, two) = (steps(1), steps(2));
+    assert_eq!(one.len(), two.len());
+    for (a, b) in one.iter().zip(&two).filter(|(a, b)| a != b) {
+        let may = ["/rtpi = ", "tg_pt_gp", "alua/node"];
+        assert!(may.iter().any(|part| a.contains(part)), "{a}\n{b}");
+    }
+}
+
+#[test]
+fn every_directive_is_mapped_warned_about_or_refused() {
+    let planned = from_text("ietd.conf", &read("everything-ietd.conf"), &wishes(1));
+    assert!(!planned.is_broken(false), "{}", planned.report());
+    same("everything.txt", &shown(&planned));
+    same("everything.json", &json::saveconfig(&planned.plan));
+    let written = read("everything-ietd.conf").to_ascii_lowercase();
+    let report = planned.report();
+    let steps = shown(&planned);
+    for key in KEYS {
+        let name = key.name.to_ascii_lowercase();
+        let word = |line: &str| line.split_whitespace().next() == Some(&name);
+        if key.name != "IFMarkInt" {
+            assert!(written.lines().any(word), "{} is not in the file", key.name);
+        }
+        if let Becomes::Parameter = key.becomes {
+            assert!(
+                steps.contains(&format!("/param/{} = ", key.name)),
+                "{}",
+                key.name
+            );
+        }
+        if let Becomes::Nothing("", _) = key.becomes {
+            assert!(
+                key.name == "IFMarkInt" || report.contains(key.name),
+                "{}",
+                key.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_mistake_has_its_place_and_its_remedy() {
+    let planned = from_text("ietd.conf", &read("broken-ietd.conf"), &wishes(1));
+    assert!(planned.is_broken(false));
+    same("broken.txt", &planned.report());
+    for diagnostic in &planned.diagnostics {
+        assert!(!diagnostic.advice.is_empty(), "{}", diagnostic.message);
+    }
+}
+
+fn errors(text: &str, wishes: &Wishes) -> Vec<String> {
+    let planned = from_text("ietd.conf", text, wishes);
+    let errors = planned.diagnostics.iter();
+    let errors = errors.filter(|d| d.severity == Severity::Error);
+    errors.map(|d| d.message.clone()).collect()
+}
+
+#[test]
+fn pasted_text() {
+    let text = "\u{feff}target\u{a0}iqn.2026-01.com.example:a\r\n\r\n  # a comment\r\nlun\t0\u{a0}Path=/dev/sdc\r\n";
+    let planned = from_text("ietd.conf", text, &Wishes::default());
+    assert!(!planned.is_broken(false), "{}", planned.report());
+    assert_eq!(planned.plan.units().count(), 1);
+    assert_eq!(
+        planned.report().matches("U+00A0 taken as a space").count(),
+        2
+    );
+}
+
+#[test]
+fn two_paths_need_protocol_c() {
+    let mut wishes = wishes(1);
+    let text = "Target iqn.2026-01.com.example:a\nLun 0 Path=/dev/drbd1,Type=blockio\n";
+    assert!(errors(text, &wishes).is_empty());
+    wishes.devices[0].protocol = "A".to_owned();
+    assert!(errors(text, &wishes)[0].contains("with protocol A"));
+    wishes.devices[0].two_primaries = false;
+    assert!(
+        errors(text, &wishes).is_empty(),
+        "one path is fine with any protocol"
+    );
+    wishes.both_active = true;
+    assert!(errors(text, &wishes)[0].contains("only one may be Primary"));
+}
+
+#[test]
+fn both_active_has_no_locks() {
+    let mut wishes = wishes(2);
+    wishes.both_active = true;
+    let planned = from_text("ietd.conf", &read("seed-ietd.conf"), &wishes);
+    let text = shown(&planned);
+    for name in ["emulate_caw", "emulate_pr", "emulate_3pc"] {
+        assert!(text.contains(&format!("attrib/{name} = 0\n")), "{name}");
+    }
+    assert!(text.contains("it has no SCSI locks"));
+}
+
+/// A folder of the test's own; gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("drbd-iscsi-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn proc_drbd(&self, state: &str) {
+        fs::write(self.0.join("proc"), format!(" 1: {state} C r-----\n")).unwrap();
+    }
+
+    fn run(&self, verb: &str, more: &[&str]) -> i32 {
+        let path = |name: &str| self.0.join(name).display().to_string();
+        let drbd_conf = golden("../config/seed-drbd.conf").display().to_string();
+        let config = golden("seed-ietd.conf").display().to_string();
+        let (root, proc) = (path("root"), path("proc"));
+        let mut args = vec![verb, "--node", "iSCSI1.au.intranet", "--config", &config];
+        args.extend(["--drbd-conf", &drbd_conf, "--root", &root, "--proc", &proc]);
+        args.extend(more);
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        main(&args)
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::new(Some(&self.0.join("root").display().to_string()))
+    }
+
+    fn access(&self) -> Option<Access> {
+        self.tree().access("core/iblock_84/drbd1")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const IQN: &str = "iqn.2000-12.com.blogsite.lraikhman:storage.lun1";
+
+#[test]
+fn applied_twice_changes_nothing_and_removed_leaves_nothing() {
+    let folder = Folder::new("twice");
+    folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", &[]), 0);
+    let tree = folder.tree();
+    assert_eq!(tree.targets(), [IQN]);
+    assert_eq!(folder.access(), Some(Access::Active));
+    let planned = from_text("ietd.conf", &read("seed-ietd.conf"), &wishes(1));
+    for step in planned.plan.steps() {
+        assert!(!tree.apply(&step).unwrap(), "{step}");
+    }
+    assert_eq!(folder.run("status", &[]), 0);
+    assert_eq!(folder.run("remove", &[]), 0);
+    assert!(tree.targets().is_empty() && tree.backstores().is_empty());
+    assert_eq!(folder.run("remove", &[]), 0);
+}
+
+#[test]
+fn foreign_targets_are_left_alone() {
+    let folder = Folder::new("foreign");
+    let tree = folder.tree();
+    let foreign = "iscsi/iqn.2026-01.com.example:other/tpgt_1";
+    tree.write("core/iblock_0/other/enable", "1").unwrap();
+    tree.write(&format!("{foreign}/lun/lun_0/alua_tg_pt_gp"), "")
+        .unwrap();
+    let link = crate::steps::Step::Link {
+        path: format!("{foreign}/lun/lun_0/other"),
+        to: "core/iblock_0/other".to_owned(),
+    };
+    tree.apply(&link).unwrap();
+    folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", &[]), 0);
+    assert_eq!(tree.targets(), [IQN]);
+    assert_eq!(folder.run("remove", &[]), 0);
+    assert!(tree.exists(foreign) && tree.exists("core/iblock_0/other"));
+}
+
+#[test]
+fn who_serves_follows_the_roles() {
+    let folder = Folder::new("roles");
+    let silent = &["--peer-portal", "127.0.0.1:1"];
+    folder.proc_drbd("cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", silent), 0);
+    assert_eq!(folder.access(), None);
+    // Promoted while the peer serves.
+    folder.proc_drbd("cs:Connected ro:Primary/Primary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", silent), 0);
+    assert_eq!(folder.access(), Some(Access::Standby));
+    // The link goes, the peer's portal answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = listener.local_addr().unwrap().to_string();
+    folder.proc_drbd("cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown");
+    assert_eq!(folder.run("apply", &["--peer-portal", &portal]), 0);
+    assert_eq!(folder.access(), Some(Access::Standby));
+    // It does not answer either.
+    assert_eq!(folder.run("apply", silent), 0);
+    assert_eq!(folder.access(), Some(Access::Active));
+    // It comes back.
+    folder.proc_drbd("cs:Connected ro:Primary/Primary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", silent), 0);
+    assert_eq!(folder.access(), Some(Access::Active));
+    assert_eq!(folder.run("standby", silent), 0);
+    assert_eq!(folder.access(), Some(Access::Standby));
+    assert_eq!(folder.run("apply", silent), 0);
+    assert_eq!(
+        folder.access(),
+        Some(Access::Standby),
+        "what the user said holds"
+    );
+    assert_eq!(folder.run("active", silent), 0);
+    assert_eq!(folder.access(), Some(Access::Active));
+    // Demoted: nothing is exported.
+    folder.proc_drbd("cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", silent), 0);
+    assert!(folder.tree().targets().is_empty());
+}
+
+#[test]
+fn initiators_by_name() {
+    let folder = Folder::new("initiators");
+    folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
+    let file = folder.0.join("initiators.allow");
+    let name = "iqn.1998-01.com.vmware:esx1";
+    fs::write(&file, format!("# who\n{IQN} {name}, {name}2\n")).unwrap();
+    let path = file.display().to_string();
+    assert_eq!(folder.run("apply", &["--initiators", &path]), 0);
+    let acl = format!("iscsi/{IQN}/tpgt_1/acls/{name}2/lun_0/write_protect");
+    assert_eq!(folder.tree().read(&acl).as_deref(), Some("0"));
+    let generate = format!("iscsi/{IQN}/tpgt_1/attrib/generate_node_acls");
+    assert_eq!(folder.tree().read(&generate).as_deref(), Some("0"));
+    assert_eq!(folder.run("remove", &[]), 0);
+    fs::write(&file, format!("{IQN} 192.168.0.0/24\n")).unwrap();
+    assert_eq!(folder.run("apply", &["--initiators", &path]), 10);
+    fs::write(&file, "ALL ALL\n").unwrap();
+    assert_eq!(folder.run("plan", &["--initiators", &path]), 0);
+}
+
+#[test]
+fn wrong_usage() {
+    let folder = Folder::new("usage");
+    folder.proc_drbd("cs:Unconfigured");
+    assert_eq!(main(&[]), 1);
+    assert_eq!(folder.run("exprot", &[]), 1);
+    assert_eq!(folder.run("plan", &["--protal", "1.2.3.4"]), 1);
+    assert_eq!(folder.run("plan", &["--portal", "here"]), 1);
+    assert_eq!(folder.run("plan", &["--strict"]), 10);
+    assert_eq!(folder.run("active", &[]), 20, "not exported");
+}
+
+mod words {
+    use super::*;
+
+    /// A small generator: no text makes the parser panic or lose a place.
+    #[test]
+    fn no_text_breaks_the_parser() {
+        let parts = [
+            "Target",
+            "Lun",
+            " 0 ",
+            "Path=",
+            "/dev/sdc",
+            ",",
+            "Type=fileio",
+            "\n",
+            "\t",
+            "#",
+            "\u{a0}",
+            "é",
+            "iqn.2026-01.a.b:c",
+            "IncomingUser",
+            "HeaderDigest",
+            "ScsiSN=",
+            "=",
+            "\r\n",
+            "\0",
+            "99999999999999999999",
+            "Alias",
+            "\u{feff}",
+        ];
+        let mut lot = 1u64;
+        for _ in 0..3000 {
+            let mut text = String::new();
+            for _ in 0..24 {
+                lot = lot
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                let index = usize::try_from(lot >> 33).unwrap() % parts.len();
+                text.push_str(parts[index]);
+            }
+            let planned = from_text("ietd.conf", &text, &Wishes::default());
+            let _ = shown(&planned);
+            let _ = json::saveconfig(&planned.plan);
+        }
+    }
+}
