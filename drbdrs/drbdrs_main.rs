@@ -41,6 +41,7 @@ mod resync;
 mod ring;
 mod sender;
 mod session;
+mod stable;
 mod submit;
 mod tag;
 mod transfer;

@@ -49,9 +49,7 @@ pub(crate) fn submit(clone: OutBio, local: LocalRef, slot: SlotId) {
     let Some(device) = local.into_in_flight() else {
         return;
     };
-    if let Err((io, _)) = clone.submit(LocalIo { device, slot }) {
-        io.end_io(Status::IO_ERROR);
-    }
+    clone.submit(LocalIo { device, slot });
 }
 
 fn ended(device: &Device, slot: SlotId, status: Status) {

@@ -232,7 +232,7 @@ pub(crate) fn receive_admitted(packet: &Arrived<'_>, bytes: u32) -> Result<PageV
 }
 
 fn receive_pages(packet: &Arrived<'_>, bytes: u32) -> Result<PageVec> {
-    let mut pages = PageVec::new(bytes as usize)?;
+    let mut pages = PageVec::new(&packet.resource.pools.received, bytes as usize);
     pages.fill(|part| packet.stream.recv_exact(part))?;
     Ok(pages)
 }
@@ -372,7 +372,10 @@ pub(crate) fn submit_write(write: PeerWrite, local: &LocalRef, flags: Flags) {
         (Some(disk), true) => OutBio::submit_pages(&disk.data, Op::Write, flags, sector, write),
         (Some(disk), false) => {
             match OutBio::without_data(&disk.data, Op::Flush, flags, sector, 0) {
-                Ok(flush) => flush.submit(write),
+                Ok(flush) => {
+                    flush.submit(write);
+                    Ok(())
+                }
                 Err(error) => Err((write, error)),
             }
         }

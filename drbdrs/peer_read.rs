@@ -12,7 +12,7 @@ use crate::{
     acks,
     device::{Device, LocalRef},
     local::{self, Failure},
-    peer_data::{admit, locate, release, release_pages},
+    peer_data::{admit, locate, release_pages},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared},
@@ -110,18 +110,8 @@ pub(crate) fn submit_read(
     block_id: u64,
     purpose: Purpose,
     node: Option<NodeId>,
-) -> Result {
-    let pages = match PageVec::new(range.bytes() as usize) {
-        Ok(pages) => pages,
-        Err(error) => {
-            let mut shared = device.resource.shared.lock();
-            release(&mut shared, range.bytes());
-            if let Some(node) = node {
-                shared.transfer.writes.remove(node);
-            }
-            return Err(error);
-        }
-    };
+) {
+    let pages = PageVec::new(&device.resource.pools.served, range.bytes() as usize);
     let sector = range.sector;
     let read = PeerRead {
         device,
@@ -143,7 +133,6 @@ pub(crate) fn submit_read(
     if let Err((read, _)) = result {
         read.end_io(Status::IO_ERROR);
     }
-    Ok(())
 }
 
 /// P_DATA_REQUEST: the peer's application reads what the peer does not have.
@@ -177,7 +166,8 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         request.block_id,
         Purpose::Application,
         None,
-    )
+    );
+    Ok(())
 }
 
 /// The peer waits for one more answer.

@@ -17,6 +17,7 @@ use crate::{
     peer_data::PeerShared,
     prelude::*,
     resync::Requests,
+    stable::Pools,
     transfer::Transfer,
     worker::{TodoSet, Worker},
 };
@@ -60,6 +61,8 @@ pub(crate) struct Resource {
     /// See the module's description.
     #[pin]
     pub(crate) shared: IrqLock<Shared>,
+    /// Where pages for data come from.
+    pub(crate) pools: Pools,
     /// The connection to the peer.
     pub(crate) connection: Arc<Connection>,
     /// The thread that executes what follows from changes of state.
@@ -384,6 +387,7 @@ impl Resource {
                 state_mutex <- new_mutex!(()),
                 state_wait,
                 shared <- new_irq_lock!(shared),
+                pools: Pools::new()?,
                 connection: Connection::new()?,
                 worker <- Worker::new(wake),
                 _module: module,

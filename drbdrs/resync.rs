@@ -444,7 +444,8 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
     } else {
         Purpose::Resync
     };
-    peer_read::submit_read(device, &local, range, request.block_id, purpose, node)
+    peer_read::submit_read(device, &local, range, request.block_id, purpose, node);
+    Ok(())
 }
 
 /// Waits until our application does not write these blocks, and keeps it off them.

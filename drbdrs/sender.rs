@@ -9,7 +9,8 @@ use crate::{
     peer_read,
     prelude::*,
     resource::{Resource, Shared},
-    resync, transfer,
+    resync,
+    transfer::{self, Source},
 };
 use drbd_core::{
     epoch::{EpochNumber, Wire},
@@ -76,7 +77,7 @@ fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Resu
         }
         let next = resource.shared.lock().transfer.next_to_send();
         match next {
-            Some((work, bio)) => send_request(resource, wire, &work, bio)?,
+            Some((work, source)) => send_request(resource, wire, &work, source)?,
             None => {
                 let current = resource.shared.lock().transfer.log.epoch.current();
                 match wire.advance(current) {
@@ -90,12 +91,17 @@ fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Resu
 }
 
 /// Sends one request and tells it. An error is also told: the connection is lost with it.
-fn send_request(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<Bio>) -> Result {
-    let sent = put(resource, wire, work, bio.as_ref());
+fn send_request(
+    resource: &Resource,
+    wire: &mut Wire,
+    work: &Work,
+    source: Option<Source>,
+) -> Result {
+    let sent = put(resource, wire, work, source.as_ref());
     {
         let mut shared = resource.shared.lock();
-        if let Some(bio) = bio {
-            shared.transfer.put_bio(work.slot, bio);
+        if let Some(source) = source {
+            shared.transfer.put_bio(work.slot, source.bio);
         }
         if sent.is_ok() {
             shared.transfer.log.note_sent(work.slot, time::now_ms());
@@ -112,7 +118,7 @@ fn send_request(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<B
     sent
 }
 
-fn put(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<&Bio>) -> Result {
+fn put(resource: &Resource, wire: &mut Wire, work: &Work, source: Option<&Source>) -> Result {
     let link = &resource.connection.data;
     let request = &work.request;
     let barrier = match request.job() {
@@ -124,7 +130,7 @@ fn put(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<&Bio>) -> 
     }
     let range = &request.range;
     match request.job() {
-        Job::Replicate => replicate(resource, work, bio.ok_or(EINVAL)?),
+        Job::Replicate => replicate(resource, work, source.ok_or(EINVAL)?),
         Job::Read => link.send(
             range.volume,
             Command::DataRequest,
@@ -146,7 +152,8 @@ fn put(resource: &Resource, wire: &mut Wire, work: &Work, bio: Option<&Bio>) -> 
     }
 }
 
-fn replicate(resource: &Resource, work: &Work, bio: &Bio) -> Result {
+fn replicate(resource: &Resource, work: &Work, source: &Source) -> Result {
+    let Source { bio, copy } = source;
     let link = &resource.connection.data;
     let request = &work.request;
     let vnr = request.range.volume;
@@ -164,7 +171,10 @@ fn replicate(resource: &Resource, work: &Work, bio: &Bio) -> Result {
     };
     let size = bio.bytes();
     match request.kind {
-        Kind::Write => link.send_with(vnr, Command::Data, &head, size, |payload| payload.bio(bio)),
+        Kind::Write => link.send_with(vnr, Command::Data, &head, size, |payload| match copy {
+            Some(copy) => payload.pages(copy.pages()),
+            None => payload.bio(bio),
+        }),
         Kind::Discard => link.send(vnr, Command::Trim, &TrimPacket { data: head, size }),
         Kind::Zeroes => link.send(vnr, Command::Zeroes, &TrimPacket { data: head, size }),
         Kind::Read | Kind::Flush => Ok(()),

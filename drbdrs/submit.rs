@@ -19,7 +19,7 @@ use crate::{
     local,
     prelude::*,
     resource::{Resource, Shared, VolumeShared},
-    transfer,
+    stable, transfer,
 };
 use drbd_core::{
     config::choices::Protocol,
@@ -29,7 +29,7 @@ use drbd_core::{
     types::DiskState,
 };
 use kernel_ext::{
-    block::{Bio, Op, OutBio, Status},
+    block::{Bio, Op, OutBio, StableCopy, Status},
     time,
 };
 
@@ -90,16 +90,33 @@ pub(crate) fn restart(device: &Arc<Device>, bio: Bio) {
 
 fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
     let resource = &device.resource;
+    let may_change = stable::may_change(wish.kind, &bio);
+    let mut copy = None;
     loop {
+        if may_change && copy.is_none() && stable::two_readers(device) {
+            copy = stable::copy(device, &bio);
+            if copy.is_none() {
+                bio.end(Status::AGAIN);
+                return;
+            }
+        }
         // The clone is made before the slot is taken: once it has a slot, the bio is shared with the sender.
         let local = Device::get_local(device);
-        let clone = local.as_ref().and_then(|local| prepare(local, &bio));
+        let clone = local
+            .as_ref()
+            .and_then(|local| prepare(local, &bio, copy.as_ref()));
         let mut shared = resource.shared.lock();
         let plan = match shared.vol(device.vnr) {
             Some(volume) => plan(&shared, volume, wish),
             None => Plan::Fail,
         };
         let (to_disk, job) = match plan {
+            // The peer came between the two looks: look again.
+            Plan::Go { local, job }
+                if local && job == Job::Replicate && may_change && copy.is_none() =>
+            {
+                continue
+            }
             Plan::Go { local, job } if !local || clone.is_some() => (local, job),
             Plan::Go { .. } | Plan::Wait if wish.nowait => {
                 drop(shared);
@@ -145,7 +162,7 @@ fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
             .net_conf
             .as_ref()
             .map_or(u32::MAX, |conf| conf.max_epoch_size);
-        match shared.transfer.admit(&new, max_epoch, bio) {
+        match shared.transfer.admit(&new, max_epoch, bio, copy.clone()) {
             Ok(slot) => {
                 begun(&mut shared, device.vnr, wish.kind);
                 drop(shared);
@@ -197,8 +214,12 @@ fn begun(shared: &mut Shared, vnr: u16, kind: Kind) {
     }
 }
 
-fn prepare(local: &LocalRef, bio: &Bio) -> Option<OutBio> {
-    OutBio::clone_of(&local.disk()?.data, bio).ok()
+fn prepare(local: &LocalRef, bio: &Bio, copy: Option<&StableCopy>) -> Option<OutBio> {
+    let disk = &local.disk()?.data;
+    match copy {
+        Some(copy) => OutBio::copy_of(disk, bio, copy).ok(),
+        None => OutBio::clone_of(disk, bio).ok(),
+    }
 }
 
 /// Starts both halves of a request that has its slot.
@@ -326,7 +347,7 @@ pub(crate) fn read_here(resource: &Resource, vnr: u16, slot: SlotId) {
         return;
     };
     let local = Device::get_local(&device);
-    let clone = local.as_ref().and_then(|local| prepare(local, &bio));
+    let clone = local.as_ref().and_then(|local| prepare(local, &bio, None));
     resource.shared.lock().transfer.put_bio(slot, bio);
     match (clone, local) {
         (Some(clone), Some(local)) => local::submit(clone, local, slot),

@@ -19,7 +19,7 @@ use drbd_core::{
     types::DiskState,
 };
 use kernel::{alloc::flags::GFP_ATOMIC, workqueue};
-use kernel_ext::block::{Bio, NoIo, Status};
+use kernel_ext::block::{Bio, NoIo, StableCopy, Status};
 
 /// Requests that can be under way at once, of all volumes of a resource. Who wants one more waits.
 pub(crate) const SLOTS: usize = 4096;
@@ -30,17 +30,27 @@ pub(crate) const PEER_SLOTS: usize = 4096;
 #[derive(Default)]
 struct Held {
     bio: Option<Bio>,
+    /// What is written instead of the bio's data, if those may change.
+    copy: Option<StableCopy>,
     interval: Option<NodeId>,
 }
 
 /// What is to be done when the lock is free.
 enum Finished {
-    /// End the bio.
-    End(Bio, Status),
+    /// End the bio; nobody reads the copy of its data any more.
+    End(Bio, Status, Option<StableCopy>),
+    /// Nobody reads a copy any more.
+    Free(StableCopy),
     /// Submit the read to our disk.
     ReadHere(u16, SlotId),
     /// Submit the bio anew.
     Restart(u16, Bio),
+}
+
+/// What the sender sends.
+pub(crate) struct Source {
+    pub(crate) bio: Bio,
+    pub(crate) copy: Option<StableCopy>,
 }
 
 /// See the module's description.
@@ -72,7 +82,7 @@ impl Transfer {
                 GFP_KERNEL,
             )?),
             held,
-            finished: KVVec::with_capacity(SLOTS, GFP_KERNEL)?,
+            finished: KVVec::with_capacity(SLOTS.saturating_mul(2), GFP_KERNEL)?,
             waiting: false,
         };
         Ok(KBox::new(new, GFP_KERNEL)?)
@@ -84,6 +94,7 @@ impl Transfer {
         new: &NewRequest,
         max_epoch_size: u32,
         bio: Bio,
+        copy: Option<StableCopy>,
     ) -> Result<SlotId, Bio> {
         let Ok(slot) = self.log.admit(new, max_epoch_size) else {
             return Err(bio);
@@ -92,6 +103,7 @@ impl Transfer {
             return Err(bio);
         };
         held.bio = Some(bio);
+        held.copy = copy;
         held.interval = if new.kind.modifies() {
             self.writes.insert(new.range, Owner::Local(slot.0))
         } else {
@@ -113,12 +125,17 @@ impl Transfer {
     }
 
     /// The next job of the sender, with the bio if it needs the data. The bio must come back by [`Transfer::sent`].
-    pub(crate) fn next_to_send(&mut self) -> Option<(Work, Option<Bio>)> {
+    pub(crate) fn next_to_send(&mut self) -> Option<(Work, Option<Source>)> {
         let work = self.log.next_to_send()?;
         let data = work.request.job() == Job::Replicate;
         let held = self.held.get_mut(work.slot.0 as usize).filter(|_| data);
-        let bio = held.and_then(|held| held.bio.take());
-        Some((work, bio))
+        let source = held.and_then(|held| {
+            Some(Source {
+                bio: held.bio.take()?,
+                copy: held.copy.clone(),
+            })
+        });
+        Some((work, source))
     }
 
     /// Takes the bio of a request whose data have arrived, so that they can be filled in; put it back.
@@ -277,7 +294,7 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         }
     }
     let mut list = |what| {
-        // There is room: every slot is at most once on the list.
+        // There is room: every slot is at most twice on the list.
         let _ = parts.finished.push_within_capacity(what);
     };
     if actions.submit_local {
@@ -288,13 +305,16 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         *parts.waiting |= volume.stat.application == 0 && volume.io_suspenders > 0;
         if let Some(bio) = held.bio.take() {
             list(match actions.complete {
-                Some(true) => Finished::End(bio, Status::OK),
-                Some(false) => Finished::End(bio, Status::IO_ERROR),
+                Some(true) => Finished::End(bio, Status::OK, held.copy.take()),
+                Some(false) => Finished::End(bio, Status::IO_ERROR, held.copy.take()),
                 None => Finished::Restart(range.volume, bio),
             });
         }
     }
     if actions.forget {
+        if let Some(copy) = held.copy.take() {
+            list(Finished::Free(copy));
+        }
         if let Some(node) = held.interval.take() {
             parts.writes.remove(node);
         }
@@ -319,7 +339,11 @@ pub(crate) fn finish(resource: &Resource) {
         };
         match next {
             None => return,
-            Some(Finished::End(bio, status)) => bio.end(status),
+            Some(Finished::End(bio, status, copy)) => {
+                drop(copy);
+                bio.end(status);
+            }
+            Some(Finished::Free(copy)) => drop(copy),
             Some(Finished::ReadHere(vnr, slot)) => {
                 let read =
                     move |device: &Arc<Device>| submit::read_here(&device.resource, vnr, slot);

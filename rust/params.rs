@@ -30,6 +30,12 @@ pub fn proc_details() -> i32 {
     unsafe { bindings::kx_param_proc_details() }
 }
 
+/// Whether the data of a write that may change in flight are copied.
+pub fn stable_buffers() -> bool {
+    // SAFETY: Reads a flag.
+    unsafe { bindings::kx_param_stable_buffers() }
+}
+
 /// Whether a Secondary may be opened, for debugging.
 pub fn allow_oos() -> bool {
     // SAFETY: Reads a flag.

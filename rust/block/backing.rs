@@ -15,6 +15,9 @@ use kernel::{
 /// Bios that can always be allocated, whatever the state of memory.
 const RESERVED_BIOS: u32 = 128;
 
+/// Bytes in front of each bio, for what travels with it.
+pub(super) const FRONT_PAD: usize = 192;
+
 /// Who may open the device beside us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -47,7 +50,7 @@ impl BioSet {
                 unsafe {
                     core::ptr::write_bytes(set, 0, 1);
                     let flags = bindings::BIOSET_NEED_BVECS as i32;
-                    to_result(bindings::bioset_init(set, RESERVED_BIOS, 0, flags))
+                    to_result(bindings::bioset_init(set, RESERVED_BIOS, FRONT_PAD as u32, flags))
                 }
             }),
         })

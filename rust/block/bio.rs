@@ -2,7 +2,10 @@
 
 //! Bios: those that the upper layers give us, and those that we give to a disk.
 
-use super::{backing::BackingDevice, page::PageVec};
+use super::{
+    backing::{BackingDevice, FRONT_PAD},
+    pool::{PageVec, StableCopy},
+};
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -157,6 +160,13 @@ impl Bio {
         self.has(bindings::req_flag_bits___REQ_NOUNMAP)
     }
 
+    /// Whether nobody changes the data of a write before it ends. What is not known to be so is not so: buffers of
+    /// direct I/O, for instance.
+    pub fn is_stable(&self) -> bool {
+        // SAFETY: Alive by the type invariant.
+        unsafe { bindings::kx_bio_is_stable(self.bio.as_ptr()) }
+    }
+
     /// Begins the I/O accounting of the disk it was submitted to.
     pub fn start_accounting(&mut self) {
         // SAFETY: Alive by the type invariant.
@@ -268,15 +278,32 @@ pub trait EndIo: Send + Sized + 'static {
 pub struct OutBio {
     bio: NonNull<bindings::bio>,
     parent: Option<NonNull<bindings::bio>>,
+    copy: Option<StableCopy>,
 }
 
 // SAFETY: A bio belongs to no thread.
 unsafe impl Send for OutBio {}
 
-/// What comes back at the end of a bio.
+/// What comes back at the end of a bio. It travels in front of the bio, in memory that the set reserves.
 struct InFlight<T> {
     owner: T,
     parent: Option<NonNull<bindings::bio>>,
+    copy: Option<StableCopy>,
+}
+
+impl<T> InFlight<T> {
+    const FITS: () = assert!(size_of::<Self>() <= FRONT_PAD && align_of::<Self>() <= 8);
+
+    /// Where the one of `bio` is.
+    ///
+    /// # Safety
+    ///
+    /// `bio` comes from the set of a [`BackingDevice`].
+    unsafe fn of(bio: *mut bindings::bio) -> *mut Self {
+        let () = Self::FITS;
+        // SAFETY: The set allocates that many bytes in front of each bio.
+        unsafe { bio.cast::<u8>().sub(FRONT_PAD).cast() }
+    }
 }
 
 impl OutBio {
@@ -297,10 +324,46 @@ impl OutBio {
         // clone, so the shared pages outlive the clone.
         unsafe { bindings::kx_bio_inc_remaining(raw) };
         // INVARIANT: Fresh from the set, and the parent's end is deferred.
-        Ok(Self {
+        let out = Self {
             bio: clone,
             parent: Some(bio.bio),
-        })
+            copy: None,
+        };
+        out.may_wait();
+        Ok(out)
+    }
+
+    /// The same write for `device`, of the data that were copied. Does not wait for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` for more than a bio can carry.
+    pub fn copy_of(device: &BackingDevice, bio: &Bio, copy: &StableCopy) -> Result<Self> {
+        let raw = bio.get();
+        let mut out = Self::raw(device, raw.bi_opf, bio.sector(), copy.pages().count()?)?;
+        out.may_wait();
+        // SAFETY: Ours by the type invariant.
+        unsafe { (*out.bio.as_ptr()).bi_ioprio = raw.bi_ioprio };
+        out.add(copy.pages())?;
+        out.copy = Some(copy.clone());
+        Ok(out)
+    }
+
+    /// Who submitted the original may be one that must not wait; a disk that is busy is no error of the disk.
+    fn may_wait(&self) {
+        // SAFETY: Ours by the type invariant.
+        unsafe { (*self.bio.as_ptr()).bi_opf &= !(1 << bindings::req_flag_bits___REQ_NOWAIT) };
+    }
+
+    fn add(&mut self, pages: &PageVec) -> Result {
+        for (page, length) in pages.raw() {
+            // SAFETY: Bio and page are alive; the page belongs to what travels with the bio.
+            let added = unsafe { bindings::bio_add_page(self.bio.as_ptr(), page, length, 0) };
+            if added.unsigned_abs() != length {
+                return Err(EINVAL);
+            }
+        }
+        Ok(())
     }
 
     /// A read or write of `owner.pages()` at `sector` of `device`. May sleep, does not wait for I/O.
@@ -319,7 +382,8 @@ impl OutBio {
             Ok(out) => out,
             Err(error) => return Err((owner, error)),
         };
-        out.submit(owner)
+        out.submit(owner);
+        Ok(())
     }
 
     fn of_pages(
@@ -330,15 +394,8 @@ impl OutBio {
         pages: Option<&PageVec>,
     ) -> Result<Self> {
         let pages = pages.filter(|pages| !pages.is_empty()).ok_or(EINVAL)?;
-        let count = u16::try_from(pages.raw().count()).map_err(|_| EINVAL)?;
-        let out = Self::empty(device, op, flags, sector, count)?;
-        for (page, length) in pages.raw() {
-            // SAFETY: Bio and page are alive; the page belongs to the owner, which travels with the bio.
-            let added = unsafe { bindings::bio_add_page(out.bio.as_ptr(), page, length, 0) };
-            if added.unsigned_abs() != length {
-                return Err(EINVAL);
-            }
-        }
+        let mut out = Self::empty(device, op, flags, sector, pages.count()?)?;
+        out.add(pages)?;
         Ok(out)
     }
 
@@ -372,8 +429,11 @@ impl OutBio {
             Op::WriteZeroes => bindings::req_op_REQ_OP_WRITE_ZEROES,
             Op::Other => return Err(EINVAL),
         };
+        Self::raw(device, op | flags.bits(), sector, vecs)
+    }
+
+    fn raw(device: &BackingDevice, opf: u32, sector: u64, vecs: u16) -> Result<Self> {
         let gfp = bindings::GFP_NOIO;
-        let opf = op | flags.bits();
         // SAFETY: Device and set are alive.
         let bio =
             unsafe { bindings::bio_alloc_bioset(device.bdev(), vecs, opf, gfp, device.bio_set()) };
@@ -381,35 +441,28 @@ impl OutBio {
         // SAFETY: Just allocated.
         unsafe { (*bio.as_ptr()).bi_iter.bi_sector = sector };
         // INVARIANT: Fresh from the set.
-        Ok(Self { bio, parent: None })
+        Ok(Self {
+            bio,
+            parent: None,
+            copy: None,
+        })
     }
 
     /// Gives it to its disk; `owner` is told of its end. May sleep, does not wait for I/O.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`: it was not submitted, the owner comes back.
-    pub fn submit<T: EndIo>(self, owner: T) -> Result<(), (T, Error)> {
-        let private = {
-            let _noio = super::page::NoIo::enter();
-            KBox::<InFlight<T>>::new_uninit(GFP_KERNEL)
-        };
-        let Ok(private) = private else {
-            return Err((owner, ENOMEM));
-        };
-        let private = private.write(InFlight {
+    pub fn submit<T: EndIo>(self, owner: T) {
+        let mut this = core::mem::ManuallyDrop::new(self);
+        let in_flight = InFlight {
             owner,
-            parent: self.parent,
-        });
-        let bio = self.bio.as_ptr();
-        core::mem::forget(self);
-        // SAFETY: Ours by the type invariant; `end_io` gets exactly this box back, once.
+            parent: this.parent,
+            copy: this.copy.take(),
+        };
+        let bio = this.bio.as_ptr();
+        // SAFETY: Ours by the type invariant, and from a set of a backing device; `end_io` takes what is written here.
         unsafe {
-            (*bio).bi_private = KBox::into_raw(private).cast();
+            InFlight::of(bio).write(in_flight);
             (*bio).bi_end_io = Some(end_io::<T>);
             bindings::submit_bio_noacct(bio);
         }
-        Ok(())
     }
 }
 
@@ -429,13 +482,18 @@ impl Drop for OutBio {
 ///
 /// Called by the block layer for a bio that `OutBio::submit::<T>` submitted.
 unsafe extern "C" fn end_io<T: EndIo>(bio: *mut bindings::bio) {
-    // SAFETY: `submit` put a box there, and this is the one end of the bio.
-    let in_flight = unsafe { KBox::from_raw((*bio).bi_private.cast::<InFlight<T>>()) };
+    // SAFETY: `submit` wrote it there, and this is the one end of the bio.
+    let in_flight = unsafe { InFlight::<T>::of(bio).read() };
     // SAFETY: The bio is alive until the put.
     let status = Status(unsafe { (*bio).bi_status });
     // SAFETY: The reference from the allocation.
     unsafe { bindings::bio_put(bio) };
-    let InFlight { owner, parent } = KBox::into_inner(in_flight);
+    let InFlight {
+        owner,
+        parent,
+        copy,
+    } = in_flight;
+    drop(copy);
     owner.end_io(status);
     if let Some(parent) = parent {
         // SAFETY: `clone_of` deferred the parent's end until this call.

@@ -11,8 +11,10 @@ mod backing;
 mod bio;
 mod disk;
 mod page;
+mod pool;
 
 pub use backing::{BackingDevice, Holder, Limits};
 pub use bio::{Bio, EndIo, Flags, Op, OutBio, Status};
 pub use disk::{BioDisk, BioDriver, Major};
-pub use page::{NoIo, PageBuf, PageVec};
+pub use page::{NoIo, PageBuf};
+pub use pool::{PagePool, PageVec, StableCopy};

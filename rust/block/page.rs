@@ -12,7 +12,7 @@ use kernel::{page::PAGE_SIZE, prelude::*, types::NotThreadSafe};
 /// # Invariants
 ///
 /// `page` is ours alone and stays allocated until we drop it.
-struct RawPage {
+pub(super) struct RawPage {
     page: NonNull<bindings::page>,
 }
 
@@ -22,13 +22,32 @@ unsafe impl Send for RawPage {}
 unsafe impl Sync for RawPage {}
 
 impl RawPage {
-    fn new(gfp: bindings::gfp_t) -> Result<Self> {
+    pub(super) fn new(gfp: bindings::gfp_t) -> Result<Self> {
         // SAFETY: Any flags and order may be asked for.
         let page = unsafe { bindings::alloc_pages(gfp, 0) };
         // INVARIANT: The allocator gave it to us.
         Ok(Self {
             page: NonNull::new(page).ok_or(ENOMEM)?,
         })
+    }
+
+    /// Gives the page out, to come back by [`RawPage::from_raw`].
+    pub(super) fn into_raw(self) -> NonNull<bindings::page> {
+        core::mem::ManuallyDrop::new(self).page
+    }
+
+    /// # Safety
+    ///
+    /// `page` comes from [`RawPage::into_raw`], once.
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+        // INVARIANT: The caller's promise.
+        Self { page }
+    }
+
+    /// Whether somebody else (the network) holds a reference.
+    pub(super) fn is_shared(&self) -> bool {
+        // SAFETY: The page is valid by the type invariant.
+        unsafe { bindings::kx_page_is_shared(self.page.as_ptr()) }
     }
 
     fn address(&self) -> *mut u8 {
@@ -73,83 +92,6 @@ impl PageBuf {
 
     pub(super) fn page(&self) -> *mut bindings::page {
         self.0.page.as_ptr()
-    }
-}
-
-/// Pages that hold the data of one peer request, filled by the network or by a disk.
-///
-/// The content is reached only by copying, because a disk may be writing it while we look.
-pub struct PageVec {
-    pages: KVec<RawPage>,
-    bytes: usize,
-}
-
-impl PageVec {
-    /// Pages for `bytes` bytes. May sleep, but does not start I/O.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub fn new(bytes: usize) -> Result<Self> {
-        let _noio = NoIo::enter();
-        let count = bytes.div_ceil(PAGE_SIZE);
-        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            pages.push(RawPage::new(bindings::GFP_NOIO)?, GFP_KERNEL)?;
-        }
-        Ok(Self { pages, bytes })
-    }
-
-    /// Number of bytes.
-    pub fn len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
-    /// Runs `visit` on each page's part of the content, in order; stops at the first error.
-    ///
-    /// # Errors
-    ///
-    /// What `visit` says.
-    pub fn for_each<E>(&self, mut visit: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut left = self.bytes;
-        for page in &self.pages {
-            let length = left.min(PAGE_SIZE);
-            // SAFETY: The page has PAGE_SIZE bytes. A disk that writes them meanwhile changes what is read,
-            // not whether it may be read.
-            visit(unsafe { core::slice::from_raw_parts(page.address(), length) })?;
-            left -= length;
-        }
-        Ok(())
-    }
-
-    /// Runs `fill` on each page's part of the content, in order; stops at the first error.
-    ///
-    /// # Errors
-    ///
-    /// What `fill` says.
-    pub fn fill<E>(&mut self, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut left = self.bytes;
-        for page in &mut self.pages {
-            let length = left.min(PAGE_SIZE);
-            // SAFETY: The page has PAGE_SIZE bytes, and the reference to all of them is exclusive.
-            fill(unsafe { core::slice::from_raw_parts_mut(page.address(), length) })?;
-            left -= length;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn raw(&self) -> impl Iterator<Item = (*mut bindings::page, u32)> + '_ {
-        let mut left = self.bytes;
-        self.pages.iter().map(move |page| {
-            let length = left.min(PAGE_SIZE);
-            left -= length;
-            (page.page.as_ptr(), length as u32)
-        })
     }
 }
 

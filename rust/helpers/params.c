@@ -30,6 +30,10 @@ static bool allow_oos;
 module_param(allow_oos, bool, 0);
 MODULE_PARM_DESC(allow_oos, "let a Secondary be opened; for debugging only");
 
+static bool stable_buffers = true;
+module_param(stable_buffers, bool, 0644);
+MODULE_PARM_DESC(stable_buffers, "copy data that may change while they are written, so that mirrors stay equal");
+
 MODULE_VERSION(KX_VERSION);
 
 void kx_param_usermode_helper(char *copy, size_t size)
@@ -44,6 +48,10 @@ int kx_param_proc_details(void)
 	return READ_ONCE(proc_details);
 }
 
+bool kx_param_stable_buffers(void)
+{
+	return READ_ONCE(stable_buffers);
+}
 
 bool kx_param_allow_oos(void)
 {

@@ -7,5 +7,6 @@
 void kx_param_usermode_helper(char *copy, size_t size);
 int kx_param_proc_details(void);
 bool kx_param_allow_oos(void);
+bool kx_param_stable_buffers(void);
 
 #endif

@@ -438,6 +438,7 @@ fn flags(more: bool) -> u32 {
 #[kunit_tests(kernel_ext_socket)]
 mod tests {
     use super::*;
+    use crate::block::PagePool;
 
     const MS: u32 = 200;
 
@@ -473,7 +474,8 @@ mod tests {
     #[test]
     fn pages_arrive_whole_and_outlive_their_sender() {
         let (near, far) = pair(7002);
-        let mut sent = PageVec::new(20 * 4096 + 512).unwrap();
+        let pool = PagePool::new(usize::MAX).unwrap();
+        let mut sent = PageVec::new(&pool, 20 * 4096 + 512);
         let mut byte = 0u8;
         let filled = sent.fill(|part| {
             byte = byte.wrapping_add(1);
@@ -483,7 +485,7 @@ mod tests {
         assert!(filled.is_ok());
         near.send_pages(&sent, false, &mut || false).unwrap();
         drop(sent);
-        let mut received = PageVec::new(20 * 4096 + 512).unwrap();
+        let mut received = PageVec::new(&pool, 20 * 4096 + 512);
         received.fill(|part| far.recv_exact(part)).unwrap();
         let mut byte = 0u8;
         let equal = received.for_each(|part| {

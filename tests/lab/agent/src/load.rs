@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Programs that tests run in a guest, as `/proc/1/exe WORD ...`: a writer that tells what was acknowledged, and a
-//! stranger that speaks nonsense to a port.
+//! Programs that tests run in a guest, as `/proc/1/exe WORD ...`: a writer that tells what was acknowledged, one that
+//! changes its buffer while it is written, and a stranger that speaks nonsense to a port.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,6 +19,7 @@ const SECTOR: usize = 512;
 pub fn run(args: &[String]) -> bool {
     let result = match args.first().map(String::as_str) {
         Some("write") => write(&args[1..]),
+        Some("scribble") => scribble(&args[1..]),
         Some("nonsense") => nonsense(&args[1..]),
         _ => return false,
     };
@@ -99,6 +100,57 @@ fn write_share(file: &File, first: u64, share: u64, count: u64, seed: u64) -> io
         file.write_all_at(bytes, block * BLOCK as u64)?;
         say(&format!("{block} {sequence}\n"));
     }
+    Ok(())
+}
+
+/// `scribble DEVICE BLOCKS COUNT LENGTH`: writes a buffer of LENGTH bytes COUNT times, directly, over the first BLOCKS
+/// blocks, while another thread changes bytes of it all the time, and says how many writes there were and how many
+/// changes came while one was under way.
+fn scribble(args: &[String]) -> io::Result<()> {
+    let device = args
+        .first()
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let (blocks, count) = (number(args, 1)?, number(args, 2)?);
+    let length = number(args, 3)? as usize;
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(direct)
+        .open(device)?;
+    let memory = vec![0u8; length + BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let buffer = memory
+        .get(start..start + length)
+        .ok_or_else(|| io::Error::other("no aligned memory"))?;
+    let address = buffer.as_ptr() as u64;
+    // The kernel changes the buffer for us: no two threads of this program touch it.
+    let own = OpenOptions::new().write(true).open("/proc/self/mem")?;
+    let (done, busy) = (AtomicBool::new(false), AtomicBool::new(false));
+    let changes = thread::scope(|scope| {
+        let scribbler = scope.spawn(|| {
+            let (mut lot, mut changes) = (1, 0u64);
+            while !done.load(Ordering::Relaxed) {
+                let value = random(&mut lot);
+                let place = address + value % length as u64 / 8 * 8;
+                let under_way = busy.load(Ordering::Relaxed);
+                own.write_all_at(&value.to_le_bytes(), place)?;
+                changes += u64::from(under_way);
+            }
+            Ok::<u64, io::Error>(changes)
+        });
+        let places = (blocks * BLOCK as u64 / length as u64).max(1);
+        let written = (0..count).try_for_each(|round| {
+            busy.store(true, Ordering::Relaxed);
+            let written = file.write_all_at(buffer, round % places * length as u64);
+            busy.store(false, Ordering::Relaxed);
+            written
+        });
+        done.store(true, Ordering::Relaxed);
+        let changes = scribbler.join();
+        let changes = changes.map_err(|_| io::Error::other("the scribbler died"))??;
+        written.map(|()| changes)
+    })?;
+    println!("{count} writes, {changes} changes");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::runner::Scenario;
 mod acknowledged;
 mod cycles;
 mod disks;
+mod failures;
 mod hostile;
 mod metadata;
 mod protocols;
@@ -102,6 +103,12 @@ pub fn all() -> Vec<Scenario> {
             metadata::exchange,
         ),
         scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
+        scenario(
+            "scribble",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            failures::scribble,
+        ),
         Scenario {
             control: false,
             ..scenario("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
