@@ -205,7 +205,7 @@ impl Cluster {
             self.lab
                 .node(node)
                 .put_file(&built("cargo/release/drbd-tools")?, target)?;
-            self.sh(node, "cd /usr/local/sbin && for n in drbdadm drbdsetup drbdmeta; do ln -sf drbd-tools $n; done")?;
+            self.sh(node, "cd /usr/local/sbin && for n in drbdadm drbdsetup drbdmeta drbd-iscsi; do ln -sf drbd-tools $n; done")?;
         }
         self.configure(node, &self.config)?;
         self.load(node, self.setup.modules[node])

@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 mod metadata;
 mod protocols;
+mod san;
 mod sync;
 mod tools;
 mod walkthrough;
@@ -122,6 +123,12 @@ pub fn all() -> Vec<Scenario> {
                 tools::compared,
             )
         },
+        scenario(
+            "san_failover",
+            &[OURS],
+            &[AGAINST_STOCK_OUR_TOOLS],
+            san::failover,
+        ),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
         Scenario {
             control: false,

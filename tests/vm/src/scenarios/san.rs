@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The first user's end state: two nodes export the mirror, an initiator sees one disk with two paths.
+
+use crate::acks::{Load, Writer};
+use crate::cluster::{Cluster, Setup, DISK, SEED};
+use crate::initiator::{self, INITIATOR, MAP, SEED_IETD, SERIAL};
+use crate::proc_drbd::Minor;
+use drbd_lab::{deadline, Error, PowerCut, Process, Result};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LOAD: Load = Load {
+    blocks: 1024,
+    threads: 2,
+    count: 0,
+    seed: 5,
+    durable: false,
+};
+
+fn expect(text: &str, part: &str) -> Result<()> {
+    if text.contains(part) {
+        return Ok(());
+    }
+    Err(Error::new(format!("expected\n{part}\nin\n{text}")))
+}
+
+/// Runs the exporter in a node; it must succeed. What it said, warnings and all.
+fn export(c: &Cluster, node: usize, args: &[&str]) -> Result<String> {
+    let output = c.run(node, &[&["drbd-iscsi"], args].concat())?;
+    let said = output.text() + &output.errors();
+    output
+        .success()
+        .map_err(|e| e.at(c.lab.node(node).name()))?;
+    Ok(said)
+}
+
+/// Both nodes mirrored, with the first user's files; the first one primary.
+fn start(setup: Setup, logs: &Path) -> Result<Cluster> {
+    let c = Cluster::start_with(setup, logs, initiator::lab(16 << 20), SEED)?;
+    c.mirror(0)?;
+    for node in 0..2 {
+        c.lab
+            .node(node)
+            .put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)?;
+    }
+    initiator::start(&c)?;
+    Ok(c)
+}
+
+fn follow(c: &Cluster, node: usize) -> Result<Process> {
+    c.lab.node(node).spawn(&["drbd-iscsi", "follow"])
+}
+
+/// Makes a node primary and exports: what the first user has at every boot.
+fn serve(c: &Cluster, node: usize, access: &str) -> Result<()> {
+    c.drbdadm(node, &["primary", "r0"])?;
+    let said = export(c, node, &["apply"])?;
+    expect(&said, &format!("/dev/drbd1: {access}: "))?;
+    expect(&said, "ietd.conf:2:28: warning: Type=fileio")
+}
+
+/// One disk with two paths; the node that serves loses its power under load; the initiator sees no error, and the path
+/// is back once its node is.
+pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
+    let mut c = start(setup, logs)?;
+    serve(&c, 0, "active")?;
+    serve(&c, 1, "standby")?;
+    let again = export(&c, 0, &["apply"])?;
+    if again.contains("changes") {
+        return Err(Error::new(format!(
+            "a second apply changed something:\n{again}"
+        )));
+    }
+    // What is exported cannot be demoted.
+    let refused = c.run(1, &["drbdadm", "secondary", "r0"])?;
+    if refused.code == 0 {
+        return Err(Error::new("an exported device was demoted"));
+    }
+    let second = follow(&c, 1)?;
+    initiator::login(&c)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
+    let inquiry = c.sh(INITIATOR, &format!("sg_inq --page=sn {MAP}"))?;
+    expect(&inquiry, SERIAL)?;
+
+    let mut writer = Writer::start(c.lab.node(INITIATOR), MAP, LOAD)?;
+    let mut stall = Stall::default();
+    stall.listen(&mut writer, 200)?;
+    c.note(&format!(
+        "longest wait before the power cut: {:?}",
+        stall.longest
+    ));
+    c.lab.node_mut(0).power_cut(PowerCut::Keep)?;
+    stall.longest = Duration::ZERO;
+    stall.listen(&mut writer, 200)?;
+    println!(
+        "san: longest stall at the power cut of the serving node: {:.1} s",
+        stall.longest.as_secs_f64()
+    );
+    c.note(&format!("longest wait after it: {:?}", stall.longest));
+
+    c.lab.node_mut(0).start()?;
+    c.prepare(0)?;
+    c.lab
+        .node(0)
+        .put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)?;
+    c.drbdadm(0, &["up", "r0"])?;
+    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
+    serve(&c, 0, "standby")?;
+    initiator::wait_paths(&c, 1, 1, 120)?;
+    stall.listen(&mut writer, 50)?;
+    let log = writer.stop();
+    if !log.errors().is_empty() {
+        return Err(Error::new(format!("the initiator saw {:?}", log.errors())));
+    }
+    initiator::logout(&c)?;
+    c.compare()?;
+    log.check(c.lab.node(0).disk(DISK)?, "the node that came back")?;
+    log.check(c.lab.node(1).disk(DISK)?, "the survivor")?;
+    second.kill(15)?;
+    finish(&c)
+}
+
+/// Unexports and ends.
+fn finish(c: &Cluster) -> Result<()> {
+    for node in 0..2 {
+        export(c, node, &["remove"])?;
+        c.drbdadm(node, &["secondary", "r0"])?;
+    }
+    c.finish()
+}
+
+/// The longest time between two acknowledgements.
+#[derive(Default)]
+struct Stall {
+    longest: Duration,
+}
+
+impl Stall {
+    /// Listens until the writer has so many more acknowledgements.
+    fn listen(&mut self, writer: &mut Writer, more: u64) -> Result<()> {
+        let target = writer.log().acknowledged() + more;
+        let mut last = Instant::now();
+        let mut count = writer.log().acknowledged();
+        let done = writer.listen(deadline(120), |log| {
+            if log.acknowledged() > count {
+                count = log.acknowledged();
+                self.longest = self.longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            count >= target
+        });
+        if done {
+            return Ok(());
+        }
+        let (log, ended) = (writer.log(), writer.ended());
+        Err(Error::new(format!(
+            "the initiator's writes do not go on: {} acknowledged, {:?}, ended: {ended:?}",
+            log.acknowledged(),
+            log.errors()
+        )))
+    }
+}
