@@ -361,9 +361,9 @@ impl Cluster {
         self.first_sync(primary)
     }
 
-    /// The size of the device, in bytes.
-    pub fn device_size(&self, node: usize) -> Result<u64> {
-        let text = self.sh(node, "cat /sys/block/drbd1/size")?;
+    /// The size of a device, in bytes.
+    pub fn device_size(&self, node: usize, minor: u32) -> Result<u64> {
+        let text = self.sh(node, &format!("cat /sys/block/drbd{minor}/size"))?;
         let sectors: u64 = text
             .trim()
             .parse()
@@ -374,8 +374,13 @@ impl Cluster {
     /// Compares both backing disks from outside, byte by byte, once nothing is under way.
     pub fn compare(&self) -> Result<()> {
         self.wait_both("is idle", 60, Minor::idle)?;
-        let size = self.device_size(0)?;
-        let (a, b) = (self.lab.node(0).disk(DISK)?, self.lab.node(1).disk(DISK)?);
+        self.compare_disks(DISK, MINOR)
+    }
+
+    /// Compares the disks that are called `disk` as far as `minor`, which is idle, uses them.
+    pub fn compare_disks(&self, disk: &str, minor: u32) -> Result<()> {
+        let size = self.device_size(0, minor)?;
+        let (a, b) = (self.lab.node(0).disk(disk)?, self.lab.node(1).disk(disk)?);
         match a.first_difference(b, 0..size)? {
             None => Ok(()),
             Some(at) => {

@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 mod metadata;
 mod protocols;
+mod resources;
 mod san;
 mod sync;
 mod tools;
@@ -129,6 +130,19 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK_OUR_TOOLS],
             san::failover,
         ),
+        scenario(
+            "secrets",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            resources::secrets,
+        ),
+        scenario(
+            "volumes",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            resources::volumes,
+        ),
+        scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
         Scenario {
             control: false,
