@@ -25,6 +25,7 @@ mod handlers;
 mod handshake;
 mod limits;
 mod link;
+mod living;
 mod local;
 mod metadata;
 mod params;
@@ -48,7 +49,7 @@ mod transfer;
 mod views;
 mod worker;
 
-use crate::{admin::family, debugfs::Debugfs, prelude::*, registry::Registry};
+use crate::{admin::family, debugfs::Debugfs, living::Living, prelude::*, registry::Registry};
 use kernel_ext::{net::genl::Registration, proc::ProcFile, sync::Installed};
 
 module! {
@@ -66,6 +67,7 @@ pub(crate) fn source_version() -> &'static str {
 
 /// The module. Dropped in the order of the fields: first nobody can reach us any more, then everything goes.
 struct Drbdrs {
+    living: Arc<Living>,
     _proc: ProcFile,
     _debugfs: Pin<KBox<Debugfs>>,
     _family: Installed<Registration<family::Drbd>>,
@@ -74,15 +76,23 @@ struct Drbdrs {
 
 impl kernel::Module for Drbdrs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let registry = Registry::install()?;
+        let living = Living::new()?;
+        let registry = Registry::install(living.clone())?;
         let family = family::register()?;
         let proc = ProcFile::new(c"drbd", proc::show)?;
         pr_info!("initialized. Version: 8.4.11 (api:1/proto:100-101)\n");
         Ok(Self {
+            living,
             _proc: proc,
             _debugfs: Debugfs::new()?,
             _family: family,
             _registry: registry,
         })
+    }
+}
+
+impl Drop for Drbdrs {
+    fn drop(&mut self) {
+        self.living.wait_for_none();
     }
 }

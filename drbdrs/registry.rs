@@ -2,7 +2,7 @@
 
 //! Every resource and every minor that exists, and the way to find them.
 
-use crate::{device::Device, events::Events, prelude::*, resource::Resource};
+use crate::{device::Device, events::Events, living::Living, prelude::*, resource::Resource};
 use drbd_core::config::{text::Bytes, ResourceOpts};
 use kernel_ext::{
     block::Major,
@@ -28,6 +28,8 @@ pub(crate) struct Registry {
     /// The notifications, which outlive every single object.
     #[pin]
     pub(crate) events: Events,
+    /// What is not in the lists any more may still live.
+    pub(crate) living: Arc<Living>,
     /// Block major 147.
     pub(crate) major: Major,
     /// Held while it is worked out whose resync waits for whose.
@@ -39,13 +41,14 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Makes the one registry; it goes when the guard is dropped.
-    pub(crate) fn install() -> Result<Installed<Registry>> {
+    pub(crate) fn install(living: Arc<Living>) -> Result<Installed<Registry>> {
         let events = Events::new()?;
         let major = Major::register(MAJOR, c"drbd")?;
         let registry = Arc::pin_init(
             pin_init!(Self {
                 events <- events,
                 major,
+                living,
                 dependents <- new_mutex!(()),
                 objects <- new_mutex!(Objects::default()),
             }),
@@ -121,7 +124,7 @@ impl Registry {
         }
         objects.resources.reserve(1, GFP_KERNEL)?;
         let serial = objects.serial.wrapping_add(1);
-        let resource = Resource::new(name, serial, opts)?;
+        let resource = Resource::new(name, serial, opts, &self.living)?;
         objects.serial = serial;
         objects.resources.push(resource.clone(), GFP_KERNEL)?;
         Ok((resource, true))

@@ -14,6 +14,7 @@ use crate::{
     change::Changes,
     connection::Connection,
     device::Device,
+    living::{Life, Living},
     peer_data::PeerShared,
     prelude::*,
     resync::Requests,
@@ -38,6 +39,8 @@ use kernel_ext::module::ModuleRef;
 pub(crate) struct Administration {
     /// The resource has left the registry: a command that found it before must give up.
     pub(crate) removed: bool,
+    /// The module cannot be removed before the resource.
+    pub(crate) module: Option<ModuleRef<crate::Drbdrs>>,
 }
 
 /// A resource.
@@ -68,8 +71,8 @@ pub(crate) struct Resource {
     /// The thread that executes what follows from changes of state.
     #[pin]
     pub(crate) worker: Worker,
-    /// The module stays while there is a resource.
-    _module: ModuleRef<crate::Drbdrs>,
+    /// The last to go: `rmmod` waits for it.
+    _life: Life,
 }
 
 /// What `Resource::shared` guards.
@@ -344,8 +347,14 @@ impl Resource {
 
     /// A resource without volumes, StandAlone; its worker runs.
     #[inline(never)]
-    pub(crate) fn new(name: CString, serial: u64, opts: ResourceOpts) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        name: CString,
+        serial: u64,
+        opts: ResourceOpts,
+        living: &Arc<Living>,
+    ) -> Result<Arc<Self>> {
         let module = ModuleRef::get().ok_or(ENODEV)?;
+        let life = Living::one(living);
         let state_wait = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
         let wake = Arc::pin_init(new_wait_queue!(), GFP_KERNEL)?;
         let changes = Changes::new(wake.clone(), state_wait.clone())?;
@@ -382,7 +391,7 @@ impl Resource {
             try_pin_init!(Self {
                 name,
                 serial,
-                admin <- new_mutex!(Administration { removed: false }),
+                admin <- new_mutex!(Administration { removed: false, module: Some(module) }),
                 devices <- new_mutex!(KVec::new()),
                 state_mutex <- new_mutex!(()),
                 state_wait,
@@ -390,7 +399,7 @@ impl Resource {
                 pools: Pools::new()?,
                 connection: Connection::new()?,
                 worker <- Worker::new(wake),
-                _module: module,
+                _life: life,
             }),
             GFP_KERNEL,
         )?;

@@ -66,6 +66,8 @@ impl Drop for Thread {
     fn drop(&mut self) {
         if self.is_current() {
             // A thread cannot wait for itself: let it go, it ends when its work returns.
+            // SAFETY: Our reference; the one that every running task has on itself is left.
+            unsafe { bindings::kx_put_task_struct(self.task.as_ptr()) };
             return;
         }
         // SAFETY: Alive by our reference. A kthread that already returned is fine, too.

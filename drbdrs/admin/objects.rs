@@ -198,6 +198,10 @@ fn delete_resource(context: &Context<'_>, resource: &Arc<Resource>) -> Outcome {
     events::resource_destroyed(resource);
     context.registry.remove_resource(resource);
     resource.worker.stop();
+    // It is StandAlone, so the receiver is on its way out.
+    resource.wait_for_receiver();
+    let module = resource.admin.lock().module.take();
+    drop(module);
     pr_info!("{}: resource removed\n", resource.name());
     Ok(Answer::OK)
 }
