@@ -235,7 +235,11 @@ fn state_change_reply(packet: &Arrived<'_>) -> Result {
         let mut shared = resource.shared.lock();
         // Before version 100 the reply to both kinds of request looks the same.
         if packet.command == Command::ConnStChgReply || shared.conn.asked_peer {
-            shared.conn.peer_reply = Some(agreed);
+            shared.conn.peer_reply = Some(match StateRv::from_wire(reply.retcode) {
+                Some(StateRv::ConcurrentStChg) => StateRv::ConcurrentStChg,
+                _ if agreed => StateRv::Success,
+                _ => StateRv::CwFailedByPeer,
+            });
         } else {
             let volume = shared.vol_mut(packet.vnr).ok_or(ENODEV)?;
             let flag = match agreed {

@@ -175,12 +175,9 @@ fn connection_answer(
     if shared.conn.cstate != ConnState::WfReportParams {
         return Some(Ok(()));
     }
-    reply.map(|agreed| {
-        if agreed {
-            Ok(())
-        } else {
-            Err(StateRv::CwFailedByPeer)
-        }
+    reply.map(|rv| match rv.is_refusal() {
+        true => Err(rv),
+        false => Ok(()),
     })
 }
 
@@ -197,10 +194,6 @@ fn all_agree(shared: &Shared, change: &Change, how: How) -> Result<(), StateRv> 
 
 /// Turns a wish of the peer's around to how it looks from here, unless it collides with one of ours.
 pub(crate) fn peers_wish(resource: &Resource, wish: &StateChange) -> Result<Change, StateRv> {
-    let breaks_ties = resource.shared.lock().conn.resolve_conflicts;
-    if breaks_ties && resource.state_mutex.try_lock().is_none() {
-        return Err(StateRv::ConcurrentStChg);
-    }
     let change = Change::from_wire(wish.mask, wish.val).and_then(Change::seen_from_here);
     if let Ok(Change {
         conn: Some(ConnState::VerifyS | ConnState::VerifyT),
@@ -213,14 +206,25 @@ pub(crate) fn peers_wish(resource: &Resource, wish: &StateChange) -> Result<Chan
         );
         return Err(StateRv::NotSupported);
     }
-    change.map_err(|bad| {
+    let change = change.map_err(|bad| {
         pr_err!(
             "{}: the peer asks for a strange change: {:?}\n",
             resource.name(),
             bad
         );
         StateRv::NotSupported
-    })
+    })?;
+    let busy = resource.state_mutex.try_lock().is_none();
+    let conn = &resource.shared.lock().conn;
+    let ours = match (busy, conn.asked_peer) {
+        (false, _) => state::Pending::Nothing,
+        (true, true) => state::Pending::Leave,
+        (true, false) => state::Pending::Other,
+    };
+    if state::collides(conn.resolve_conflicts, ours, &change) {
+        return Err(StateRv::ConcurrentStChg);
+    }
+    Ok(change)
 }
 
 /// Tells the peer what came of its wish.

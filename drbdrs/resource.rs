@@ -29,7 +29,7 @@ use drbd_core::{
     },
     meta::Superblock,
     state,
-    types::{ConnState, DiskState, Role, State, Uuid},
+    types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::PeerUuids,
     wire::BitmapRecv,
 };
@@ -126,7 +126,7 @@ pub(crate) struct ConnShared {
     /// A wish about the connection as a whole is with the peer.
     pub(crate) asked_peer: bool,
     /// What the peer said to that.
-    pub(crate) peer_reply: Option<bool>,
+    pub(crate) peer_reply: Option<StateRv>,
 }
 
 /// What the receiver of a connection shall do.

@@ -204,6 +204,9 @@ pub(super) fn try_disconnect(resource: &Arc<Resource>, force: bool) -> StateRv {
     result
 }
 
+/// How long a wish of the peer's that collided with ours may take to come true.
+const COLLISION_MS: u32 = 2000;
+
 fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
     let leave = Change::conn(ConnState::Disconnecting);
     let how = if force { How::HARD } else { How::SOFT };
@@ -222,9 +225,14 @@ fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
                 }
                 return result;
             }
-            StateRv::CwFailedByPeer => {
-                let cstate = resource.shared.lock().conn.cstate;
-                if state::is_before_report_params(cstate) {
+            StateRv::CwFailedByPeer | StateRv::ConcurrentStChg => {
+                let is_over = || state::is_before_report_params(resource.shared.lock().conn.cstate);
+                // What the peer wants itself at this moment may be to leave us.
+                let patience = match result {
+                    StateRv::ConcurrentStChg => COLLISION_MS,
+                    _ => 0,
+                };
+                if is_over() || resource.state_wait.wait_timeout(patience, is_over) {
                     continue;
                 }
                 // The peer wants to see us outdated.

@@ -2,7 +2,7 @@
 
 //! Which changes need the peer's consent before they are made.
 
-use super::predicates::*;
+use super::{predicates::*, Change};
 use crate::types::{ConnState, DiskState, Role, State};
 
 /// Must the peer agree to this change of a volume (P_STATE_CHG_REQ)?
@@ -40,4 +40,28 @@ fn leaves(old: &State, new: &State) -> bool {
 /// `conn` is the state of the connection itself, which stays at WFReportParams while volumes go beyond.
 pub fn connection_needs_peer(conn: ConnState, wished: Option<ConnState>) -> bool {
     conn == ConnState::WfReportParams && wished == Some(ConnState::Disconnecting)
+}
+
+/// What this node itself is asking the peer for when a wish of the peer's arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    Nothing,
+    /// To let it go: a disconnect.
+    Leave,
+    /// Something else.
+    Other,
+}
+
+/// Does the peer's wish, seen from here, collide with ours, so that it must be refused?
+///
+/// Only the node that breaks ties refuses. 8.4 refuses everything then; two nodes that want to leave each other want
+/// the same, and both may.
+pub fn collides(breaks_ties: bool, ours: Pending, wish: &Change) -> bool {
+    let agreed = match ours {
+        Pending::Nothing => true,
+        Pending::Leave => wish.conn == Some(ConnState::TearDown),
+        Pending::Other => false,
+    };
+    breaks_ties && !agreed
 }

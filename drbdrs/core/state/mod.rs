@@ -43,7 +43,7 @@ mod tests_valid;
 
 pub use attach::{attach, metadata_flags, Attached, Recorded};
 pub use change::{BadChange, Change};
-pub use cluster::{connection_needs_peer, needs_peer};
+pub use cluster::{collides, connection_needs_peer, needs_peer, Pending};
 pub use connection::{combined, connection_transition, Combined};
 pub use effects::{
     after_connection_effects, after_effects, lost_contact_to_peer_data, now_effects, After,

@@ -423,6 +423,29 @@ fn a_connection_is_left_with_the_peers_consent() {
     assert!(!connection_needs_peer(C::WfReportParams, None));
 }
 
+#[test]
+fn two_nodes_may_leave_each_other_at_once() {
+    let leave = Change::conn(C::Disconnecting).seen_from_here().unwrap();
+    let fenced = Change {
+        disk: Some(D::Outdated),
+        ..Change::conn(C::Disconnecting)
+    };
+    let fenced = fenced.seen_from_here().unwrap();
+    for wish in [leave, fenced] {
+        assert!(!collides(true, Pending::Leave, &wish));
+        assert!(collides(true, Pending::Other, &wish));
+        assert!(!collides(true, Pending::Nothing, &wish));
+        assert!(!collides(false, Pending::Other, &wish));
+    }
+    let promote = Change {
+        role: Some(Role::Primary),
+        ..Change::NONE
+    };
+    let promote = promote.seen_from_here().unwrap();
+    assert!(collides(true, Pending::Leave, &promote));
+    assert!(!collides(false, Pending::Leave, &promote));
+}
+
 // --- volumes taken together
 
 #[test]
