@@ -18,7 +18,7 @@ use drbd_core::{
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv},
 };
-use kernel_ext::crypto::Shash;
+use kernel_ext::{crypto::Shash, time};
 
 /// `connect`
 #[inline(never)]
@@ -204,13 +204,15 @@ pub(super) fn try_disconnect(resource: &Arc<Resource>, force: bool) -> StateRv {
     result
 }
 
-/// How long a wish of the peer's that collided with ours may take to come true.
-const COLLISION_MS: u32 = 2000;
+/// How long a wish of the peer's that collided with ours may take to come true, or a connection to be cleaned up.
+const SETTLE_MS: u32 = 3000;
 
 fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
     let leave = Change::conn(ConnState::Disconnecting);
     let how = if force { How::HARD } else { How::SOFT };
+    let until = time::now_ms().saturating_add(u64::from(SETTLE_MS));
     loop {
+        let before = resource.shared.lock().conn.cstate;
         let result = resource.change_all(&leave, how);
         match result {
             StateRv::PrimaryNop => {
@@ -229,7 +231,7 @@ fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
                 let is_over = || state::is_before_report_params(resource.shared.lock().conn.cstate);
                 // What the peer wants itself at this moment may be to leave us.
                 let patience = match result {
-                    StateRv::ConcurrentStChg => COLLISION_MS,
+                    StateRv::ConcurrentStChg => SETTLE_MS,
                     _ => 0,
                 };
                 if is_over() || resource.state_wait.wait_timeout(patience, is_over) {
@@ -245,6 +247,11 @@ fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
                     return resource.change_all(&leave, How::HARD);
                 }
                 return result;
+            }
+            // The peer has just left, and the receiver is between two connections.
+            StateRv::InTransientState if time::now_ms() < until => {
+                let moved = || resource.shared.lock().conn.cstate != before;
+                resource.state_wait.wait_timeout(SETTLE_MS, moved);
             }
             other => return other,
         }
