@@ -10,7 +10,7 @@ use crate::{
     change::{self, Committed, How, VolumeChange},
     connection, dependents,
     device::Device,
-    events, handlers, handshake as peer_handshake, metadata, params,
+    events, handlers, handshake as peer_handshake, local, metadata, params,
     prelude::*,
     resource::Resource,
     tag::Tag,
@@ -138,7 +138,13 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::SendState => sent(device, "a state", params::send_state_value(device, *new)),
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
         After::SyncGrownPart => params::sync_grown_part(device, true),
-        After::AbortLocalIo | After::CancelResync => {}
+        After::AbortLocalIo => local::abort(device),
+        After::CancelResync => {
+            // What is under way is answered by the peer and then forgotten; no more is asked for.
+            if let Some(volume) = resource.shared.lock().vol_mut(device.vnr) {
+                volume.requests.reset();
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     change::{self, How},
     dependents,
     device::Device,
-    limits, metadata,
+    limits, local, metadata,
     metadata::MetaIo,
     prelude::*,
     resize,
@@ -664,11 +664,15 @@ pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
     let resource = &device.resource;
     let failed = Change::disk(DiskState::Failed);
     if force {
-        let mut shared = resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.flags.set(VolFlag::FORCE_DETACH);
+        {
+            let mut shared = resource.shared.lock();
+            if let Some(volume) = shared.vol_mut(device.vnr) {
+                volume.flags.set(VolFlag::FORCE_DETACH);
+            }
+            change::change_hard(&mut shared, device.vnr, &failed);
         }
-        change::change_hard(&mut shared, device.vnr, &failed);
+        // At once: the worker may itself wait for this disk.
+        local::abort(device);
         return StateRv::Success;
     }
     suspend_io(device);

@@ -483,7 +483,8 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
             crate::progress::on_effect(volume, effect);
         }
         Now::StartVerify { .. } => crate::progress::on_effect(volume, effect),
-        Now::NoteAttach | Now::QueueAfter => {}
+        Now::NoteAttach => volume.attached_ms = kernel_ext::time::now_ms(),
+        Now::QueueAfter => {}
     }
 }
 

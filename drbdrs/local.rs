@@ -6,17 +6,20 @@ use crate::{
     change::{self, How},
     device::{Device, LocalRef},
     prelude::*,
-    resource::Shared,
+    resource::{Resource, Shared},
     tag::Tag,
     transfer,
 };
 use drbd_core::{
     config::choices::OnIoError,
-    request::{Event, Kind, SlotId},
+    request::{Event, Kind, Local, Request, SlotId},
     state::Change,
     types::DiskState,
 };
-use kernel_ext::block::{EndIo, OutBio, Status};
+use kernel_ext::{
+    block::{EndIo, OutBio, Status},
+    time,
+};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,61 @@ fn refused(shared: &mut Shared, device: &Device, kind: Kind, retry: bool, status
 /// The disk failed us: does what `on-io-error` says.
 pub(crate) fn io_error(device: &Device, failure: Failure) {
     io_error_locked(&mut device.resource.shared.lock(), device, failure);
+    if failure == Failure::Forced {
+        // At once: the worker may itself wait for this disk.
+        abort(device);
+    }
+}
+
+/// Requests of the application no longer wait for our disk. A request whose pages the disk may still write into or
+/// read from, because they are the application's own, ends only when the disk gives them back.
+pub(crate) fn abort(device: &Device) {
+    {
+        let mut shared = device.resource.shared.lock();
+        let pending = |request: &Request| request.local() == Local::Pending;
+        transfer::tell_all(&mut shared, device.vnr, Event::LocalAborted, pending);
+    }
+    transfer::finish(&device.resource);
+}
+
+/// How often to look whether the disks of a resource take too long; none if that is not to be watched.
+pub(crate) fn watch_ms(shared: &Shared) -> Option<u32> {
+    let limits = shared.volumes.iter().filter_map(|volume| {
+        let limit = volume.disk_conf.as_ref()?.disk_timeout;
+        (limit > 0 && volume.has_disk()).then_some(limit)
+    });
+    // Tenths of a second.
+    limits.min().map(|limit| limit.saturating_mul(100))
+}
+
+/// Gives up disks that keep a request for longer than `disk-timeout`.
+pub(crate) fn check_patience(resource: &Resource) {
+    let late = {
+        let shared = resource.shared.lock();
+        if watch_ms(&shared).is_none() {
+            return;
+        }
+        let now = time::now_ms();
+        let late = shared.transfer.log.iter().find(|(_, request)| {
+            shared.vol(request.range.volume).is_some_and(|volume| {
+                let limit = volume
+                    .disk_conf
+                    .as_ref()
+                    .map_or(0, |conf| conf.disk_timeout);
+                let limit = u64::from(limit).saturating_mul(100);
+                volume.has_disk() && request.is_late_on_disk(now, limit, volume.attached_ms)
+            })
+        });
+        let volume = late.and_then(|(_, request)| shared.vol(request.range.volume));
+        volume.map(|volume| volume.device.clone())
+    };
+    if let Some(device) = late {
+        pr_warn!(
+            "{}: Local backing device failed to meet the disk-timeout\n",
+            Tag(&device)
+        );
+        io_error(&device, Failure::Forced);
+    }
 }
 
 /// As [`io_error`], under the lock; any context.

@@ -237,6 +237,8 @@ pub(crate) struct VolumeShared {
     pub(crate) openers: u32,
     /// How many want application I/O to wait; it is not started while this is not 0.
     pub(crate) io_suspenders: u32,
+    /// When the disk was attached, in milliseconds.
+    pub(crate) attached_ms: u64,
     /// See [`ResyncShared`].
     pub(crate) resync: ResyncShared,
     /// What a resync asks for next, if we are its target.
@@ -273,6 +275,7 @@ impl VolumeShared {
             flags: VolFlags::default(),
             openers: 0,
             io_suspenders: 0,
+            attached_ms: 0,
             resync: ResyncShared::default(),
             requests: Requests::new(),
             stat: Counters::default(),

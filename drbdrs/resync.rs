@@ -70,7 +70,7 @@ impl Requests {
         }
     }
 
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.controller.reset();
         self.cursor = 0;
         self.arrived = 0;

@@ -6,7 +6,7 @@
 //! state may not be allowed to. Work that is not bound to a change is a bit in [`TodoSet`]: asked for twice, it is
 //! done once.
 
-use crate::{after, attach, metadata, prelude::*, resource::Resource};
+use crate::{after, attach, local, metadata, prelude::*, resource::Resource};
 use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
@@ -98,9 +98,18 @@ fn run(resource: &Arc<Resource>) {
     let _noio = NoIo::enter();
     let worker = &resource.worker;
     loop {
-        worker
-            .wake
-            .wait_idle(|| worker.should_stop() || has_work(resource));
+        let watch = local::watch_ms(&resource.shared.lock());
+        let wake = || {
+            let begins = watch.is_none() && local::watch_ms(&resource.shared.lock()).is_some();
+            worker.should_stop() || begins || has_work(resource)
+        };
+        match watch {
+            None => worker.wake.wait_idle(wake),
+            Some(limit) => {
+                worker.wake.wait_timeout(limit, wake);
+                local::check_patience(resource);
+            }
+        }
         while do_some(resource) {}
         if worker.should_stop() && !has_work(resource) {
             return;

@@ -77,6 +77,8 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     dependents::update();
     metadata::mark_dirty(device);
     metadata::sync(device);
+    // It watches the disk's patience.
+    device.resource.worker.wake();
     Ok(Answer::OK)
 }
 

@@ -294,6 +294,13 @@ impl Request {
         !self.net.queued && !self.net.sending && self.net.answer == Answer::Expected
     }
 
+    /// Whether our disk has it for longer than `limit_ms` (0: it may take as long as it likes), of a disk that was
+    /// attached at `attached_ms`: what waits since before that is not its fault.
+    pub fn is_late_on_disk(&self, now_ms: u64, limit_ms: u64, attached_ms: u64) -> bool {
+        let since = self.started_ms.max(attached_ms);
+        limit_ms > 0 && self.local == Local::Pending && now_ms.saturating_sub(since) > limit_ms
+    }
+
     /// Whether a barrier acknowledgement still has to come for it.
     pub fn awaits_barrier(&self) -> bool {
         self.net.job == Job::Replicate && !self.net.done && !self.net.queued
@@ -305,7 +312,8 @@ impl Request {
         match event {
             Event::LocalDone { ok } => self.local_done(ok, context, &mut actions),
             Event::LocalAborted => {
-                if self.local == Local::Pending {
+                // The disk may still fill the buffer of a read: that waits, and is tried on the peer if it fails.
+                if self.local == Local::Pending && self.kind != Kind::Read {
                     self.local = Local::Aborted;
                 }
             }

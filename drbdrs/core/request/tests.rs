@@ -363,6 +363,70 @@ fn a_barrier_before_the_answer_does_not_strand_the_request() {
     );
 }
 
+#[test]
+fn an_aborted_write_goes_on_without_our_disk_and_keeps_its_slot_until_the_disk_gives_it_back() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::WriteAcked { in_sync: false }, RUN);
+    let a = l.on(id, Event::LocalAborted, RUN);
+    assert_eq!(
+        (a.mark, a.complete, a.forget),
+        (Mark::OutOfSync, Some(true), false)
+    );
+    l.on(id, Event::BarrierAcked, RUN);
+    let a = l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!((a.complete, a.forget), (None, true));
+    // Without the peer it failed, and the bits are set before that is said.
+    let alone = NewRequest {
+        job: Job::Nothing,
+        ..write(Expect::Written)
+    };
+    let id = l.admit(&alone, 100).unwrap();
+    let a = l.on(id, Event::LocalAborted, RUN);
+    assert_eq!((a.mark, a.complete), (Mark::OutOfSync, Some(false)));
+}
+
+#[test]
+fn an_aborted_read_waits_for_its_buffer_and_is_tried_on_the_peer() {
+    let mut l = log(1);
+    let read = NewRequest {
+        kind: Kind::Read,
+        job: Job::Nothing,
+        retry: true,
+        ..write(Expect::Written)
+    };
+    let id = l.admit(&read, 100).unwrap();
+    let a = l.on(id, Event::LocalAborted, RUN);
+    assert_eq!((a.complete, a.forget), (None, false));
+    let readable = Context {
+        peer_readable: true,
+        ..RUN
+    };
+    let a = l.on(id, Event::LocalDone { ok: false }, readable);
+    assert!(a.enqueue && a.complete.is_none());
+}
+
+#[test]
+fn a_disk_is_late_after_its_time_and_not_for_what_is_older_than_it() {
+    let mut l = log(1);
+    let new = NewRequest {
+        now_ms: 1000,
+        ..write(Expect::Written)
+    };
+    let id = l.admit(&new, 100).unwrap();
+    let late = |l: &Log<Vec<Slot>>, now, limit, attached| {
+        l.get(id)
+            .is_some_and(|r| r.is_late_on_disk(now, limit, attached))
+    };
+    assert!(!late(&l, 3000, 2000, 0));
+    assert!(late(&l, 3001, 2000, 0));
+    assert!(!late(&l, 9000, 0, 0), "not watched");
+    assert!(!late(&l, 3001, 2000, 1500), "attached since");
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert!(!late(&l, 9000, 2000, 0));
+}
+
 /// Any order of events: each request is completed exactly once and forgotten exactly once, never
 /// forgotten before it is completed, and every write that is not on both disks is marked before.
 #[test]

@@ -105,6 +105,7 @@ pub fn all() -> Vec<Scenario> {
             metadata::exchange,
         ),
         scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
+        scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
         scenario(
             "scribble",
             &[OURS],
