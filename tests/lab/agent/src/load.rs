@@ -20,6 +20,7 @@ pub fn run(args: &[String]) -> bool {
     let result = match args.first().map(String::as_str) {
         Some("write") => write(&args[1..]),
         Some("scribble") => scribble(&args[1..]),
+        Some("overlap") => overlap(&args[1..]),
         Some("nonsense") => nonsense(&args[1..]),
         _ => return false,
     };
@@ -151,6 +152,55 @@ fn scribble(args: &[String]) -> io::Result<()> {
         written.map(|()| changes)
     })?;
     println!("{count} writes, {changes} changes");
+    Ok(())
+}
+
+/// `overlap DEVICE SECTORS THREADS COUNT SEED`: each thread writes COUNT times, directly, 1 to 16 sectors at random
+/// places among the first SECTORS, so that writes overlap in part. Every sector says who wrote it and when. Says how
+/// many writes were made.
+fn overlap(args: &[String]) -> io::Result<()> {
+    let device = args
+        .first()
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let (sectors, threads) = (number(args, 1)?, number(args, 2)?);
+    let (count, seed) = (number(args, 3)?, number(args, 4)?);
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(direct)
+        .open(device)?;
+    let file = Arc::new(file);
+    let running: Vec<_> = (0..threads)
+        .map(|thread| {
+            let (file, seed) = (file.clone(), (seed << 8) | thread);
+            thread::spawn(move || overlap_alone(&file, sectors, count, seed))
+        })
+        .collect();
+    for thread in running {
+        let result = thread.join();
+        result.map_err(|_| io::Error::other("a thread panicked"))??;
+    }
+    println!("{} written", threads * count);
+    Ok(())
+}
+
+fn overlap_alone(file: &File, sectors: u64, count: u64, seed: u64) -> io::Result<()> {
+    const LONGEST: u64 = 16;
+    let mut memory = vec![0u8; LONGEST as usize * SECTOR + BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let mut lot = seed;
+    for sequence in 0..count {
+        let length = 1 + random(&mut lot) % LONGEST;
+        let first = random(&mut lot) % (sectors - length);
+        let bytes = memory.get_mut(start..start + length as usize * SECTOR);
+        let bytes = bytes.ok_or_else(|| io::Error::other("no aligned memory"))?;
+        for sector in bytes.chunks_exact_mut(SECTOR) {
+            sector.fill(sequence as u8);
+            sector[..8].copy_from_slice(&seed.to_le_bytes());
+            sector[8..16].copy_from_slice(&sequence.to_le_bytes());
+        }
+        file.write_all_at(bytes, first * SECTOR as u64)?;
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod resources;
 mod san;
 mod sync;
 mod tools;
+mod two_primaries;
 mod walkthrough;
 
 /// Ours with ours, by our tools.
@@ -125,6 +126,18 @@ pub fn all() -> Vec<Scenario> {
                 tools::compared,
             )
         },
+        scenario(
+            "two_primaries",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            two_primaries::writers,
+        ),
+        scenario(
+            "two_primaries_split",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            two_primaries::split_brain,
+        ),
         scenario(
             "san_failover",
             &[OURS],
