@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
 
-.PHONY: help all module tools check test test-long demo bench lab test-uml install clean
+.PHONY: help all module tools check test test-long san demo bench lab test-uml install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +42,9 @@ test: ## check, then the scenarios on virtual machines with the stock kernel
 
 test-long: ## the scenarios in every setup, also those that take too long for every change
 	@scripts/vm test --long
+
+san: ## the exported mirror in the long run: locks, counters, both paths at once
+	@scripts/vm test --long san_
 
 demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
 	@scripts/vm demo

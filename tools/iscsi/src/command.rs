@@ -391,15 +391,26 @@ pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> 
         println!("{lines}");
         *said = lines;
     }
+    carry_out(&tree, &plan)
+}
+
+/// Makes the plan true, and what is ours and not in it goes.
+fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
+    let failed = |e: io::Error| e.to_string();
     if !plan.exports.is_empty() {
-        prepare(&tree)?;
+        prepare(tree)?;
     }
     let targets: Vec<String> = plan.exports.iter().map(|e| e.target.iqn.clone()).collect();
     let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
-    let gone = tree
-        .prune(&targets, &backstores)
-        .map_err(|e| e.to_string())?;
+    let gone = tree.prune(&targets, &backstores).map_err(failed)?;
     gone.iter().for_each(|what| println!("removed {what}"));
+    for unit in plan.units().filter(|unit| locks_would_split(tree, unit)) {
+        // The other node does not know them, so they end: initiators lose the session, log in again, and are told by
+        // the unit attention of a new unit.
+        println!("{}: its reservations end with the switch", unit.path);
+        tree.remove_target(&unit.iqn).map_err(failed)?;
+        tree.remove_backstore(&unit.backstore()).map_err(failed)?;
+    }
     let mut changes = 0;
     for step in plan.steps() {
         match tree.apply(&step) {
@@ -411,6 +422,12 @@ pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> 
         println!("{changes} changes");
     }
     Ok(())
+}
+
+/// Whether this node begins or ceases to serve a unit with reservations.
+fn locks_would_split(tree: &Tree, unit: &Unit) -> bool {
+    let before = tree.access(&unit.backstore());
+    before.is_some_and(|access| access != unit.access) && tree.has_locks(&unit.backstore())
 }
 
 fn explain(step: &Step, error: &io::Error) -> String {
@@ -462,27 +479,25 @@ fn status(options: &Options) -> Answer<()> {
 
 /// The user says who serves.
 fn switch(options: &Options, access: Access) -> Answer<()> {
-    let planned = load(options)?;
+    let mut plan = load(options)?.plan;
     let tree = Tree::new(options.root.as_deref());
-    for unit in planned
-        .plan
-        .units()
-        .filter(|unit| unit.replicated.is_some())
-    {
-        let state = format!("{}/alua_access_state", unit.group_path());
-        if !tree.exists(&state) {
+    settle(options, &tree, &mut plan);
+    let mut any = false;
+    for unit in plan.units_mut().filter(|unit| unit.replicated.is_some()) {
+        if tree.access(&unit.backstore()).is_none() {
             return Err(format!(
                 "{} is not exported here: drbd-iscsi apply",
                 unit.path
             ));
         }
-        if tree.access(&unit.backstore()) != Some(access) {
-            let number = access.number().to_string();
-            tree.write(&state, &number).map_err(|e| e.to_string())?;
-        }
+        unit.access = access;
+        any = true;
         println!("{}: {access}", unit.path);
     }
-    Ok(())
+    if !any {
+        return Err("no mirrored device is exported here: drbd-iscsi apply".to_owned());
+    }
+    carry_out(&tree, &plan)
 }
 
 /// Whether a portal answers; for [`follow::probe`].

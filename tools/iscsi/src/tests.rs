@@ -291,6 +291,33 @@ fn who_serves_follows_the_roles() {
 }
 
 #[test]
+fn reservations_end_with_the_switch() {
+    let folder = Folder::new("locks");
+    folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", &[]), 0);
+    let tree = folder.tree();
+    let registered = "core/iblock_84/drbd1/pr/res_pr_registered_i_pts";
+    let text = "SPC-3 PR Registrations:\niSCSI Node: iqn.x,i,0x1 Key: 0x0000000000000abc PRgen: 0x00000001";
+    tree.write(registered, text).unwrap();
+    assert!(tree.has_locks("core/iblock_84/drbd1"));
+    // Nothing switches: they stay.
+    assert_eq!(folder.run("apply", &[]), 0);
+    assert!(tree.exists(registered));
+    assert_eq!(folder.run("standby", &[]), 0);
+    assert!(!tree.exists(registered));
+    assert_eq!(folder.access(), Some(Access::Standby));
+    assert_eq!(tree.targets(), [IQN]);
+    tree.write(
+        "core/iblock_84/drbd1/pr/res_holder",
+        "SPC-2 Reservation: iSCSI Initiator: iqn.x",
+    )
+    .unwrap();
+    assert_eq!(folder.run("active", &[]), 0);
+    assert!(!tree.has_locks("core/iblock_84/drbd1"));
+    assert_eq!(folder.access(), Some(Access::Active));
+}
+
+#[test]
 fn initiators_by_name() {
     let folder = Folder::new("initiators");
     folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");

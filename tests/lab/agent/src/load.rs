@@ -21,6 +21,7 @@ pub fn run(args: &[String]) -> bool {
         Some("write") => write(&args[1..]),
         Some("scribble") => scribble(&args[1..]),
         Some("overlap") => overlap(&args[1..]),
+        Some("stale") => stale(&args[1..]),
         Some("nonsense") => nonsense(&args[1..]),
         _ => return false,
     };
@@ -155,15 +156,16 @@ fn scribble(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// `overlap DEVICE SECTORS THREADS COUNT SEED`: each thread writes COUNT times, directly, 1 to 16 sectors at random
-/// places among the first SECTORS, so that writes overlap in part. Every sector says who wrote it and when. Says how
-/// many writes were made.
+/// `overlap DEVICE SECTORS THREADS COUNT SEED FIRST`: each thread writes COUNT times, directly, 1 to 16 sectors at random
+/// places among the SECTORS from FIRST on, so that writes overlap in part. Every sector says who wrote it and when.
+/// Says how many writes were made.
 fn overlap(args: &[String]) -> io::Result<()> {
     let device = args
         .first()
         .ok_or_else(|| io::Error::other("an argument is missing"))?;
     let (sectors, threads) = (number(args, 1)?, number(args, 2)?);
     let (count, seed) = (number(args, 3)?, number(args, 4)?);
+    let begin = number(args, 5)?;
     let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
     let file = OpenOptions::new()
         .write(true)
@@ -173,7 +175,7 @@ fn overlap(args: &[String]) -> io::Result<()> {
     let running: Vec<_> = (0..threads)
         .map(|thread| {
             let (file, seed) = (file.clone(), (seed << 8) | thread);
-            thread::spawn(move || overlap_alone(&file, sectors, count, seed))
+            thread::spawn(move || overlap_alone(&file, begin, sectors, count, seed))
         })
         .collect();
     for thread in running {
@@ -184,14 +186,14 @@ fn overlap(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn overlap_alone(file: &File, sectors: u64, count: u64, seed: u64) -> io::Result<()> {
+fn overlap_alone(file: &File, begin: u64, sectors: u64, count: u64, seed: u64) -> io::Result<()> {
     const LONGEST: u64 = 16;
     let mut memory = vec![0u8; LONGEST as usize * SECTOR + BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
     let mut lot = seed;
     for sequence in 0..count {
         let length = 1 + random(&mut lot) % LONGEST;
-        let first = random(&mut lot) % (sectors - length);
+        let first = begin + random(&mut lot) % (sectors - length);
         let bytes = memory.get_mut(start..start + length as usize * SECTOR);
         let bytes = bytes.ok_or_else(|| io::Error::other("no aligned memory"))?;
         for sector in bytes.chunks_exact_mut(SECTOR) {
@@ -201,6 +203,42 @@ fn overlap_alone(file: &File, sectors: u64, count: u64, seed: u64) -> io::Result
         }
         file.write_all_at(bytes, first * SECTOR as u64)?;
     }
+    Ok(())
+}
+
+/// `stale DEVICE DEVICE COUNT`: two paths to one disk. Writes a sector through one and reads it through the other, in
+/// turn, COUNT times, directly; says how many reads were stale.
+fn stale(args: &[String]) -> io::Result<()> {
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let open = |index: usize| {
+        let path = args
+            .get(index)
+            .ok_or_else(|| io::Error::other("an argument is missing"))?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(direct)
+            .open(path)
+    };
+    let (devices, count) = ([open(0)?, open(1)?], number(args, 2)?);
+    let mut memory = vec![0u8; 3 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let mut stale = 0;
+    for sequence in 1..=count {
+        let (from, to) = if sequence % 2 == 0 { (0, 1) } else { (1, 0) };
+        let at = (sequence % 64) * BLOCK as u64;
+        let area = memory
+            .get_mut(start..start + 2 * BLOCK)
+            .ok_or_else(|| io::Error::other("no aligned memory"))?;
+        let (written, read) = area.split_at_mut(BLOCK);
+        for word in written.chunks_exact_mut(8) {
+            word.copy_from_slice(&sequence.to_le_bytes());
+        }
+        devices[from].write_all_at(written, at)?;
+        devices[to].read_exact_at(read, at)?;
+        stale += u64::from(written != read);
+    }
+    println!("{stale} of {count} reads were stale");
     Ok(())
 }
 

@@ -23,7 +23,7 @@ fn main() {
     } else if std::process::id() == 1 {
         boot::run();
     } else if !load::run(&args) {
-        eprintln!("usage: serve | write ... | overlap ... | nonsense ...");
+        eprintln!("usage: serve | write ... | overlap ... | stale ... | nonsense ...");
         std::process::exit(2);
     }
 }

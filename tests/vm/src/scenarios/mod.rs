@@ -126,11 +126,15 @@ pub fn all() -> Vec<Scenario> {
                 tools::compared,
             )
         },
+        Scenario {
+            control: false,
+            ..scenario("two_primaries", &[OURS], &[], two_primaries::overlapping)
+        },
         scenario(
-            "two_primaries",
-            &[OURS],
+            "two_primaries_apart",
+            &[],
             &[AGAINST_STOCK, STOCK_AGAINST],
-            two_primaries::writers,
+            two_primaries::apart,
         ),
         scenario(
             "two_primaries_split",
@@ -138,6 +142,9 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             two_primaries::split_brain,
         ),
+        scenario("san_both_active", &[], &[OURS], san::both_active),
+        scenario("san_locks", &[], &[OURS], san::locks),
+        scenario("san_counter", &[], &[OURS], san::counter),
         scenario(
             "san_failover",
             &[OURS],

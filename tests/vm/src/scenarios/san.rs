@@ -121,6 +121,149 @@ pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
     finish(&c)
 }
 
+/// Both nodes serve at once, because the user said so: no read is stale, and there are no SCSI locks to rely on.
+pub(super) fn both_active(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs)?;
+    for node in 0..2 {
+        c.drbdadm(node, &["primary", "r0"])?;
+        let said = export(&c, node, &["apply", "--both-active"])?;
+        expect(&said, "both nodes serve /dev/drbd1: it has no SCSI locks")?;
+    }
+    initiator::login(&c)?;
+    initiator::wait_paths(&c, 2, 0, 60)?;
+    let paths = [initiator::path_of(&c, 0)?, initiator::path_of(&c, 1)?];
+    let stale = ["/proc/1/exe", "stale", &paths[0], &paths[1], "1000"];
+    expect(
+        &c.run(INITIATOR, &stale)?.success()?.text(),
+        "0 of 1000 reads were stale",
+    )?;
+    for path in &paths {
+        let compare = format!(
+            "head -c 1024 /dev/zero >/tmp/zero; sg_compare_and_write --in=/tmp/zero --lba=9 {path}"
+        );
+        for script in [
+            compare,
+            format!("sg_persist -i -k {path}"),
+            format!("sg_raw {path} 16 00 00 00 00 00"),
+        ] {
+            let output = c.run(INITIATOR, &["/bin/sh", "-c", &script])?;
+            expect(
+                &(output.text() + &output.errors()).to_lowercase(),
+                "illegal request",
+            )?;
+        }
+    }
+    initiator::logout(&c)?;
+    c.compare()?;
+    finish(&c)
+}
+
+/// The serving node hands over.
+fn hand_over(c: &Cluster, from: usize, to: usize) -> Result<()> {
+    export(c, from, &["standby"])?;
+    export(c, to, &["active"]).map(drop)
+}
+
+/// Reservations hold in the node that serves, and end when the other one does.
+pub(super) fn locks(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs)?;
+    serve(&c, 0, "active")?;
+    serve(&c, 1, "standby")?;
+    initiator::login(&c)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
+    let path = initiator::path_of(&c, 0)?;
+    c.sh(
+        INITIATOR,
+        &format!("sg_persist -o -G -S 0xabc {path} && sg_persist -o -R -K 0xabc -T 5 {path}"),
+    )?;
+    expect(
+        &c.sh(INITIATOR, &format!("sg_persist -i -k {path}"))?,
+        "0xabc",
+    )?;
+    for (from, to) in [(0, 1), (1, 0)] {
+        hand_over(&c, from, to)?;
+        initiator::wait_paths(&c, 1, 1, 60)?;
+        for node in 0..2 {
+            let path = initiator::path_of(&c, node)?;
+            let said = c.sh(
+                INITIATOR,
+                &format!("sg_turs -q {path}; sg_persist -i -k {path}"),
+            )?;
+            expect(&said, "NO registered reservation keys")?;
+        }
+        c.sh(
+            INITIATOR,
+            &format!("dd if=/dev/urandom of={MAP} bs=64k count=4 oflag=direct"),
+        )?;
+    }
+    initiator::logout(&c)?;
+    c.compare()?;
+    finish(&c)
+}
+
+/// Two workers of the initiator count with COMPARE AND WRITE while the nodes take turns in serving: no count is lost.
+pub(super) fn counter(setup: Setup, logs: &Path) -> Result<()> {
+    const EACH: u32 = 1000;
+    let c = start(setup, logs)?;
+    serve(&c, 0, "active")?;
+    serve(&c, 1, "standby")?;
+    initiator::login(&c)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
+    c.sh(
+        INITIATOR,
+        &format!("dd if=/dev/zero of={MAP} bs=4k count=1 oflag=direct"),
+    )?;
+    // What is read, then that plus one: the first word of the sector, in text.
+    let script = format!(
+        "f=/tmp/count.$1; done=0
+         while [ $done -lt {EACH} ]; do
+           dd if={MAP} of=$f bs=512 count=1 iflag=direct 2>/dev/null || continue
+           n=$(tr -d '\0' <$f); n=$((${{n:-0}} + 1))
+           printf %s $n >$f.new; truncate -s 512 $f.new; cat $f.new >>$f
+           sg_compare_and_write --in=$f --lba=0 {MAP} >/dev/null 2>&1 && done=$((done + 1))
+         done
+"
+    );
+    c.lab
+        .node(INITIATOR)
+        .put("/lab/count", script.as_bytes(), 0o755)?;
+    let worker = |name: &str| {
+        c.lab
+            .node(INITIATOR)
+            .spawn(&["/bin/bash", "/lab/count", name])
+    };
+    let (first, second) = (worker("a")?, worker("b")?);
+    let value = || -> Result<u32> {
+        let script = format!("dd if={MAP} bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\0'");
+        let text = c.lab.node(INITIATOR).sh(&script)?;
+        Ok(text.trim().parse().unwrap_or(0))
+    };
+    let mut serving = 0;
+    let mut switches = 0;
+    for target in (100..2 * EACH - 100).step_by(100) {
+        drbd_lab::until("the counter goes on", deadline(120), || {
+            Ok((value()? >= target).then_some(()))
+        })?;
+        hand_over(&c, serving, 1 - serving)?;
+        serving = 1 - serving;
+        switches += 1;
+    }
+    for worker in [first, second] {
+        worker.wait(deadline(300))?.success()?;
+    }
+    c.note(&format!("{} after {switches} switches", value()?));
+    if value()? != 2 * EACH {
+        return Err(Error::new(format!(
+            "the counter is {}, not {}",
+            value()?,
+            2 * EACH
+        )));
+    }
+    initiator::logout(&c)?;
+    c.compare()?;
+    finish(&c)
+}
+
 /// Unexports and ends.
 fn finish(c: &Cluster) -> Result<()> {
     for node in 0..2 {
