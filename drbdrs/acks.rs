@@ -14,7 +14,7 @@ use crate::{
     resync,
     ring::Ring,
     tag::Tag,
-    transfer,
+    transfer, verify,
 };
 use drbd_core::{
     epoch::EpochNumber,
@@ -179,6 +179,7 @@ fn carry_out(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
         Command::NegRsDreply => resync::refused(packet, ack, true),
         Command::RsCancel => resync::refused(packet, ack, false),
         Command::RsIsInSync => resync::is_in_sync(packet, ack),
+        Command::OvResult => verify::result(packet, ack),
         other => {
             pr_err!(
                 "{}: {} is no acknowledgement\n",

@@ -74,7 +74,7 @@ fn context(device: &Device) -> Option<AfterContext> {
             && volume.flags.clear(VolFlag::WAS_IO_ERROR)
             && policy == Some(OnIoError::CallHandler),
         force_detach: failed && volume.flags.clear(VolFlag::FORCE_DETACH),
-        verify_stop_sector: version >= 97,
+        verify_stop_sector: drbd_core::resync::can_stop_early(version),
     })
 }
 

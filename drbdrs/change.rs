@@ -479,10 +479,10 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
         Now::StopReceiver => conn.receiver = ReceiverOrder::Stop,
         Now::RestartReceiver => conn.receiver = ReceiverOrder::Restart,
         Now::StartEpoch => conn.new_epoch = true,
-        Now::KeepVerifyPosition | Now::ContinueResync { .. } | Now::PauseResync => {
-            crate::progress::on_effect(volume, effect);
-        }
-        Now::StartVerify { .. } => crate::progress::on_effect(volume, effect),
+        Now::KeepVerifyPosition
+        | Now::StartVerify { .. }
+        | Now::ContinueResync { .. }
+        | Now::PauseResync => crate::progress::on_effect(volume, effect, conn.agreed_version),
         Now::NoteAttach => volume.attached_ms = kernel_ext::time::now_ms(),
         Now::QueueAfter => {}
     }

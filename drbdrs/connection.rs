@@ -18,6 +18,7 @@
 use crate::{
     ack,
     change::{self, How},
+    digests::Digests,
     handlers,
     link::Link,
     peer_data,
@@ -59,6 +60,9 @@ pub(crate) struct Connection {
     /// The ack sender waits here.
     #[pin]
     pub(crate) ack_wait: WaitQueue,
+    /// The algorithms for digests of data.
+    #[pin]
+    pub(crate) digests: Digests,
     #[pin]
     sockets: Mutex<Sockets>,
     #[pin]
@@ -102,6 +106,7 @@ impl Connection {
             control <- Link::new(),
             sender_wait <- new_wait_queue!(),
             ack_wait <- new_wait_queue!(),
+            digests <- Digests::new(),
             sockets <- new_mutex!(Sockets::default()),
             receiver <- new_mutex!(None),
             fencer <- new_mutex!(None),

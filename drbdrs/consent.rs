@@ -195,17 +195,6 @@ fn all_agree(shared: &Shared, change: &Change, how: How) -> Result<(), StateRv> 
 /// Turns a wish of the peer's around to how it looks from here, unless it collides with one of ours.
 pub(crate) fn peers_wish(resource: &Resource, wish: &StateChange) -> Result<Change, StateRv> {
     let change = Change::from_wire(wish.mask, wish.val).and_then(Change::seen_from_here);
-    if let Ok(Change {
-        conn: Some(ConnState::VerifyS | ConnState::VerifyT),
-        ..
-    }) = change
-    {
-        pr_err!(
-            "{}: the peer wants to verify online, which is not supported\n",
-            resource.name()
-        );
-        return Err(StateRv::NotSupported);
-    }
     let change = change.map_err(|bad| {
         pr_err!(
             "{}: the peer asks for a strange change: {:?}\n",

@@ -586,6 +586,7 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
         let Some(volume) = shared.vol(device.vnr) else {
             return;
         };
+        let by_checksums = target && crate::checksums::wanted(&shared, volume);
         if !state::is_connected(volume.state.conn) || !has_metadata(volume.state.disk) {
             return;
         }
@@ -606,6 +607,7 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
             Some(volume) if !result.is_refusal() && state::is_connected(volume.state.conn) => {
                 let weight = device.bitmap.weight();
                 volume.resync.begin(weight, kernel_ext::time::now_ms());
+                volume.resync.by_checksums = by_checksums;
                 Some((weight, volume.state.conn))
             }
             _ => None,

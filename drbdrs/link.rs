@@ -166,6 +166,12 @@ impl Payload<'_> {
         })
     }
 
+    /// Sends bytes.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result {
+        self.stream
+            .send_all(bytes, false, &mut patience(self.ko_count))
+    }
+
     /// Sends pages.
     pub(crate) fn pages(&self, pages: &PageVec) -> Result {
         self.stream

@@ -178,23 +178,26 @@ pub(crate) fn wait_until(
 
 /// Waits for room, and for a part of `max-buffers`; counts both as used.
 pub(crate) fn admit(resource: &Resource, bytes: u32) -> Result {
+    wait_until(resource, |shared| try_admit(shared, bytes))
+}
+
+/// As [`admit`], for those who must not wait: tells whether there was room.
+pub(crate) fn try_admit(shared: &mut Shared, bytes: u32) -> bool {
     let pages = bytes.div_ceil(PAGE);
-    wait_until(resource, |shared| {
-        let most = shared
-            .conn
-            .net_conf
-            .as_ref()
-            .map_or(u32::MAX, |conf| conf.max_buffers);
-        let peer = &mut shared.peer;
-        // One request alone always passes, however large.
-        let memory = peer.pages == 0 || peer.pages.saturating_add(pages) <= most;
-        let room = memory && peer.used() < SLOTS;
-        if room {
-            peer.in_flight = peer.in_flight.saturating_add(1);
-            peer.pages = peer.pages.saturating_add(pages);
-        }
-        room
-    })
+    let most = shared
+        .conn
+        .net_conf
+        .as_ref()
+        .map_or(u32::MAX, |conf| conf.max_buffers);
+    let peer = &mut shared.peer;
+    // One request alone always passes, however large.
+    let memory = peer.pages == 0 || peer.pages.saturating_add(pages) <= most;
+    let room = memory && peer.used() < SLOTS;
+    if room {
+        peer.in_flight = peer.in_flight.saturating_add(1);
+        peer.pages = peer.pages.saturating_add(pages);
+    }
+    room
 }
 
 /// Gives back what [`admit`] counted.

@@ -9,8 +9,9 @@
 //! ```
 
 use crate::{
-    acks,
+    acks, checksums,
     device::{Device, LocalRef},
+    digests::Digest,
     local::{self, Failure},
     peer_data::{admit, locate, release_pages},
     prelude::*,
@@ -18,7 +19,7 @@ use crate::{
     resource::{Resource, Shared},
     resync,
     tag::Tag,
-    transfer,
+    transfer, verify,
 };
 use drbd_core::{
     interval::{NodeId, Range},
@@ -37,6 +38,40 @@ pub(crate) enum Purpose {
     Resync,
     /// As [`Purpose::Resync`]; zeroes need not be sent.
     ThinResync,
+    /// As [`Purpose::Resync`]; what has the peer's digest need not be sent.
+    ChecksumResync,
+    /// Our own resync wants the digest of what we have.
+    OwnChecksum,
+    /// The digest, for its verify.
+    VerifyRequest,
+    /// Our verify compares it with the peer's digest.
+    VerifyReply,
+}
+
+impl Purpose {
+    /// Whether the peer waits for an answer.
+    fn is_asked(self) -> bool {
+        self != Self::OwnChecksum
+    }
+
+    /// Whether the answer is the data.
+    fn sends_data(self) -> bool {
+        match self {
+            Self::Application | Self::Resync | Self::ThinResync | Self::ChecksumResync => true,
+            Self::OwnChecksum | Self::VerifyRequest | Self::VerifyReply => false,
+        }
+    }
+}
+
+/// A read that is wanted of our disk.
+pub(crate) struct Wanted {
+    pub(crate) range: Range,
+    pub(crate) block_id: u64,
+    pub(crate) purpose: Purpose,
+    /// Its interval in the set, if it leaves that when it is answered.
+    pub(crate) node: Option<NodeId>,
+    /// What the peer has, or says that it has.
+    pub(crate) digest: Option<KBox<Digest>>,
 }
 
 /// A read of the peer's that our disk has ended.
@@ -46,17 +81,17 @@ pub(crate) struct Reply {
     pub(crate) block_id: u64,
     pub(crate) pages: PageVec,
     pub(crate) node: Option<NodeId>,
+    pub(crate) digest: Option<KBox<Digest>>,
     pub(crate) ok: bool,
+    /// It was answered without the data.
+    pub(crate) spared: bool,
 }
 
 /// A read on our disk on behalf of the peer; travels with the bio.
 pub(crate) struct PeerRead {
-    pub(crate) device: Arc<Device>,
-    pub(crate) pages: PageVec,
-    pub(crate) range: Range,
-    pub(crate) block_id: u64,
-    pub(crate) purpose: Purpose,
-    pub(crate) node: Option<NodeId>,
+    device: Arc<Device>,
+    pages: PageVec,
+    wanted: Wanted,
 }
 
 impl EndIo for PeerRead {
@@ -64,10 +99,14 @@ impl EndIo for PeerRead {
         let Self {
             device,
             pages,
-            range,
-            block_id,
-            purpose,
-            node,
+            wanted:
+                Wanted {
+                    range,
+                    block_id,
+                    purpose,
+                    node,
+                    digest,
+                },
         } = self;
         let ok = status.is_ok();
         {
@@ -83,7 +122,9 @@ impl EndIo for PeerRead {
                 block_id,
                 pages,
                 node,
+                digest,
                 ok,
+                spared: false,
             };
             // There is room: the receiver saw to it.
             let lost = shared.peer.replies.push(reply);
@@ -103,29 +144,30 @@ impl EndIo for PeerRead {
 }
 
 /// Reads for the peer; [`admit`] has counted it.
-pub(crate) fn submit_read(
+pub(crate) fn submit_read(device: Arc<Device>, local: &LocalRef, wanted: Wanted) {
+    let pool = &device.resource.pools.served;
+    let pages = PageVec::new(pool, wanted.range.bytes() as usize);
+    submit_read_into(device, local, wanted, pages);
+}
+
+/// As [`submit_read`], with pages for the data.
+pub(crate) fn submit_read_into(
     device: Arc<Device>,
     local: &LocalRef,
-    range: Range,
-    block_id: u64,
-    purpose: Purpose,
-    node: Option<NodeId>,
+    wanted: Wanted,
+    pages: PageVec,
 ) {
-    let pages = PageVec::new(&device.resource.pools.served, range.bytes() as usize);
-    let sector = range.sector;
+    let sector = wanted.range.sector;
+    let flags = Flags {
+        sync: wanted.purpose == Purpose::Application,
+        ..Flags::default()
+    };
     let read = PeerRead {
         device,
         pages,
-        range,
-        block_id,
-        purpose,
-        node,
+        wanted,
     };
     local.count_in_flight();
-    let flags = Flags {
-        sync: purpose == Purpose::Application,
-        ..Flags::default()
-    };
     let result = match local.disk() {
         Some(disk) => OutBio::submit_pages(&disk.data, Op::Read, flags, sector, read),
         None => Err((read, ENODEV)),
@@ -159,14 +201,14 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
     };
     admit(packet.resource, range.bytes())?;
     count_unacked(packet.resource, range.volume);
-    submit_read(
-        device,
-        &local,
+    let wanted = Wanted {
         range,
-        request.block_id,
-        Purpose::Application,
-        None,
-    );
+        block_id: request.block_id,
+        purpose: Purpose::Application,
+        node: None,
+        digest: None,
+    };
+    submit_read(device, &local, wanted);
     Ok(())
 }
 
@@ -261,10 +303,17 @@ pub(crate) fn has_replies(shared: &Shared) -> bool {
 /// Those of the network.
 pub(crate) fn send_reply(resource: &Arc<Resource>) -> Result<bool> {
     let reply = resource.shared.lock().peer.replies.pop();
-    let Some(reply) = reply else { return Ok(false) };
+    let Some(mut reply) = reply else {
+        return Ok(false);
+    };
     let sent = match reply.purpose {
         Purpose::Application => reply_to_application(resource, &reply),
-        Purpose::Resync | Purpose::ThinResync => resync::send_reply(resource, &reply),
+        Purpose::Resync | Purpose::ThinResync | Purpose::ChecksumResync => {
+            resync::send_reply(resource, &mut reply)
+        }
+        Purpose::OwnChecksum => checksums::ask(resource, &reply),
+        Purpose::VerifyRequest => verify::send_digest(resource, &mut reply),
+        Purpose::VerifyReply => verify::compare(resource, &reply),
     };
     let woken = {
         let mut shared = resource.shared.lock();
@@ -284,8 +333,10 @@ fn forget_reply(shared: &mut Shared, reply: &Reply, sent: bool) {
         shared.transfer.writes.remove(node);
     }
     if let Some(volume) = shared.vol_mut(reply.range.volume) {
-        volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
-        if sent && reply.ok {
+        if reply.purpose.is_asked() {
+            volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
+        }
+        if sent && reply.ok && reply.purpose.sends_data() && !reply.spared {
             let sectors = u64::from(reply.range.sectors);
             volume.stat.sent = volume.stat.sent.saturating_add(sectors);
         }

@@ -21,6 +21,8 @@ impl ResyncShared {
     pub(crate) fn begin(&mut self, left: u64, now_ms: u64) {
         self.total = left;
         self.failed = 0;
+        self.equal = 0;
+        self.by_checksums = false;
         self.start_ms = now_ms;
         self.paused_ms = 0;
         self.last_mark = 0;
@@ -60,8 +62,8 @@ impl ResyncShared {
     }
 }
 
-/// The effects of a change of state that concern progress, under the lock.
-pub(crate) fn on_effect(volume: &mut VolumeShared, effect: Now) {
+/// The effects of a change of state that concern progress, under the lock; `version`: the agreed protocol's.
+pub(crate) fn on_effect(volume: &mut VolumeShared, effect: Now, version: u32) {
     let now_ms = kernel_ext::time::now_ms();
     match effect {
         Now::ContinueResync { .. } => {
@@ -72,17 +74,31 @@ pub(crate) fn on_effect(volume: &mut VolumeShared, effect: Now) {
             pr_info!("{}: Resync suspended\n", Tag(&volume.device));
             volume.resync.pause(now_ms);
         }
-        Now::StartVerify { .. } => {
-            let bits = volume.capacity.div_ceil(crate::bitmap::SECTORS_PER_BIT);
-            let start = volume.resync.verify_start_sector / crate::bitmap::SECTORS_PER_BIT;
-            let left = bits.saturating_sub(start);
+        Now::StartVerify { as_source } => {
+            let capacity = volume.capacity;
+            volume.resync.verify.begin(as_source, version, capacity);
+            let left = volume.resync.verify.left();
             volume.resync.begin(left, now_ms);
-            volume.resync.verify_left = left;
+            volume.requests.reset();
+            volume.stat.resync_pending = 0;
+            if as_source {
+                let start = volume.resync.verify.start_sector();
+                pr_info!(
+                    "{}: Starting Online Verify from sector {}\n",
+                    Tag(&volume.device),
+                    start
+                );
+            }
         }
         Now::KeepVerifyPosition => {
-            let bits = volume.capacity.div_ceil(crate::bitmap::SECTORS_PER_BIT);
-            let done = bits.saturating_sub(volume.resync.verify_left);
-            volume.resync.verify_start_sector = done.saturating_mul(crate::bitmap::SECTORS_PER_BIT);
+            let capacity = volume.capacity;
+            if let Some(reached) = volume.resync.verify.ended(capacity) {
+                pr_info!(
+                    "{}: Online Verify reached sector {}\n",
+                    Tag(&volume.device),
+                    reached
+                );
+            }
         }
         _ => {}
     }
@@ -97,7 +113,7 @@ pub(crate) fn shown(volume: &VolumeShared, weight: u64, now_ms: u64) -> Option<P
     }
     let resync = &volume.resync;
     let left = if verify {
-        resync.verify_left
+        resync.verify.left()
     } else {
         weight.saturating_sub(resync.failed)
     };

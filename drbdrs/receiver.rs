@@ -5,7 +5,7 @@
 
 use crate::{
     bitmap_exchange, change::How, consent, device::Device, handshake as peer_handshake, params,
-    peer_data, peer_read, prelude::*, resource::Resource, resync, session::Session,
+    peer_data, peer_read, prelude::*, resource::Resource, resync, session::Session, verify,
 };
 use drbd_core::{
     config::choices,
@@ -165,6 +165,8 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         }
         Command::RsDataReply => resync::data_reply(packet),
         Command::RsDeallocated => resync::deallocated(packet),
+        Command::OvRequest => verify::request(packet),
+        Command::OvReply => verify::reply(packet),
         Command::SyncParam | Command::SyncParam89 => params::sync_param(packet),
         Command::Sizes => params::sizes(packet),
         Command::Uuids => peer_handshake::uuids(packet),

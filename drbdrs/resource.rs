@@ -28,6 +28,7 @@ use drbd_core::{
         text::Bytes,
     },
     meta::Superblock,
+    resync::Verify,
     state,
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::PeerUuids,
@@ -177,10 +178,12 @@ pub(crate) struct ResyncShared {
     pub(crate) total: u64,
     /// Blocks that could not be resynced.
     pub(crate) failed: u64,
-    /// Bits of a verify that are not compared yet.
-    pub(crate) verify_left: u64,
-    /// Position of a verify.
-    pub(crate) verify_start_sector: u64,
+    /// The target asks by checksums.
+    pub(crate) by_checksums: bool,
+    /// Bits that needed no transfer, because their checksums were equal.
+    pub(crate) equal: u64,
+    /// The verify that runs, or what the last one left.
+    pub(crate) verify: Verify,
     /// Start, in milliseconds of the monotonic clock.
     pub(crate) start_ms: u64,
     /// Time spent paused.

@@ -17,8 +17,10 @@ use crate::{
     acks,
     bitmap::SECTORS_PER_BIT,
     change::{self, How},
+    checksums,
     conflict::{leave, occupy, overlapping},
     device::Device,
+    digests::{self, Digest, Use},
     handlers, metadata,
     peer_data::{
         self, admit, drain, locate, wait_until, PeerWrite, MAX_RANGE, REQUESTED, SERVING, SYNCER,
@@ -28,6 +30,7 @@ use crate::{
     receiver::Arrived,
     resource::{Resource, Shared, VolumeShared},
     tag::{Shown, Tag},
+    verify,
 };
 use drbd_core::{
     interval::{NodeId, Owner, Range},
@@ -47,7 +50,7 @@ use kernel_ext::{
 };
 
 /// Requests that can be under way at once.
-const MOST_REQUESTS: u32 = 1024;
+pub(crate) const MOST_REQUESTS: u32 = 1024;
 
 /// The target's part of a volume's resync: what it asks for next, and how fast.
 pub(crate) struct Requests {
@@ -70,11 +73,17 @@ impl Requests {
         }
     }
 
+    /// A resync or verify begins.
     pub(crate) fn reset(&mut self) {
         self.controller.reset();
         self.cursor = 0;
         self.arrived = 0;
         self.last_turn_ms = 0;
+    }
+
+    /// That many blocks were asked for.
+    pub(crate) fn note_requested(&mut self, blocks: u32) {
+        self.controller.requested(blocks);
     }
 }
 
@@ -88,6 +97,14 @@ pub(crate) fn set_in_sync(volume: &mut VolumeShared, sector: u64, sectors: u64) 
         .weight()
         .saturating_sub(volume.resync.failed);
     volume.resync.advance(left, time::now_ms());
+}
+
+/// Both copies of these blocks were equal before the resync.
+pub(crate) fn set_equal(volume: &mut VolumeShared, range: &Range) {
+    let sectors = u64::from(range.sectors);
+    let bits = sectors.div_ceil(SECTORS_PER_BIT);
+    volume.resync.equal = volume.resync.equal.saturating_add(bits);
+    set_in_sync(volume, range.sector, sectors);
 }
 
 /// These sectors could not be resynced.
@@ -124,6 +141,7 @@ pub(crate) fn tick(resource: &Arc<Resource>) -> Result {
             end_as_target(&device)?;
         } else {
             request_more(&device)?;
+            verify::tick(&device)?;
         }
     }
     Ok(())
@@ -141,13 +159,25 @@ fn end_as_target(device: &Arc<Device>) -> Result {
 
 fn request_more(device: &Arc<Device>) -> Result {
     let resource = &device.resource;
-    let Some(blocks) = begin_turn(device) else {
+    let Some(blocks) = begin_turn(device, ConnState::SyncTarget) else {
         return Ok(());
     };
     let mut budget = blocks;
     while budget > 0 {
-        let next = pick(&mut resource.shared.lock(), device.vnr, budget);
+        let (next, by_checksums) = {
+            let mut shared = resource.shared.lock();
+            let next = pick(&mut shared, device.vnr, budget);
+            let volume = shared.vol(device.vnr);
+            (
+                next,
+                volume.is_some_and(|volume| volume.resync.by_checksums),
+            )
+        };
         let Some((range, thin)) = next else { break };
+        if by_checksums && checksums::read(device, range)? {
+            budget = budget.saturating_sub(range.sectors.div_ceil(SECTORS_PER_BIT as u32));
+            continue;
+        }
         let blocks = range.sectors.div_ceil(SECTORS_PER_BIT as u32);
         budget = budget.saturating_sub(blocks);
         let request = BlockRequest {
@@ -168,8 +198,8 @@ fn request_more(device: &Arc<Device>) -> Result {
     Ok(())
 }
 
-/// How many blocks to ask for in this turn, if it is time for one.
-fn begin_turn(device: &Device) -> Option<u32> {
+/// How many blocks to ask for in this turn, if it is time for one and the volume is in state `asking`.
+pub(crate) fn begin_turn(device: &Device, asking: ConnState) -> Option<u32> {
     let now_ms = time::now_ms();
     let mut shared = device.resource.shared.lock();
     let max_buffers = shared
@@ -179,7 +209,7 @@ fn begin_turn(device: &Device) -> Option<u32> {
         .map_or(0, |conf| conf.max_buffers);
     let volume = shared.vol_mut(device.vnr)?;
     let rates = Rates::from(volume.disk_conf.as_ref()?);
-    let runs = volume.state.conn == ConnState::SyncTarget && volume.has_disk();
+    let runs = volume.state.conn == asking && volume.has_disk();
     let requests = &mut volume.requests;
     if !runs || now_ms.saturating_sub(requests.last_turn_ms) < TURN_MS {
         return None;
@@ -252,7 +282,7 @@ fn find_requested(shared: &Shared, range: &Range) -> Option<NodeId> {
 }
 
 /// A request was answered. It stays in the set until its blocks are on the disk, or will not be.
-fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> Result<NodeId> {
+pub(crate) fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> Result<NodeId> {
     let mut shared = packet.resource.shared.lock();
     let node = find_requested(&shared, range);
     if node.is_some() {
@@ -366,6 +396,7 @@ pub(crate) fn refused(packet: &Arrived<'_>, ack: &BlockAck, failed: bool) -> Res
         let mut shared = packet.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(range.volume) {
             count_failed(volume, u64::from(range.sectors));
+            verify::not_compared(volume, &range);
         }
     }
     packet.resource.connection.wake_sender();
@@ -398,7 +429,7 @@ pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     {
         let mut shared = packet.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(range.volume) {
-            set_in_sync(volume, range.sector, u64::from(range.sectors));
+            set_equal(volume, &range);
         }
     }
     leave(packet.resource, requested);
@@ -406,15 +437,22 @@ pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     Ok(())
 }
 
-/// P_RS_DATA_REQUEST, P_RS_THIN_REQ, P_CSUM_RS_REQUEST: the target asks for blocks. A checksum that comes along is
-/// not looked at: sending the data is always a right answer.
+/// P_RS_DATA_REQUEST, P_RS_THIN_REQ, P_CSUM_RS_REQUEST: the target asks for blocks.
 pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
     let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
     let (device, range) = locate(packet, request.sector, request.blksize, MAX_DATA_SIZE)?;
     if range.sectors == 0 {
         return Err(EPROTO);
     }
-    drain(packet)?;
+    let purpose = match packet.command {
+        Command::RsThinReq => Purpose::ThinResync,
+        Command::CsumRsRequest => Purpose::ChecksumResync,
+        _ => Purpose::Resync,
+    };
+    let digest = match purpose {
+        Purpose::ChecksumResync => Some(receive_digest(packet)?),
+        _ => None,
+    };
     let up_to_date = |disk| disk == DiskState::UpToDate;
     let Some(local) = Device::get_local_if(&device, up_to_date) else {
         pr_warn!(
@@ -438,14 +476,58 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         }
     };
     count_unacked(packet.resource, range.volume);
-    let thin = packet.command == Command::RsThinReq;
-    let purpose = if thin {
-        Purpose::ThinResync
-    } else {
-        Purpose::Resync
+    let wanted = peer_read::Wanted {
+        range,
+        block_id: request.block_id,
+        purpose,
+        node,
+        digest,
     };
-    peer_read::submit_read(device, &local, range, request.block_id, purpose, node);
+    peer_read::submit_read(device, &local, wanted);
     Ok(())
+}
+
+/// The payload of a packet that is nothing but a digest.
+pub(crate) fn receive_digest(packet: &Arrived<'_>) -> Result<KBox<Digest>> {
+    let length = packet.payload as usize;
+    let digest = Digest::fill(length, |bytes| packet.stream.recv_exact(bytes))?;
+    Ok(KBox::new(digest, GFP_KERNEL)?)
+}
+
+/// Sends a packet about a block with its digest. May sleep.
+///
+/// # Errors
+///
+/// Those of the network.
+pub(crate) fn send_digest(
+    resource: &Resource,
+    command: Command,
+    range: &Range,
+    digest: &Digest,
+) -> Result {
+    let request = BlockRequest {
+        sector: range.sector,
+        block_id: SYNCER,
+        blksize: range.bytes(),
+    };
+    let bytes = digest.as_bytes();
+    let length = u32::try_from(bytes.len()).map_err(|_| EMSGSIZE)?;
+    let link = &resource.connection.data;
+    link.send_with(range.volume, command, &request, length, |payload| {
+        payload.bytes(bytes)
+    })
+}
+
+/// Whether what we read has the digest that the peer sent. May sleep.
+///
+/// # Errors
+///
+/// Those of finding the algorithm.
+pub(crate) fn has_digest(resource: &Resource, what: Use, reply: &Reply) -> Result<bool> {
+    let Some(theirs) = reply.digest.as_ref() else {
+        return Ok(false);
+    };
+    Ok(digests::of_pages(resource, what, &reply.pages)? == **theirs)
 }
 
 /// Waits until our application does not write these blocks, and keeps it off them.
@@ -462,7 +544,13 @@ fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
 }
 
 /// Answers a read for the peer's resync. The sender's thread; may sleep.
-pub(crate) fn send_reply(resource: &Resource, reply: &Reply) -> Result {
+pub(crate) fn send_reply(resource: &Resource, reply: &mut Reply) -> Result {
+    let sendable = reply.ok && is_wanted(resource, &reply.range);
+    if sendable && checksums::is_equal(resource, reply)? {
+        reply.spared = true;
+        return Ok(());
+    }
+    let reply = &*reply;
     let range = &reply.range;
     let (ahead, peer_has_disk) = {
         let mut shared = resource.shared.lock();
@@ -501,6 +589,15 @@ pub(crate) fn send_reply(resource: &Resource, reply: &Reply) -> Result {
             .send(range.volume, Command::RsDeallocated, &desc);
     }
     peer_read::send_data(resource, Command::RsDataReply, reply, SYNCER)
+}
+
+/// Whether the peer's disk is there to be resynced.
+fn is_wanted(resource: &Resource, range: &Range) -> bool {
+    let shared = resource.shared.lock();
+    shared.vol(range.volume).is_some_and(|volume| {
+        let ahead = volume.state.conn == ConnState::Ahead;
+        !ahead && !peer_data::without_disk(volume.state.pdsk)
+    })
 }
 
 fn is_zero(reply: &Reply) -> bool {
@@ -575,9 +672,6 @@ fn end(shared: &mut Shared, device: &Device) -> Option<Finished> {
     volume.resync.total = 0;
     volume.resync.failed = 0;
     volume.resync.paused_ms = 0;
-    if state::is_verify(before.conn) && volume.resync.verify_left == 0 {
-        volume.resync.verify_start_sector = 0;
-    }
     Some(end)
 }
 
@@ -589,7 +683,7 @@ fn report(volume: &VolumeShared, verify: bool) {
         .saturating_sub(resync.paused_ms)
         / 1000;
     let ran = ran.max(1);
-    let todo = if verify { resync.verify_left } else { 0 };
+    let todo = if verify { resync.verify.left() } else { 0 };
     let done = resync.total.saturating_sub(todo);
     pr_info!(
         "{}: {} done (total {} sec; paused {} sec; {} K/sec)\n",
@@ -599,6 +693,24 @@ fn report(volume: &VolumeShared, verify: bool) {
         paused,
         done.saturating_mul(4) / ran.max(1)
     );
+    let weight = volume.device.bitmap.weight();
+    if verify && weight > 0 {
+        pr_alert!(
+            "{}: Online verify found {} 4k blocks out of sync!\n",
+            Tag(&volume.device),
+            weight
+        );
+    }
+    if !verify && (resync.by_checksums || resync.equal > 0) {
+        pr_info!(
+            "{}: {} % had equal checksums, eliminated: {}K; transferred {}K total {}K\n",
+            Tag(&volume.device),
+            resync.equal.saturating_mul(100) / resync.total.max(1),
+            resync.equal.saturating_mul(4),
+            resync.total.saturating_sub(resync.equal).saturating_mul(4),
+            resync.total.saturating_mul(4)
+        );
+    }
     if resync.failed > 0 {
         pr_info!(
             "{}:             {} failed blocks\n",
@@ -657,7 +769,7 @@ pub(crate) fn connection_lost(resource: &Resource) {
                 sector,
                 sectors: u32::MAX,
             };
-            let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
+            let ours = |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | SERVING));
             match shared.transfer.writes.find_overlap(&range, ours) {
                 Some((node, _)) => shared.transfer.writes.remove(node),
                 None => sector = range.end(),

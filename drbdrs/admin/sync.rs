@@ -241,11 +241,23 @@ fn take_as_equal(device: &Arc<Device>) {
 /// `verify`
 #[inline(never)]
 pub(super) fn start_verify(context: &Context<'_>, info: &mut Info) -> Outcome {
-    context.device()?;
-    StartOvParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
-    // Comparing the disks while they are in use is not written yet: no run is better than one that sees nothing.
-    info.say("online verification is not supported by this version of drbdrs");
-    Ok(StateRv::NotSupported.into())
+    let device = context.device()?;
+    let parms = StartOvParms::parse(context.request.arguments())
+        .map_err(|refusal| refuse(info, refusal))?;
+    let resource = &device.resource;
+    let _admin = resource.admin.lock();
+    // The bitmap of a resync or verify that just ended is written first.
+    resource.flush_changes();
+    if let Some(volume) = resource.shared.lock().vol_mut(device.vnr) {
+        if !state::is_verify(volume.state.conn) {
+            let verify = &mut volume.resync.verify;
+            verify.plan(parms.ov_start_sector, parms.ov_stop_sector);
+        }
+    }
+    let start = Change::conn(ConnState::VerifyS);
+    let result = resource.change(device.vnr, &start, How::SOFT.verbose());
+    resource.connection.wake_sender();
+    Ok(result.into())
 }
 
 /// What `wait-connect` asks: which of its timeouts applies.

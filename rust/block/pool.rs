@@ -290,6 +290,17 @@ impl PageVec {
         }
     }
 
+    /// As [`PageVec::new`], for those whom the pool may not let wait.
+    pub fn try_new(pool: &Arc<PagePool>, bytes: usize) -> Option<Self> {
+        let _noio = NoIo::enter();
+        let pages = pool.take(bytes.div_ceil(PAGE_SIZE), false)?;
+        Some(Self {
+            pages,
+            bytes,
+            pool: pool.clone(),
+        })
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.bytes

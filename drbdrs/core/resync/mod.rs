@@ -20,6 +20,7 @@ mod finish;
 mod progress;
 mod request;
 mod start;
+mod verify;
 
 pub use after::{check_resync_after, may_sync_now, Chain, ChainRefusal};
 pub use controller::{Controller, Rates, Throttle, TURN_MS};
@@ -27,3 +28,4 @@ pub use finish::{finished, is_unfence_due, AfterHelper, Finished, UuidUpdate};
 pub use progress::{Progress, Summary};
 pub use request::{next_request, Limits, Request};
 pub use start::{handler_verdict, start_state, uses_checksums, HandlerVerdict, Side, StartRefusal};
+pub use verify::{can_stop_early, Differing, Verify, VerifyRequest};

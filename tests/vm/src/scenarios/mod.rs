@@ -17,6 +17,7 @@ mod san;
 mod sync;
 mod tools;
 mod two_primaries;
+mod verify;
 mod walkthrough;
 
 /// Ours with ours, by our tools.
@@ -145,6 +146,18 @@ pub fn all() -> Vec<Scenario> {
         scenario("san_both_active", &[], &[OURS], san::both_active),
         scenario("san_locks", &[], &[OURS], san::locks),
         scenario("san_counter", &[], &[OURS], san::counter),
+        scenario(
+            "verify",
+            &[AGAINST_STOCK],
+            &[OURS_STOCK_TOOLS, STOCK_AGAINST, OURS],
+            verify::online,
+        ),
+        scenario(
+            "checksums",
+            &[STOCK_AGAINST],
+            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
+            verify::checksums,
+        ),
         scenario(
             "san_failover",
             &[OURS],

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Online verify: comparing the two copies by digests while they are in use.
+//!
+//! ```text
+//!  VerifyS' sender: turn --> P_OV_REQUEST --> VerifyT's receiver --> its disk --> its sender
+//!  VerifyS' receiver <----------------- P_OV_REPLY (digest) <-----------------------'
+//!     '--> its disk --> its sender: equal? --> P_OV_RESULT --> both count
+//! ```
+//!
+//! From the request until the result a block's interval is in the set of writes on both sides, so that no application
+//! writes it between the two reads; and each side waits for writes that are under way to its own disk before it reads.
+//! Where the verify is, the core knows (`core::resync::Verify`).
+
+use crate::{
+    acks,
+    conflict::{leave, overlapping},
+    device::Device,
+    digests::{self, Digest, Use},
+    peer_data::{self, admit, drain, locate, wait_until, DISK, REQUESTED, SERVING, SYNCER},
+    peer_read::{self, count_unacked, Purpose, Reply},
+    prelude::*,
+    receiver::Arrived,
+    resource::{Resource, Shared, VolumeShared},
+    resync,
+    tag::Tag,
+};
+use drbd_core::{
+    interval::{NodeId, Owner, Range},
+    resync::Differing,
+    types::{ConnState, DiskState},
+    wire::{BlockAck, BlockRequest, Command, Packet, ID_IN_SYNC, ID_OUT_OF_SYNC, MAX_DATA_SIZE},
+};
+use kernel_ext::time;
+
+/// A turn of either side: ends what is through; the driving side asks for more. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of the network.
+pub(crate) fn tick(device: &Arc<Device>) -> Result {
+    let resource = &device.resource;
+    let through = {
+        let shared = resource.shared.lock();
+        let version = shared.conn.agreed_version;
+        shared.vol(device.vnr).and_then(|volume| {
+            let drives = match volume.state.conn {
+                ConnState::VerifyS => true,
+                ConnState::VerifyT => false,
+                _ => return None,
+            };
+            let pending = volume.stat.resync_pending;
+            let verify = &volume.resync.verify;
+            Some(verify.is_through(drives, pending, version, volume.capacity))
+        })
+    };
+    match through {
+        None => Ok(()),
+        Some(false) => request_more(device),
+        Some(true) => end(device),
+    }
+}
+
+/// The peer must have heard the last result before it hears that we are done.
+fn end(device: &Arc<Device>) -> Result {
+    let resource = &device.resource;
+    wait_until(resource, |shared| shared.peer.acks.is_idle())?;
+    if resource.ping_peer() {
+        report_last(&mut resource.shared.lock(), device.vnr);
+        resync::finished(device);
+    }
+    Ok(())
+}
+
+fn request_more(device: &Arc<Device>) -> Result {
+    let resource = &device.resource;
+    let Some(blocks) = resync::begin_turn(device, ConnState::VerifyS) else {
+        return Ok(());
+    };
+    for _ in 0..blocks {
+        let next = pick(&mut resource.shared.lock(), device.vnr);
+        let Some(range) = next else { break };
+        let request = BlockRequest {
+            sector: range.sector,
+            block_id: SYNCER,
+            blksize: range.bytes(),
+        };
+        let link = &resource.connection.data;
+        link.send(range.volume, Command::OvRequest, &request)?;
+    }
+    Ok(())
+}
+
+/// Chooses the next block and puts its interval in.
+fn pick(shared: &mut Shared, vnr: u16) -> Option<Range> {
+    let Shared {
+        volumes,
+        transfer,
+        conn,
+        ..
+    } = shared;
+    let volume = volumes.iter_mut().find(|volume| volume.vnr == vnr)?;
+    let full = volume.stat.resync_pending >= resync::MOST_REQUESTS;
+    if volume.state.conn != ConnState::VerifyS || full {
+        return None;
+    }
+    let verify = &volume.resync.verify;
+    let first = verify.is_at_start();
+    let request = verify.next(first, conn.agreed_version, volume.capacity)?;
+    let range = Range::new(vnr, request.sector, request.bytes);
+    if overlapping(transfer, &range).is_some() {
+        // Its turn comes again.
+        return None;
+    }
+    transfer.writes.insert(range, Owner::Peer(REQUESTED))?;
+    volume.resync.verify.asked(&request);
+    volume.requests.note_requested(1);
+    volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
+    Some(range)
+}
+
+/// Waits until nobody writes these blocks, and keeps our application off them.
+fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
+    let mut node = None;
+    wait_until(resource, |shared| {
+        if overlapping(&shared.transfer, range).is_some() || is_being_written(shared, range) {
+            return false;
+        }
+        node = shared.transfer.writes.insert(*range, Owner::Peer(SERVING));
+        node.is_some()
+    })?;
+    Ok(node)
+}
+
+/// Whether a write of the peer's to these blocks is on its way to our disk.
+fn is_being_written(shared: &Shared, range: &Range) -> bool {
+    let disk = |owner: Owner, _: &Range| owner == Owner::Peer(DISK);
+    shared.transfer.writes.find_overlap(range, disk).is_some()
+}
+
+/// P_OV_REQUEST: the driving side wants a digest.
+pub(crate) fn request(packet: &Arrived<'_>) -> Result {
+    let request = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, request.sector, request.blksize, MAX_DATA_SIZE)?;
+    if range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    note_first(packet.resource, &device, range.sector);
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+        pr_warn!("{}: cannot verify: no good local data\n", Tag(&device));
+        let resource = packet.resource;
+        acks::send(resource, Command::NegRsDreply, &range, request.block_id);
+        return Ok(());
+    };
+    admit(packet.resource, range.bytes())?;
+    let node = serve(packet.resource, &range).inspect_err(|_| {
+        peer_data::release(&mut packet.resource.shared.lock(), range.bytes());
+    })?;
+    count_unacked(packet.resource, range.volume);
+    let read = peer_read::Wanted {
+        range,
+        block_id: request.block_id,
+        purpose: Purpose::VerifyRequest,
+        node,
+        digest: None,
+    };
+    peer_read::submit_read(device, &local, read);
+    Ok(())
+}
+
+/// Where the driving side begins is what it asks for first.
+fn note_first(resource: &Resource, device: &Device, sector: u64) {
+    let mut shared = resource.shared.lock();
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
+    let capacity = volume.capacity;
+    if volume.state.conn == ConnState::VerifyT
+        && volume.resync.verify.requested_by_peer(sector, capacity)
+    {
+        let left = volume.resync.verify.left();
+        volume.resync.begin(left, time::now_ms());
+        pr_info!("{}: Online Verify start sector: {}\n", Tag(device), sector);
+    }
+}
+
+/// Answers P_OV_REQUEST: the block was read. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of the network, and of finding the algorithm.
+pub(crate) fn send_digest(resource: &Resource, reply: &mut Reply) -> Result {
+    let range = &reply.range;
+    let digest = if reply.ok {
+        digests::of_pages(resource, Use::Verify, &reply.pages)?
+    } else {
+        // Equal to nothing: what cannot be read is not in sync.
+        Digest::fill(digests::length(resource, Use::Verify)?, |_| Ok(()))?
+    };
+    if let Some(volume) = resource.shared.lock().vol_mut(range.volume) {
+        volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
+    }
+    // The interval stays until the result is there.
+    reply.node = None;
+    resync::send_digest(resource, Command::OvReply, range, &digest)
+}
+
+/// P_OV_REPLY: the digest that we asked for.
+pub(crate) fn reply(packet: &Arrived<'_>) -> Result {
+    let head = BlockRequest::decode(packet.fixed).ok_or(EPROTO)?;
+    let (device, range) = locate(packet, head.sector, head.blksize, MAX_DATA_SIZE)?;
+    if range.sectors == 0 {
+        return Err(EPROTO);
+    }
+    let requested = resync::answered(packet, &device, &range)?;
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+        // Our disk is gone, and the verify with it.
+        acks::send(packet.resource, Command::OvResult, &range, ID_IN_SYNC);
+        leave(packet.resource, requested);
+        return drain(packet);
+    };
+    let digest = resync::receive_digest(packet)?;
+    admit(packet.resource, range.bytes())?;
+    wait_until(packet.resource, |shared| !is_being_written(shared, &range))
+        .inspect_err(|_| peer_data::release(&mut packet.resource.shared.lock(), range.bytes()))?;
+    count_unacked(packet.resource, range.volume);
+    let read = peer_read::Wanted {
+        range,
+        block_id: head.block_id,
+        purpose: Purpose::VerifyReply,
+        node: Some(requested),
+        digest: Some(digest),
+    };
+    peer_read::submit_read(device, &local, read);
+    Ok(())
+}
+
+/// Compares our block with the peer's digest, and tells the result. The sender's thread; may sleep.
+///
+/// # Errors
+///
+/// Those of finding the algorithm.
+pub(crate) fn compare(resource: &Resource, reply: &Reply) -> Result {
+    let equal = reply.ok && resync::has_digest(resource, Use::Verify, reply)?;
+    let result = if equal { ID_IN_SYNC } else { ID_OUT_OF_SYNC };
+    note(&mut resource.shared.lock(), &reply.range, equal);
+    acks::send(resource, Command::OvResult, &reply.range, result);
+    Ok(())
+}
+
+/// P_OV_RESULT: whether the block is equal, says the driving side.
+pub(crate) fn result(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
+    let (_, range) = locate(packet, ack.sector, ack.blksize, MAX_DATA_SIZE)?;
+    let served = {
+        let mut shared = packet.resource.shared.lock();
+        let same = |owner: Owner, other: &Range| owner == Owner::Peer(SERVING) && *other == range;
+        let served = shared.transfer.writes.find_overlap(&range, same);
+        if served.is_some() {
+            if let Some(volume) = shared.vol_mut(range.volume) {
+                volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
+            }
+            note(&mut shared, &range, ack.block_id != ID_OUT_OF_SYNC);
+        }
+        served
+    };
+    let Some((node, _)) = served else {
+        pr_err!(
+            "{}/{}: OVResult for sector {} (+{}): nobody compares it\n",
+            packet.resource.name(),
+            packet.vnr,
+            range.sector,
+            range.sectors
+        );
+        return Err(EPROTO);
+    };
+    leave(packet.resource, node);
+    Ok(())
+}
+
+/// The driving side got no digest: the block was not compared.
+pub(crate) fn not_compared(volume: &mut VolumeShared, range: &Range) {
+    count(volume, range, true);
+}
+
+fn note(shared: &mut Shared, range: &Range, equal: bool) {
+    let Some(volume) = shared.vol_mut(range.volume) else {
+        return;
+    };
+    let sectors = u64::from(range.sectors);
+    if !equal {
+        let bitmap = &volume.device.bitmap;
+        bitmap.set_out_of_sync(range.sector, sectors);
+    }
+    count(volume, range, equal);
+}
+
+fn count(volume: &mut VolumeShared, range: &Range, equal: bool) {
+    if !matches!(volume.state.conn, ConnState::VerifyS | ConnState::VerifyT) {
+        return;
+    }
+    let sectors = u64::from(range.sectors);
+    let run = volume.resync.verify.compared(range.sector, sectors, equal);
+    report(volume, run);
+    let left = volume.resync.verify.left();
+    volume.resync.advance(left, time::now_ms());
+}
+
+fn report_last(shared: &mut Shared, vnr: u16) {
+    if let Some(volume) = shared.vol_mut(vnr) {
+        let run = volume.resync.verify.take_run();
+        report(volume, run);
+    }
+}
+
+fn report(volume: &VolumeShared, run: Option<Differing>) {
+    if let Some(run) = run {
+        pr_info!(
+            "{}: Out of sync: start={}, size={} (sectors)\n",
+            Tag(&volume.device),
+            run.sector,
+            run.sectors
+        );
+    }
+}
