@@ -3,9 +3,10 @@
 //! Online verify, and resync by checksums: differences that were planted in one disk from outside are found, counted
 //! to the sector, and repaired; nothing else is sent.
 
-use crate::cluster::{Cluster, Config, Setup, DISK};
+use crate::cluster::{Cluster, Config, Setup, DISK, MINOR};
 use crate::proc_drbd::Minor;
 use drbd_lab::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const SIZE: u64 = 16 << 20;
@@ -13,7 +14,7 @@ const BLOCK: u64 = 4096;
 
 /// Blocks that are changed in the second node's disk: one in the first MiB, three in a row, one byte in the last block.
 fn plant(c: &Cluster, node: usize) -> Result<Vec<(u64, u64)>> {
-    let last = c.device_size(0)? / BLOCK - 1;
+    let last = c.device_size(0, MINOR)? / BLOCK - 1;
     let disk = c.lab.node(node).disk(DISK)?;
     let noise = |n: u64| -> Vec<u8> { (0..n).map(|i| (i * 167 + 41) as u8).collect() };
     disk.overwrite(10 * BLOCK, &noise(BLOCK))?;
@@ -47,8 +48,8 @@ fn out_of_sync(c: &Cluster, kib: u64) -> Result<()> {
     })
 }
 
-/// The reports of a node, as sectors.
-fn reports(c: &Cluster, node: usize) -> Result<Vec<(u64, u64)>> {
+/// The blocks that a node has reported; neighbours may have come together or apart.
+fn reports(c: &Cluster, node: usize) -> Result<BTreeSet<u64>> {
     let text = c.sh(node, "dmesg | grep 'Out of sync: start=' || true")?;
     let number = |line: &str, name: &str| -> Option<u64> {
         let rest = line.split(name).nth(1)?;
@@ -56,7 +57,13 @@ fn reports(c: &Cluster, node: usize) -> Result<Vec<(u64, u64)>> {
         digits.parse().ok()
     };
     let pair = |line: &str| Some((number(line, "start=")?, number(line, "size=")?));
-    Ok(text.lines().filter_map(pair).collect())
+    Ok(blocks(text.lines().filter_map(pair)))
+}
+
+/// The blocks of some runs of sectors.
+fn blocks(runs: impl Iterator<Item = (u64, u64)>) -> BTreeSet<u64> {
+    runs.flat_map(|(start, size)| (start..start + size).step_by(8))
+        .collect()
 }
 
 /// Planted corruption is found by either side, repaired by the next resync, and a verify under load finds nothing.
@@ -90,14 +97,13 @@ pub(super) fn online(setup: Setup, logs: &Path) -> Result<()> {
     c.wait_both("has verified", 60, |m| {
         m.connection == "Connected" && m.idle()
     })?;
-    let blocks: u64 = planted.iter().map(|(_, blocks)| blocks).sum();
-    out_of_sync(&c, blocks * BLOCK / 1024)?;
-    let sectors: Vec<(u64, u64)> = planted.iter().map(|(at, n)| (at * 8, n * 8)).collect();
+    let planted = blocks(planted.into_iter().map(|(at, n)| (at * 8, n * 8)));
+    out_of_sync(&c, planted.len() as u64 * BLOCK / 1024)?;
     for node in 0..2 {
         let found = reports(&c, node)?;
-        if !found.ends_with(&sectors) {
+        if found != planted {
             return Err(Error::new(format!(
-                "n{} reported {found:?}; planted was {sectors:?}",
+                "n{} reported {found:?}; planted was {planted:?}",
                 node + 1
             )));
         }
@@ -161,7 +167,8 @@ pub(super) fn checksums(setup: Setup, logs: &Path) -> Result<()> {
         c.drbdadm(source, &["primary", "r0"])?;
         let bytes = resync(&c, 1 - source)?;
         c.note(&format!("the resync by checksums took {bytes} bytes"));
-        if bytes > SIZE / 8 {
+        // Requests of up to 1 MiB are equal as a whole, or not; three of them are not.
+        if bytes > SIZE / 4 {
             return Err(Error::new(format!(
                 "{bytes} bytes were sent for 5 blocks that differ"
             )));
