@@ -49,7 +49,8 @@ pub fn replicated(config: &Config, me: &Identity) -> Vec<Replicated> {
                 device: volume.device_path(),
                 protocol: net("protocol").unwrap_or_else(|| "C".to_owned()),
                 two_primaries: net("allow-two-primaries").is_some_and(|value| value != "no"),
-                fenced: fencing.as_deref().is_some_and(|value| value != "dont-care"),
+                // The weaker `resource-only` does not freeze I/O meanwhile.
+                fenced: fencing.as_deref() == Some("resource-and-stonith"),
                 node: u16::try_from(own + 1).unwrap_or(u16::MAX),
                 peers: peers.clone(),
             });

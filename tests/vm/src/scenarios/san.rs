@@ -209,20 +209,22 @@ pub(super) fn counter(setup: Setup, logs: &Path) -> Result<()> {
     serve(&c, 1, "standby")?;
     initiator::login(&c)?;
     initiator::wait_paths(&c, 1, 1, 60)?;
+    // A sector is the number in text, padded with blanks. A worker that lost a race reads it again.
     c.sh(
         INITIATOR,
-        &format!("dd if=/dev/zero of={MAP} bs=4k count=1 oflag=direct"),
+        &format!(
+            "printf %-512s 0 >/tmp/zero; dd if=/tmp/zero of={MAP} bs=512 count=1 oflag=direct"
+        ),
     )?;
-    // What is read, then that plus one: the first word of the sector, in text.
     let script = format!(
-        "f=/tmp/count.$1; done=0
-         while [ $done -lt {EACH} ]; do
-           dd if={MAP} of=$f bs=512 count=1 iflag=direct 2>/dev/null || continue
-           n=$(tr -d '\0' <$f); n=$((${{n:-0}} + 1))
-           printf %s $n >$f.new; truncate -s 512 $f.new; cat $f.new >>$f
-           sg_compare_and_write --in=$f --lba=0 {MAP} >/dev/null 2>&1 && done=$((done + 1))
-         done
-"
+        "f=/tmp/count.$1; made=0; n=0\n\
+         while [ $made -lt {EACH} ]; do\n\
+         printf '%-512s%-512s' $n $((n + 1)) >$f\n\
+         if sg_compare_and_write --in=$f --lba=0 {MAP} >/dev/null 2>&1\n\
+         then made=$((made + 1)); n=$((n + 1))\n\
+         else dd if={MAP} of=$f bs=512 count=1 iflag=direct 2>/dev/null && read -r n <$f\n\
+         fi\n\
+         done\n"
     );
     c.lab
         .node(INITIATOR)
@@ -234,7 +236,7 @@ pub(super) fn counter(setup: Setup, logs: &Path) -> Result<()> {
     };
     let (first, second) = (worker("a")?, worker("b")?);
     let value = || -> Result<u32> {
-        let script = format!("dd if={MAP} bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\0'");
+        let script = format!("dd if={MAP} bs=512 count=1 iflag=direct 2>/dev/null");
         let text = c.lab.node(INITIATOR).sh(&script)?;
         Ok(text.trim().parse().unwrap_or(0))
     };
