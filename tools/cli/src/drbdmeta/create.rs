@@ -16,7 +16,7 @@ use super::{complain, confirm, Session};
 
 const EXIT_REFUSED: i32 = 40;
 /// What a fresh superblock says about the size of the activity log; the driver writes the configured one.
-const FRESH_EXTENTS: u32 = 257;
+pub const FRESH_EXTENTS: u32 = 257;
 /// Bytes written at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -162,7 +162,7 @@ fn may_overwrite(session: &Session, disk: &Disk, layout: &Layout) -> Result<bool
 }
 
 /// Writes zeroes to the bitmap, and one initial transaction to each block of the log.
-fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
+pub fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
     println!("initializing activity log");
     let mut block = [0; TRANSACTION_BYTES];
     emit_initial(&mut block);

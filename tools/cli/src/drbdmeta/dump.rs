@@ -20,13 +20,21 @@ pub fn text(disk: &Disk, found: &Found, command: &str, now: u64, host: &str) -> 
     let mut flags = sb.flags;
     // Whether the log is clean is said by the magic number of v08.
     flags.remove(Flags::AL_CLEAN);
+    // Whoever restores this by mistake is stopped by a word that is no keyword; the stock tool has the same.
+    let unclean = match found.cleanness {
+        Cleanness::Clean => "",
+        Cleanness::Unclean => {
+            "This_is_an_unclean_meta_data_dump._Don't_trust_the_bitmap.\n\
+             # You should \"apply-al\" first, if you plan to restore this.\n\n"
+        }
+    };
     let bytes = bitmap_bytes(sb.effective_size).min(found.layout.bitmap_sectors * 512);
     let mut image = vec![0; usize::try_from(bytes).unwrap_or(0)];
     disk.read(found.layout.bitmap_sector, &mut image)?;
     let (words, bits) = bitmap_text(&image);
     Ok(format!(
         "# DRBD meta data dump\n# {date} {clock} +0000 [{now}]\n# {host}> {command}\n#\n\n\
-         version \"v08\";\n\n\
+         version \"v08\";\n\n{unclean}\
          # md_size_sect {}\n# md_offset {}\n# al_offset {}\n# bm_offset {}\n\n\
          uuid {{\n    0x{:016X}; 0x{:016X}; 0x{:016X}; 0x{:016X};\n    flags 0x{:08X};\n}}\n\
          # al-extents {};\nla-size-sect {};\nbm-byte-per-bit {};\ndevice-uuid 0x{:016X};\n\

@@ -2,13 +2,11 @@
 
 //! Generation identifiers and flags on a disk that is not attached: reading and changing them.
 
-use drbd_core::meta::layout::is_internal;
-use drbd_core::meta::log::{Transaction, TRANSACTION_BYTES};
 use drbd_core::meta::{Cleanness, Flags, Why};
 use drbd_core::types::Uuid;
 use drbd_core::uuid::Set;
 
-use super::apply::{pretty, read_ring};
+use super::apply::pretty;
 use super::disk::{Disk, Found};
 use super::{complain, confirm, Session};
 use crate::drbdsetup::GenerationIds;
@@ -208,56 +206,6 @@ pub fn wipe(session: &Session) -> i32 {
             }
             Err(error) => complain(&disk.path, &error),
         }
-    })
-}
-
-/// `check`: what is there, and whether it agrees with itself.
-pub fn check(session: &Session) -> i32 {
-    with(session, false, |disk, found| {
-        let sb = &found.superblock;
-        let place = if is_internal(disk.index) {
-            "internal"
-        } else {
-            "external"
-        };
-        println!(
-            "superblock: v08, {place}, at byte {}",
-            found.layout.superblock_sector * 512
-        );
-        let clean = found.cleanness == Cleanness::Clean;
-        println!(
-            "activity log: {}",
-            if clean {
-                "applied"
-            } else {
-                "to be applied: drbdmeta ... apply-al"
-            }
-        );
-        println!("room for a device of {} kB", found.layout.max_capacity / 2);
-        if sb.effective_size > found.layout.max_capacity {
-            println!(
-                "DAMAGE: the agreed size {} kB is larger",
-                sb.effective_size / 2
-            );
-            return 1;
-        }
-        let ring = match read_ring(disk, &found) {
-            Ok(ring) => ring,
-            Err(error) => return complain(&disk.path, &error),
-        };
-        let bad = ring
-            .chunks(TRANSACTION_BYTES)
-            .filter(|block| Transaction::parse(block).is_err())
-            .count();
-        println!(
-            "activity log: {} blocks, {bad} not valid",
-            ring.len() / TRANSACTION_BYTES
-        );
-        if bad > 1 {
-            println!("DAMAGE: at most one block may be torn by a crash");
-            return 1;
-        }
-        0
     })
 }
 

@@ -6,10 +6,14 @@
 //! the minor is attached.
 
 mod apply;
+mod check;
 mod create;
+mod damage;
 mod disk;
 mod dump;
 mod gi;
+mod restore;
+mod v09;
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
@@ -78,9 +82,28 @@ static COMMANDS: &[Command] = &[
     reads("dstate", "state of the data", gi::dstate),
     reads(
         "check",
-        "whether the metadata agrees with itself",
-        gi::check,
+        "whether the metadata agrees with itself; names what is damaged",
+        check::check,
     ),
+    writes(
+        "repair",
+        "",
+        "mend what follows from the rest of the metadata",
+        check::repair,
+    ),
+    writes(
+        "restore-md",
+        "FILE",
+        "write metadata from the text that dump-md printed",
+        restore::run,
+    ),
+    Command {
+        name: "verify-dump",
+        operand: "FILE",
+        help: "whether restore-md would understand the text",
+        writes: false,
+        run: restore::verify,
+    },
     writes("outdate", "", "mark the data as outdated", gi::outdate),
     writes(
         "invalidate",
@@ -115,6 +138,7 @@ const OPTIONS: &[Spec] = &[
     Spec::long("al-stripes", Takes::Value),
     Spec::long("al-stripe-size-kB", Takes::Value),
     Spec::long("peer-max-bio-size", Takes::Value),
+    Spec::long("node-id", Takes::Value),
 ];
 
 /// One invocation, its operands understood.
@@ -122,6 +146,7 @@ pub struct Session {
     minor: Option<u32>,
     device: String,
     index: i32,
+    v09: bool,
     force: bool,
     parsed: Parsed,
     command_line: String,
@@ -191,9 +216,9 @@ fn confirm(question: &str, force: bool) -> bool {
 
 fn usage() -> String {
     let mut text = String::from(
-        "USAGE: drbdmeta [--force] MINOR v08 DEVICE internal|flex-external|INDEX COMMAND [OPERAND]\n\n\
+        "USAGE: drbdmeta [--force] MINOR v08|v09 DEVICE internal|flex-external|INDEX COMMAND [OPERAND]\n\n\
          MINOR is the device that the metadata belongs to (its lock is taken; '-' for none).\n\
-         DEVICE may be a block device or an image file.\n\nCOMMANDS:\n",
+         DEVICE may be a block device or an image file. v09 is read only (get-gi --node-id=N, show-gi, dstate, check).\n\nCOMMANDS:\n",
     );
     for command in COMMANDS {
         text += &format!(
@@ -235,6 +260,7 @@ pub fn main(args: &[String]) -> i32 {
         return 0;
     }
     match session(parsed, args) {
+        Ok((command, session)) if session.v09 => v09::run(&session, command.name),
         Ok((command, session)) => (command.run)(&session),
         Err((exit, text)) => {
             eprint!("{text}");
@@ -250,8 +276,10 @@ fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session
     else {
         return Err((EXIT_BUSY, usage()));
     };
-    if format != "v08" {
-        let text = format!("'{format}': only v08 is supported; DRBD 8.4 and drbdrs use no other\n");
+    if !matches!(format, "v08" | "v09") {
+        let text = format!(
+            "'{format}': v08 is supported, and v09 is read; DRBD 8.4 and drbdrs use no older\n"
+        );
         return Err((EXIT_BUSY, text));
     }
     let minor = match minor {
@@ -280,6 +308,7 @@ fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session
         minor,
         device: device.to_owned(),
         index,
+        v09: format == "v09",
         force: parsed.has("force"),
         command_line: format!("drbdmeta {}", args.join(" ")),
         lock: None,
@@ -393,6 +422,133 @@ mod tests {
     }
 
     #[test]
+    fn a_dump_comes_back_as_it_was() {
+        let golden = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/golden/metadata/dump-flexible.txt"
+        );
+        let image = Image::new("restore", 1 << 20);
+        assert_eq!(
+            image.run("flex-external", &format!("verify-dump {golden}")),
+            0
+        );
+        assert_eq!(
+            image.run("flex-external", &format!("restore-md {golden}")),
+            0
+        );
+        assert_eq!(
+            image.run("flex-external", &format!("restore-md {golden}")),
+            1
+        );
+        assert_eq!(image.run("flex-external", "check"), 0);
+        let disk =
+            Disk::open(image.0.to_str().unwrap(), INDEX_FLEX_EXTERNAL, false, false).unwrap();
+        let found = disk.find().unwrap().unwrap();
+        let text = dump::text(&disk, &found, "", 0, "").unwrap();
+        let content = |text: &str| text.split_once("version").unwrap().1.to_owned();
+        assert_eq!(
+            content(&text),
+            content(&std::fs::read_to_string(golden).unwrap())
+        );
+        // Too small for what the dump describes: refused before anything is written.
+        let small = Image::new("restore-small", 36 << 10);
+        assert_eq!(
+            small.run("flex-external", &format!("restore-md {golden}")),
+            10
+        );
+        assert_eq!(small.run("flex-external", "restore-md /nonexistent"), 20);
+    }
+
+    #[test]
+    fn damage_is_named_and_mended_on_disk() {
+        let image = Image::new("repair", 64 << 20);
+        assert_eq!(image.run("internal", "create-md"), 0);
+        let sound = std::fs::read(&image.0).unwrap();
+        for at in [64, 68, 76, 80, 88, 200] {
+            let mut bytes = sound.clone();
+            let block = bytes.len() - 4096;
+            bytes[block + at] ^= 0x40;
+            std::fs::write(&image.0, &bytes).unwrap();
+            assert_eq!(image.run("internal", "check"), 1);
+            assert_eq!(image.run("internal", "repair"), 1);
+            assert_eq!(image.run("internal", "repair --force"), 0);
+            assert!(std::fs::read(&image.0).unwrap() == sound, "{at}");
+        }
+        assert_eq!(image.run("internal", "repair"), 0);
+        // A log that was applied is not needed any more.
+        let mut bytes = sound.clone();
+        let log = bytes.len() - 9 * 4096;
+        bytes[log..log + 8192].fill(7);
+        std::fs::write(&image.0, &bytes).unwrap();
+        assert_eq!(image.run("internal", "check"), 1);
+        assert_eq!(image.run("internal", "repair --force"), 0);
+        assert!(std::fs::read(&image.0).unwrap() == sound);
+    }
+
+    #[test]
+    fn metadata_of_drbd_9_is_read_and_left_alone() {
+        let image = Image::new("v09", 1 << 20);
+        let mut bytes = include_bytes!("../../../../tests/golden/metadata/v09.bin").to_vec();
+        bytes.resize(1 << 20, 0);
+        std::fs::write(&image.0, &bytes).unwrap();
+        let run = |words: &str| {
+            let line = format!("- v09 {} flex-external {words}", image.0.display());
+            main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(run("get-gi"), 10);
+        assert_eq!(run("get-gi --node-id=1"), 0);
+        assert_eq!(run("get-gi --node-id=32"), 10);
+        for (command, exit) in [("check", 0), ("dstate", 0), ("show-gi", 0)] {
+            assert_eq!(run(command), exit, "{command}");
+        }
+        for command in ["create-md --force", "wipe-md --force", "repair --force"] {
+            assert_eq!(run(command), EXIT_BUSY, "{command}");
+        }
+        for command in ["get-gi", "check", "repair --force", "apply-al"] {
+            assert_eq!(image.run("flex-external", command), 1, "{command}");
+        }
+        assert!(std::fs::read(&image.0).unwrap() == bytes);
+    }
+
+    /// Every command on garbage, where the superblock would be and as a whole: an exit code, never a panic.
+    #[test]
+    fn garbage_is_survived() {
+        let image = Image::new("garbage", 1 << 20);
+        assert_eq!(image.run("flex-external", "create-md"), 0);
+        let sound = std::fs::read(&image.0).unwrap();
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..30u64 {
+            let mut bytes = sound.clone();
+            for _ in 0..=round % 7 {
+                let number = random();
+                bytes[usize::try_from(number % 100).unwrap()] = number.to_le_bytes()[6];
+            }
+            if round % 10 == 9 {
+                bytes[..4096].chunks_mut(8).for_each(|word| {
+                    word.copy_from_slice(&random().to_le_bytes());
+                });
+            }
+            std::fs::write(&image.0, &bytes).unwrap();
+            for command in COMMANDS {
+                let operand = match command.operand {
+                    "" => "",
+                    "GI" => " 1:2:3:4:1:1",
+                    _ => " 12",
+                };
+                for place in ["internal", "flex-external", "0"] {
+                    image.run(place, &format!("{}{operand}", command.name));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_crashed_primary_marks_its_hot_extents() {
         use drbd_core::meta::log::{block_of, emit, TRANSACTION_BYTES};
         let image = Image::new("crash", 64 << 20);
@@ -456,7 +612,8 @@ mod tests {
     fn wrong_command_lines() {
         let run = |line: &str| main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(run("- v08 /dev/null"), EXIT_BUSY);
-        assert_eq!(run("- v09 /dev/null internal get-gi"), EXIT_BUSY);
+        assert_eq!(run("- v07 /dev/null internal get-gi"), EXIT_BUSY);
+        assert_eq!(run("- v09 /dev/null internal create-md"), EXIT_BUSY);
         assert_eq!(run("- v08 /dev/null internal convert"), EXIT_BUSY);
         assert_eq!(run("- v08 /dev/null 256 get-gi"), EXIT_ARGS);
         assert_eq!(run("x v08 /dev/null internal get-gi"), EXIT_ARGS);
