@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What an administrator does to a node (`admin/`, `attach.rs`), and the peer's consent to it (`consent.rs`).
+
+use crate::{
+    link::DATA,
+    node::{recorded, Node, Rx, Who},
+};
+use drbd_core::{
+    config::{choices::Fencing, conf::NetConf},
+    meta::Superblock,
+    state::{self, next_attempt, Attempt, Change, How, Promotion},
+    types::{ConnState, DiskState, Role, StateRv},
+    wire::{Command, StateChange},
+};
+
+/// A command under way.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// `primary`, `secondary`
+    Role { promotion: Promotion, role: Role, phase: RolePhase, last: bool, asked: bool },
+    /// `disconnect`
+    Leave { asked: bool, until: u64, left: bool },
+    /// `detach`
+    Detach { phase: u8, asked: bool },
+    /// `attach`
+    Attach { phase: u8 },
+    /// `invalidate`, `invalidate-remote`
+    FullSync { start: ConnState, asked: bool },
+}
+
+/// How far a change of role is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolePhase {
+    Turn,
+    Try,
+    Settle(u64),
+    Wait(u64),
+    Flush(u64),
+}
+
+impl Node {
+    /// Begins to change the role.
+    pub fn set_role(&mut self, role: Role, force: bool) {
+        self.admin = Some(Task::Role {
+            promotion: Promotion::new(role, force),
+            role,
+            phase: RolePhase::Turn,
+            last: false,
+            asked: false,
+        });
+    }
+
+    /// Configures the connection.
+    pub fn connect(&mut self, conf: NetConf) {
+        if self.cstate == ConnState::StandAlone && self.rx == Rx::Off && self.net.is_none() {
+            self.net = Some(conf);
+            self.order = crate::node::Order::Run;
+            self.change_all(&Change::conn(ConnState::Unconnected), How::SOFT);
+        }
+    }
+
+    /// Whether the change needs the peer's consent.
+    fn needs_peer(&self, change: &Change) -> Option<bool> {
+        let accepted = self.judge(change, How::SOFT, false).ok()?;
+        Some(state::needs_peer(&self.state, &accepted.new))
+    }
+
+    /// A change of the volume with the peer's consent; `None`: not yet.
+    fn wish(&mut self, change: &Change, asked: &mut bool, has_turn: bool) -> Option<StateRv> {
+        if !*asked {
+            if self.needs_peer(change) != Some(true) {
+                return Some(self.change(change, How::SOFT));
+            }
+            if !has_turn {
+                if self.turn.is_some() {
+                    return None;
+                }
+                self.turn = Some(Who::Admin);
+            }
+            self.flags.agreed = false;
+            self.flags.refused = false;
+            let (mask, val) = change.to_wire();
+            self.send(DATA, Command::StateChgReq, &StateChange { mask, val }, &[]);
+            *asked = true;
+            return None;
+        }
+        let verdict = if std::mem::take(&mut self.flags.agreed) {
+            Ok(())
+        } else if std::mem::take(&mut self.flags.refused) {
+            Err(StateRv::CwFailedByPeer)
+        } else {
+            match self.judge(change, How::SOFT, false) {
+                Ok(accepted) if state::needs_peer(&self.state, &accepted.new) => return None,
+                Ok(_) | Err(StateRv::NothingToDo) => Ok(()),
+                Err(refusal) => Err(refusal),
+            }
+        };
+        *asked = false;
+        if !has_turn {
+            self.turn = None;
+        }
+        Some(match verdict {
+            Ok(()) => self.change(change, How::SOFT),
+            Err(refusal) => refusal,
+        })
+    }
+
+    fn wish_to_leave(&mut self, asked: &mut bool) -> Option<StateRv> {
+        let leave = Change::conn(ConnState::Disconnecting);
+        let agree = |node: &Self| match node.judge(&leave, How::SOFT, true) {
+            Ok(_) | Err(StateRv::NothingToDo) => Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        if !*asked {
+            let needed = state::connection_needs_peer(self.cstate, leave.conn) && agree(self).is_ok();
+            if !needed {
+                return Some(self.change_all(&leave, How::SOFT));
+            }
+            if self.turn.is_some() {
+                return None;
+            }
+            self.turn = Some(Who::Admin);
+            self.asked_peer = true;
+            self.peer_reply = None;
+            let (mask, val) = leave.to_wire();
+            self.send(DATA, Command::ConnStChgReq, &StateChange { mask, val }, &[]);
+            self.disconnect_sent = true;
+            *asked = true;
+            return None;
+        }
+        let reply = self.peer_reply.take();
+        let verdict = if let Err(refusal) = agree(self) {
+            Err(refusal)
+        } else if self.cstate != ConnState::WfReportParams {
+            Ok(())
+        } else {
+            match reply {
+                None => return None,
+                Some(rv) if rv.is_refusal() => Err(rv),
+                Some(_) => Ok(()),
+            }
+        };
+        *asked = false;
+        self.asked_peer = false;
+        self.turn = None;
+        Some(match verdict {
+            Ok(()) => self.change_all(&leave, How::SOFT),
+            Err(refusal) => refusal,
+        })
+    }
+
+    /// One step of the command under way; false: it has to wait.
+    pub fn administrate(&mut self) -> bool {
+        let Some(mut task) = self.admin.take() else { return false };
+        let before = format_args!("{task:?}").to_string();
+        let over = match &mut task {
+            Task::Role { .. } => self.step_role(&mut task),
+            Task::Leave { asked, until, left } => self.step_leave(asked, *until, left),
+            Task::Detach { phase, asked } => self.step_detach(phase, asked),
+            Task::Attach { phase } => self.step_attach(phase),
+            Task::FullSync { start, asked } => {
+                let change = Change::conn(*start);
+                self.wish(&change, asked, false).is_some()
+            }
+        };
+        let moved = over || before != format!("{task:?}");
+        if !over {
+            self.admin = Some(task);
+        }
+        moved
+    }
+
+    fn step_role(&mut self, task: &mut Task) -> bool {
+        let Task::Role { promotion, role, phase, last, asked } = task else { return true };
+        match *phase {
+            RolePhase::Turn => {
+                if self.turn.is_none() {
+                    self.turn = Some(Who::Admin);
+                    *phase = RolePhase::Try;
+                }
+            }
+            RolePhase::Try => {
+                let Some(result) = self.wish(&promotion.change, asked, true) else { return false };
+                if result == StateRv::InTransientState {
+                    self.turn = None;
+                    *phase = RolePhase::Settle(self.pushed);
+                    return false;
+                }
+                let attempt = if *last { Attempt::Done(result) } else { next_attempt(promotion, result, &self.state) };
+                match attempt {
+                    Attempt::Done(result) if result.is_refusal() || result == StateRv::NothingToDo => {
+                        self.turn = None;
+                        return true;
+                    }
+                    Attempt::Done(_) => *phase = RolePhase::Flush(self.pushed),
+                    Attempt::Again | Attempt::LastTry => {
+                        *last |= attempt == Attempt::LastTry;
+                        self.turn = None;
+                        *phase = RolePhase::Turn;
+                    }
+                    Attempt::FencePeer => {
+                        promotion.fenced(result, false);
+                        self.turn = None;
+                        *phase = RolePhase::Turn;
+                    }
+                    Attempt::WaitForPeer => {
+                        self.turn = None;
+                        *phase = RolePhase::Wait(self.now_ms + 600);
+                    }
+                }
+            }
+            RolePhase::Settle(seen) => {
+                if self.pushed != seen {
+                    *phase = RolePhase::Turn;
+                }
+            }
+            RolePhase::Wait(until) => {
+                if self.now_ms >= until {
+                    *phase = RolePhase::Turn;
+                }
+            }
+            RolePhase::Flush(serial) => {
+                if self.done < serial {
+                    return false;
+                }
+                let bitmap_set = self.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero());
+                if *role == Role::Primary {
+                    if let Some(net) = self.net.as_mut() {
+                        net.discard_my_data = false;
+                    }
+                    if state::starts_generation(promotion, &self.state, bitmap_set) {
+                        self.new_current_uuid();
+                    }
+                }
+                self.mark_role(*role);
+                self.sync_metadata();
+                if state::has_socket(self.state.conn) {
+                    if promotion.forced {
+                        self.send_uuids();
+                    }
+                    self.send_state(self.state);
+                }
+                self.turn = None;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn step_leave(&mut self, asked: &mut bool, until: u64, left: &mut bool) -> bool {
+        if !*left {
+            let Some(result) = self.wish_to_leave(asked) else { return false };
+            match result {
+                StateRv::CwFailedByPeer | StateRv::ConcurrentStChg | StateRv::InTransientState => {
+                    if self.now_ms > until {
+                        self.change_all(&Change::conn(ConnState::Disconnecting), How::HARD);
+                        *left = true;
+                    }
+                }
+                other if other.is_refusal() => return true,
+                _ => *left = true,
+            }
+            return false;
+        }
+        if self.rx != Rx::Off || self.start_receiver {
+            return false;
+        }
+        self.change_all(&Change::conn(ConnState::StandAlone), How::HARD);
+        !self.worker_ready()
+    }
+
+    fn step_detach(&mut self, phase: &mut u8, asked: &mut bool) -> bool {
+        match *phase {
+            0 => {
+                self.io_suspenders += 1;
+                *phase = 1;
+            }
+            1 if self.suspended() || self.application == 0 => *phase = 2,
+            2 => {
+                let Some(result) = self.wish(&Change::disk(DiskState::Failed), asked, false) else { return false };
+                *phase = if result.is_refusal() { 4 } else { 3 };
+            }
+            3 if self.state.disk != DiskState::Failed && !self.local => *phase = 4,
+            4 => {
+                self.io_suspenders -= 1;
+                self.tell_all(drbd_core::request::Event::Resumed, |_| true);
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn step_attach(&mut self, phase: &mut u8) -> bool {
+        match *phase {
+            0 => {
+                if self.state.disk != DiskState::Diskless || self.local || self.todo_release {
+                    return true;
+                }
+                if self.change(&Change::disk(DiskState::Attaching), How::SOFT).is_refusal() {
+                    return true;
+                }
+                *phase = 1;
+            }
+            1 if !self.worker_ready() => {
+                if !self.bring_in() {
+                    self.change(&Change::disk(DiskState::Diskless), How::HARD);
+                    if self.local {
+                        self.todo_release = true;
+                    }
+                }
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn bring_in(&mut self) -> bool {
+        let (block, _) = Superblock::read(&self.stable.superblock).expect("our own superblock");
+        let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
+        let other = self.exposed.0 & !1 != block.uuids.current.0 & !1;
+        if self.state.pdsk != DiskState::UpToDate && !self.exposed.is_zero() && primary && other {
+            return false;
+        }
+        let attached = state::attach(
+            &recorded(block.flags),
+            self.state.role,
+            self.state.susp_nod,
+            Fencing::DontCare,
+        );
+        self.local = true;
+        self.md = Some(block);
+        self.flags.crashed_primary = attached.crashed_primary;
+        if attached.set_whole_bitmap {
+            self.fill_bitmap();
+        } else {
+            self.bits.clone_from(&self.stable.bitmap);
+        }
+        self.negotiated = (attached.disk, attached.pdsk.unwrap_or(self.state.pdsk));
+        let change = if self.state.conn == ConnState::Connected {
+            self.peer_uuids = None;
+            Change::disk(DiskState::Negotiating)
+        } else {
+            Change { disk: Some(attached.disk), pdsk: attached.pdsk, ..Change::NONE }
+        };
+        if self.change(&change, How::SOFT).is_refusal() {
+            return false;
+        }
+        self.mark_role(self.state.role);
+        self.md_dirty = true;
+        self.sync_metadata();
+        true
+    }
+}

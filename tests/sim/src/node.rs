@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A node: the shell's twin. What the shell keeps under its lock is here, and every state changes through
+//! [`Node::change`] and [`Node::change_all`], as `drbdrs/change.rs` does it.
+
+use crate::{disk::Disk, link::Link, rng::Rng};
+use drbd_core::{
+    bitmap,
+    config::{
+        choices::{Fencing, OnNoData},
+        conf::{DiskConf, NetConf},
+    },
+    epoch::{Incoming, Wire},
+    interval::{self, NodeId, Range},
+    meta::{Flags, Superblock},
+    peer_request::Origin,
+    request::{Log, Slot, SlotId},
+    resync::Controller,
+    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    types::{ConnState, DiskState, Role, State, StateRv, Uuid},
+    uuid::{PeerUuids, Refusal, Plan},
+    wire::{Agreed, BitmapRecv, Command},
+};
+use std::collections::VecDeque;
+
+/// Requests of the application at once.
+pub const SLOTS: usize = 48;
+
+/// What the receiver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    Run,
+    /// Begin anew.
+    Restart,
+    /// End.
+    Stop,
+}
+
+/// A change whose consequences the worker executes.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    /// The volume's part: before and after; none for the connection's part.
+    pub volume: Option<(State, State)>,
+    /// The connection before and after.
+    pub conn: (ConnState, ConnState),
+    /// I/O is suspended until the peer is fenced.
+    pub susp_fen: bool,
+    /// Its number.
+    pub serial: u64,
+}
+
+/// The shell's half of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The write's tag; none when it has ended.
+    pub tag: Option<u64>,
+    /// Its interval.
+    pub interval: Option<NodeId>,
+    /// A flush covers what was complete before this moment.
+    pub since: u64,
+}
+
+/// What a disk operation is for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// The application's request.
+    Local(SlotId),
+    /// A write of the peer.
+    Peer(PeerWrite),
+    /// The flush before a barrier is confirmed.
+    BarrierFlush,
+    /// A read for the peer.
+    Serve(Reply),
+}
+
+/// A write on behalf of the peer.
+#[derive(Clone, Debug)]
+pub struct PeerWrite {
+    /// Where.
+    pub range: Range,
+    /// As the peer named it.
+    pub block_id: u64,
+    /// Why.
+    pub origin: Origin,
+    /// Its interval.
+    pub node: Option<NodeId>,
+}
+
+/// An answer to a read of the peer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// For its resync (else for its application).
+    pub resync: bool,
+    /// Where.
+    pub range: Range,
+    /// As the peer named it.
+    pub block_id: u64,
+    /// Its interval.
+    pub node: Option<NodeId>,
+    /// The data.
+    pub data: Vec<u64>,
+    /// It could be read.
+    pub ok: bool,
+}
+
+/// An operation on our disk.
+#[derive(Clone, Debug)]
+pub struct Io {
+    /// Why.
+    pub purpose: Purpose,
+    /// First sector.
+    pub sector: usize,
+    /// What is written; empty: a flush or a read.
+    pub tags: Vec<u64>,
+    /// How many sectors are read.
+    pub read: usize,
+}
+
+/// An acknowledgement that waits to be sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// Of a block.
+    Block(Command, Range, u64, u32),
+    /// Of a barrier.
+    Barrier(u32, u32),
+}
+
+/// What the world has to hear of.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// The application's write was admitted: tag, range, whether our disk and the peer shall get it.
+    Began(u64, Range, bool, bool),
+    /// It was completed without error; the peer has it (else it was marked); our disk has it.
+    Done(u64, Range, bool, bool),
+    /// A flush was completed: what was complete before that moment is stable here.
+    Flushed(u64),
+    /// The peer confirmed a barrier.
+    Confirmed,
+    /// The disk of this node has been flushed.
+    DiskFlushed,
+    /// The generations were compared.
+    Verdict(Result<Plan, Refusal>),
+    /// A resync has ended here as target.
+    Synced,
+    /// Our disk went: an error.
+    DiskError,
+    /// A request ended with an error.
+    Failed(u64),
+}
+
+/// Bits of a volume that mean something for a while.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VolFlags {
+    pub crashed_primary: bool,
+    pub consider_resync: bool,
+    pub new_current_uuid: bool,
+    pub discard_my_data: bool,
+    pub agreed: bool,
+    pub refused: bool,
+    pub was_io_error: bool,
+    pub force_detach: bool,
+}
+
+/// What metadata survives on the disk.
+#[derive(Clone, Debug)]
+pub struct Stable {
+    /// The superblock's bytes.
+    pub superblock: Vec<u8>,
+    /// The bitmap.
+    pub bitmap: Vec<u64>,
+}
+
+/// Where the receiver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rx {
+    Off,
+    Begin,
+    WaitSocket,
+    AwaitHello,
+    Report,
+    Running,
+    Down(u8),
+    Retry(u64),
+}
+
+/// The end of a resync at the target, as the sender waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    No,
+    AcksIdle,
+    Ping { before: u32, until: u64 },
+}
+
+/// See the module's description.
+pub struct Node {
+    pub id: usize,
+    pub up: bool,
+    pub rng: Rng,
+    pub now_ms: u64,
+    pub clock: u64,
+    pub disk: Disk,
+    pub stable: Stable,
+    pub told: Vec<Told>,
+    pub ios: Vec<Io>,
+    // The volume.
+    pub capacity: u64,
+    pub state: State,
+    pub local: bool,
+    pub local_refs: u32,
+    pub md: Option<Superblock>,
+    pub md_dirty: bool,
+    pub exposed: Uuid,
+    pub peer_uuids: Option<PeerUuids>,
+    pub told_bits: u64,
+    pub negotiated: (DiskState, DiskState),
+    pub bitmap_in: Option<BitmapRecv>,
+    pub bits: Vec<u64>,
+    pub flags: VolFlags,
+    pub peer_disk: u64,
+    pub application: u32,
+    pub io_suspenders: u32,
+    pub failed: u64,
+    pub resync_pending: u32,
+    pub cursor: u64,
+    pub controller: Controller,
+    pub arrived: u32,
+    pub last_turn_ms: u64,
+    pub disk_conf: DiskConf,
+    pub todo_diskless: bool,
+    pub todo_release: bool,
+    pub todo_metadata: bool,
+    // The connection.
+    pub cstate: ConnState,
+    pub net: Option<NetConf>,
+    pub agreed: Agreed,
+    pub state_sent: bool,
+    pub resolve_conflicts: bool,
+    pub order: Order,
+    pub disconnect_sent: bool,
+    pub asked_peer: bool,
+    pub peer_reply: Option<StateRv>,
+    pub turn: Option<Who>,
+    pub link: Option<Link>,
+    pub closed: Vec<Link>,
+    pub packet: Option<crate::link::Arrived>,
+    pub rx: Rx,
+    pub stage: u8,
+    pub resync_wish: Option<ConnState>,
+    pub start_receiver: bool,
+    // Requests.
+    pub log: Log<Vec<Slot>>,
+    pub writes: interval::Set<Vec<interval::Node>>,
+    pub held: Vec<Held>,
+    pub acks: VecDeque<Answer>,
+    pub replies: VecDeque<Reply>,
+    pub incoming: Incoming,
+    pub in_flight: u32,
+    pub packet_seq: u32,
+    pub wire: Wire,
+    pub ending: Ending,
+    pub ping_acks: u32,
+    pub last_tick: u64,
+    pub heard_ms: u64,
+    pub pinged_at: Option<u64>,
+    // The worker.
+    pub changes: VecDeque<Committed>,
+    pub pushed: u64,
+    pub done: u64,
+    pub current: VecDeque<(crate::worker::Job, Committed)>,
+    pub suspended_by_worker: bool,
+    pub admin: Option<crate::admin::Task>,
+    pub split_brain: bool,
+    pub refused_other: bool,
+}
+
+/// Who has the turn to change the state together with the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Admin,
+}
+
+/// How a change is made.
+pub use drbd_core::state::How;
+
+impl Node {
+    /// A node that has just booted.
+    pub fn boot(id: usize, disk: Disk, stable: Stable, mut rng: Rng) -> Self {
+        let capacity = disk.now.len() as u64;
+        let words = bitmap::words_for_bits(bitmap::bits_for_sectors(capacity)) as usize;
+        let rng = Rng::new(rng.any());
+        Self {
+            id, up: true, rng, now_ms: 0, clock: 0, disk, stable, told: Vec::new(), ios: Vec::new(),
+            capacity, state: State::NEW, local: false, local_refs: 0, md: None, md_dirty: false,
+            exposed: Uuid::ZERO, peer_uuids: None, told_bits: 0,
+            negotiated: (DiskState::Inconsistent, DiskState::Unknown), bitmap_in: None, bits: vec![0; words],
+            flags: VolFlags::default(), peer_disk: 0, application: 0, io_suspenders: 0, failed: 0,
+            resync_pending: 0, cursor: 0, controller: Controller::new(), arrived: 0, last_turn_ms: 0,
+            disk_conf: DiskConf { c_plan_ahead: 0, resync_rate: 100_000, ..DiskConf::default() },
+            todo_diskless: false, todo_release: false, todo_metadata: false,
+            cstate: ConnState::StandAlone, net: None, agreed: Agreed::NOTHING, state_sent: false,
+            resolve_conflicts: false, order: Order::Run, disconnect_sent: false, asked_peer: false,
+            peer_reply: None, turn: None, link: None, closed: Vec::new(), packet: None, rx: Rx::Off, stage: 0, resync_wish: None,
+            start_receiver: false,
+            log: Log::new(vec![Slot::default(); SLOTS]),
+            writes: interval::Set::new(vec![interval::Node::default(); SLOTS * 4]),
+            held: vec![Held::default(); SLOTS],
+            acks: VecDeque::new(), replies: VecDeque::new(), incoming: Incoming::default(), in_flight: 0,
+            packet_seq: 0, wire: Wire::default(), ending: Ending::No, ping_acks: 0, last_tick: 0, heard_ms: 0,
+            pinged_at: None, changes: VecDeque::new(), pushed: 0, done: 0, current: VecDeque::new(),
+            suspended_by_worker: false, admin: None, split_brain: false, refused_other: false,
+        }
+    }
+
+    pub fn nbits(&self) -> u64 {
+        bitmap::bits_for_sectors(self.capacity)
+    }
+
+    pub fn weight(&self) -> u64 {
+        bitmap::count(&self.bits)
+    }
+
+    pub fn set_out_of_sync(&mut self, sector: u64, sectors: u64) {
+        if sectors > 0 {
+            bitmap::set_range(&mut self.bits, sector / 8, (sector + sectors - 1) / 8);
+        }
+    }
+
+    pub fn set_in_sync(&mut self, sector: u64, sectors: u64) {
+        let end = (sector + sectors).min(self.capacity);
+        let first = sector.div_ceil(8);
+        let behind = if end == self.capacity { self.nbits() } else { end / 8 };
+        if behind > first {
+            bitmap::clear_range(&mut self.bits, first, behind - 1);
+        }
+    }
+
+    pub fn usable(disk: DiskState) -> bool {
+        !state::is_failed_or_less(disk) && disk != DiskState::Negotiating
+    }
+
+    pub fn has_disk(&self) -> bool {
+        self.local && Self::usable(self.state.disk)
+    }
+
+    /// A use of the disk in any of the states that pass; the count goes up.
+    pub fn get_local_if(&mut self, good: impl Fn(DiskState) -> bool) -> bool {
+        let yes = self.local && good(self.state.disk);
+        self.local_refs += u32::from(yes);
+        yes
+    }
+
+    pub fn put_local(&mut self) {
+        self.local_refs = self.local_refs.saturating_sub(1);
+        if self.local_refs == 0 {
+            match self.state.disk {
+                DiskState::Failed => self.todo_diskless = true,
+                DiskState::Diskless => self.todo_release = true,
+                _ => {}
+            }
+        }
+    }
+
+    pub fn suspended(&self) -> bool {
+        state::is_suspended(&self.state)
+    }
+
+    fn conf(&self) -> Conf {
+        Conf {
+            fencing: if self.has_disk() { self.disk_conf.fencing } else { Fencing::DontCare },
+            on_no_data: OnNoData::default(),
+            net: self.net.as_ref().map(|net| NetRules {
+                two_primaries: net.two_primaries,
+                can_verify: !net.verify_alg.is_empty(),
+            }),
+            highest_peer: self.state.peer,
+            is_open: false,
+            version: self.agreed.version,
+            state_sent: self.state_sent,
+            negotiation: self.negotiation(),
+        }
+    }
+
+    fn negotiation(&self) -> Negotiation {
+        if self.state.disk != DiskState::Negotiating {
+            return Negotiation::None;
+        }
+        if self.md.as_ref().map(|md| md.uuids.current) == Some(self.exposed) {
+            Negotiation::Known { disk: self.negotiated.0, pdsk: self.negotiated.1 }
+        } else {
+            Negotiation::OtherGeneration
+        }
+    }
+
+    pub fn judge(&self, change: &Change, how: How, all: bool) -> Result<Accepted, StateRv> {
+        let conf = self.conf();
+        let wished = change.apply(self.state);
+        if all {
+            state::judge_in_connection(self.state, wished, how, &conf)
+        } else {
+            state::judge(self.state, wished, how, &conf)
+        }
+    }
+
+    /// Changes the volume.
+    pub fn change(&mut self, change: &Change, how: How) -> StateRv {
+        match self.judge(change, how, false) {
+            Ok(accepted) => {
+                self.commit(accepted.new);
+                StateRv::Success
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Changes the volume and the connection.
+    pub fn change_all(&mut self, change: &Change, how: How) -> StateRv {
+        let mut changes_anything = false;
+        if let Some(wanted) = change.conn {
+            let legal = state::connection_transition(self.cstate, wanted);
+            if legal.is_refusal() {
+                return legal;
+            }
+            changes_anything = legal != StateRv::NothingToDo;
+        }
+        match self.judge(change, how, true) {
+            Ok(_) => changes_anything = true,
+            Err(StateRv::NothingToDo) => {}
+            Err(refusal) => return refusal,
+        }
+        if !changes_anything {
+            return StateRv::NothingToDo;
+        }
+        let before = self.cstate;
+        if let Some(cstate) = change.conn {
+            self.cstate = cstate;
+            match cstate {
+                ConnState::Disconnecting | ConnState::StandAlone if before != cstate => {
+                    self.order = Order::Stop;
+                }
+                _ if state::has_socket(before) && state::is_network_error(cstate) => {
+                    self.order = Order::Restart;
+                }
+                _ => {}
+            }
+        }
+        let planned = self
+            .judge(change, how, true)
+            .or_else(|_| self.judge(change, How::HARD, true));
+        if let Ok(accepted) = planned {
+            self.commit(accepted.new);
+        }
+        self.push(None, before);
+        StateRv::Success
+    }
+
+    fn push(&mut self, volume: Option<(State, State)>, before: ConnState) {
+        self.pushed += 1;
+        self.changes.push_back(Committed {
+            volume,
+            conn: (before, self.cstate),
+            susp_fen: self.state.susp_fen,
+            serial: self.pushed,
+        });
+    }
+
+    fn commit(&mut self, new: State) {
+        let old = self.state;
+        let context = NowContext {
+            has_disk: self.local && Self::usable(new.disk),
+            others_report_params: false,
+        };
+        self.state = new;
+        for effect in state::now_effects(&old, &new, &context).iter() {
+            self.now_effect(effect);
+        }
+        self.push(Some((old, new)), self.cstate);
+    }
+
+    fn now_effect(&mut self, effect: Now) {
+        match effect {
+            Now::HoldDisk => self.local_refs += 1,
+            Now::ForgetStateSent => self.state_sent = false,
+            Now::UpdateMetadataFlags => self.update_metadata(),
+            Now::AdoptLocalGeneration => {
+                if let Some(md) = &self.md {
+                    self.exposed = md.uuids.current;
+                }
+            }
+            Now::ConsiderResync => self.flags.consider_resync = true,
+            Now::StopReceiver => self.order = Order::Stop,
+            Now::RestartReceiver => self.order = Order::Restart,
+            _ => {}
+        }
+    }
+
+    fn update_metadata(&mut self) {
+        let crashed = self.flags.crashed_primary;
+        let state = self.state;
+        let Some(md) = self.md.as_mut() else { return };
+        let before = md.flags;
+        let now = state::metadata_flags(recorded(before), &state, crashed);
+        md.flags.set(Flags::CONSISTENT, now.consistent);
+        md.flags.set(Flags::PRIMARY_IND, now.primary);
+        md.flags.set(Flags::CONNECTED_IND, now.connected);
+        md.flags.set(Flags::WAS_UP_TO_DATE, now.was_up_to_date);
+        md.flags.set(Flags::PEER_OUTDATED, now.peer_outdated);
+        md.flags.set(Flags::CRASHED_PRIMARY, now.crashed_primary);
+        md.flags.remove(Flags::AL_CLEAN);
+        if md.flags != before {
+            self.md_dirty = true;
+            self.todo_metadata = true;
+        }
+    }
+
+    /// The superblock is written if it has changed.
+    pub fn sync_metadata(&mut self) {
+        if !self.local || !std::mem::take(&mut self.md_dirty) {
+            return;
+        }
+        let capacity = self.capacity;
+        if let Some(md) = self.md.as_mut() {
+            md.effective_size = capacity;
+            md.flags.insert(Flags::AL_DISABLED);
+            md.emit_unclean(&mut self.stable.superblock);
+        }
+    }
+
+    /// The bitmap is written.
+    pub fn write_bitmap(&mut self) {
+        if self.local && self.state.disk != DiskState::Diskless {
+            self.stable.bitmap.clone_from(&self.bits);
+        }
+    }
+
+    /// Sets the whole bitmap and writes it.
+    pub fn set_whole_bitmap(&mut self) -> bool {
+        if !self.local || state::is_failed_or_less(self.state.disk) {
+            return false;
+        }
+        self.fill_bitmap();
+        true
+    }
+
+    pub fn fill_bitmap(&mut self) {
+        let last = self.nbits() - 1;
+        bitmap::set_range(&mut self.bits, 0, last);
+        self.stable.bitmap.clone_from(&self.bits);
+        if let Some(md) = self.md.as_mut() {
+            md.flags.remove(Flags::FULL_SYNC);
+            self.md_dirty = true;
+        }
+        self.sync_metadata();
+    }
+
+    /// A new generation begins.
+    pub fn new_current_uuid(&mut self) {
+        let fresh = Uuid(self.rng.any() & !0xff | 0x100);
+        let role = self.state.role;
+        let Some(md) = self.md.as_mut() else { return };
+        md.uuids.new_current(fresh, role);
+        self.exposed = md.uuids.current;
+        self.md_dirty = true;
+        self.sync_metadata();
+    }
+
+    pub fn mark_role(&mut self, role: Role) {
+        let Some(md) = self.md.as_mut() else { return };
+        let before = md.uuids;
+        md.uuids.mark_role(role);
+        if md.uuids != before {
+            self.md_dirty = true;
+        }
+    }
+
+    /// The disk failed us (`on-io-error detach`).
+    pub fn io_error(&mut self) {
+        self.flags.was_io_error = true;
+        self.told.push(Told::DiskError);
+        if !matches!(self.state.disk, DiskState::Diskless | DiskState::Failed) {
+            self.change(&Change::disk(DiskState::Failed), How::HARD);
+        }
+    }
+
+    pub fn connection_failed(&mut self, why: ConnState) {
+        self.change_all(&Change::conn(why), How::HARD);
+    }
+
+    pub fn wanted(&self) -> bool {
+        self.order == Order::Run
+    }
+
+    /// Nothing is under way that will end by itself.
+    pub fn is_idle(&self) -> bool {
+        self.ios.is_empty() && self.changes.is_empty() && self.current.is_empty() && self.application == 0
+    }
+}
+
+/// The superblock's flags as the core's rules see them.
+pub fn recorded(flags: Flags) -> Recorded {
+    Recorded {
+        consistent: flags.contains(Flags::CONSISTENT),
+        primary: flags.contains(Flags::PRIMARY_IND),
+        connected: flags.contains(Flags::CONNECTED_IND),
+        was_up_to_date: flags.contains(Flags::WAS_UP_TO_DATE),
+        peer_outdated: flags.contains(Flags::PEER_OUTDATED),
+        crashed_primary: flags.contains(Flags::CRASHED_PRIMARY),
+        full_sync: flags.contains(Flags::FULL_SYNC),
+        al_disabled: flags.contains(Flags::AL_DISABLED),
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the applications are promised, kept beside the cluster and compared with it.
+//!
+//! For every node and sector a list of candidates: writes that a read of that node's data may return. A write that
+//! was completed takes every candidate away that was complete before it began. A node that loses its power loses the
+//! promises that were not flushed; a node that was resynced has what its source has.
+
+use drbd_core::interval::Range;
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    tag: u64,
+    began: u64,
+    /// Whoever begins later comes after it.
+    over: Option<u64>,
+    /// It was completed, and nothing happened that may undo it.
+    promised: bool,
+    /// Promised even after a loss of power.
+    stable: bool,
+}
+
+/// What one node's data may be.
+#[derive(Clone, Debug)]
+pub struct Image {
+    sectors: Vec<Vec<Candidate>>,
+}
+
+impl Image {
+    /// All zero, for good.
+    pub fn new(sectors: usize) -> Self {
+        let zero = Candidate { tag: 0, began: 0, over: Some(0), promised: true, stable: true };
+        Self { sectors: vec![vec![zero]; sectors] }
+    }
+
+    fn of(&mut self, range: &Range) -> &mut [Vec<Candidate>] {
+        &mut self.sectors[range.sector as usize..range.end() as usize]
+    }
+
+    /// A write may be there from now on.
+    pub fn began(&mut self, tag: u64, range: &Range, now: u64) {
+        for list in self.of(range) {
+            list.push(Candidate { tag, began: now, over: None, promised: false, stable: false });
+        }
+    }
+
+    /// A write is promised.
+    pub fn done(&mut self, tag: u64, range: &Range, now: u64, stable: bool) {
+        for list in self.of(range) {
+            if let Some(found) = list.iter_mut().find(|c| c.tag == tag) {
+                found.over = Some(now);
+                found.promised = true;
+                found.stable |= stable;
+            }
+            prune(list);
+        }
+    }
+
+    /// All that was promised before `since` is stable.
+    pub fn flushed(&mut self, since: u64) {
+        for list in &mut self.sectors {
+            for candidate in list.iter_mut() {
+                candidate.stable |= candidate.promised && candidate.over.is_some_and(|over| over <= since);
+            }
+            prune(list);
+        }
+    }
+
+    /// The power was lost.
+    pub fn cut(&mut self, now: u64) {
+        for candidate in self.sectors.iter_mut().flatten() {
+            if !candidate.stable {
+                candidate.promised = false;
+                candidate.over = candidate.over.or(Some(now));
+            }
+        }
+    }
+
+    /// Whether a sector may read as that.
+    pub fn allows(&self, sector: usize, tag: u64) -> bool {
+        let list = &self.sectors[sector];
+        list.iter().any(|c| c.tag == tag && !list.iter().any(|d| overwritten(c, d)))
+    }
+
+    /// What a sector may read as, for people.
+    pub fn explain(&self, sector: usize) -> String {
+        format!("{:?}", self.sectors[sector])
+    }
+}
+
+/// Whether `c` was complete before `d`, which is promised, began.
+fn overwritten(c: &Candidate, d: &Candidate) -> bool {
+    d.promised && c.tag != d.tag && c.over.is_some_and(|over| over <= d.began)
+}
+
+/// Forgets what not even a loss of power can bring back.
+fn prune(list: &mut Vec<Candidate>) {
+    let stable: Vec<Candidate> = list.iter().filter(|c| c.stable && c.promised).copied().collect();
+    list.retain(|c| !stable.iter().any(|d| overwritten(c, d)));
+}
