@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
 
-.PHONY: help all module tools check test test-long san demo bench lab test-uml install clean
+.PHONY: help all module tools check test test-long san sim demo bench lab test-uml install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,9 @@ demo: ## two virtual machines mirror a disk, lose a node and fail over, shown co
 
 bench: ## ratios against the stock driver, in the same virtual machines
 	@scripts/vm bench
+
+sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
+	$(CARGO) run --quiet --release --package drbd-sim -- $(or $(COUNT),1000000)
 
 lab: ## two virtual machines with a stock kernel, and a shell in the first
 	@scripts/lab up

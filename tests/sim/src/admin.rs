@@ -18,7 +18,13 @@ use drbd_core::{
 #[derive(Clone, Debug)]
 pub enum Task {
     /// `primary`, `secondary`
-    Role { promotion: Promotion, role: Role, phase: RolePhase, last: bool, asked: bool },
+    Role {
+        promotion: Promotion,
+        role: Role,
+        phase: RolePhase,
+        last: bool,
+        asked: bool,
+    },
     /// `disconnect`
     Leave { asked: bool, until: u64, left: bool },
     /// `detach`
@@ -113,7 +119,8 @@ impl Node {
             Err(refusal) => Err(refusal),
         };
         if !*asked {
-            let needed = state::connection_needs_peer(self.cstate, leave.conn) && agree(self).is_ok();
+            let needed =
+                state::connection_needs_peer(self.cstate, leave.conn) && agree(self).is_ok();
             if !needed {
                 return Some(self.change_all(&leave, How::SOFT));
             }
@@ -152,7 +159,9 @@ impl Node {
 
     /// One step of the command under way; false: it has to wait.
     pub fn administrate(&mut self) -> bool {
-        let Some(mut task) = self.admin.take() else { return false };
+        let Some(mut task) = self.admin.take() else {
+            return false;
+        };
         let before = format_args!("{task:?}").to_string();
         let over = match &mut task {
             Task::Role { .. } => self.step_role(&mut task),
@@ -172,24 +181,60 @@ impl Node {
     }
 
     fn step_role(&mut self, task: &mut Task) -> bool {
-        let Task::Role { promotion, role, phase, last, asked } = task else { return true };
+        let Task::Role {
+            promotion,
+            role,
+            phase,
+            last,
+            asked,
+        } = task
+        else {
+            return true;
+        };
+        let over = self.try_role(promotion, *role, phase, last, asked);
+        if over {
+            // Read-only until a new generation has begun.
+            self.writable = self.state.role == Role::Primary;
+        }
+        over
+    }
+
+    fn try_role(
+        &mut self,
+        promotion: &mut Promotion,
+        role: Role,
+        phase: &mut RolePhase,
+        last: &mut bool,
+        asked: &mut bool,
+    ) -> bool {
         match *phase {
             RolePhase::Turn => {
-                if self.turn.is_none() {
+                // Whoever has it open closes it before it can be read-only.
+                self.writable &= role == Role::Primary;
+                let closed = self.writable || self.suspended() || self.application == 0;
+                if self.turn.is_none() && closed {
                     self.turn = Some(Who::Admin);
                     *phase = RolePhase::Try;
                 }
             }
             RolePhase::Try => {
-                let Some(result) = self.wish(&promotion.change, asked, true) else { return false };
+                let Some(result) = self.wish(&promotion.change, asked, true) else {
+                    return false;
+                };
                 if result == StateRv::InTransientState {
                     self.turn = None;
                     *phase = RolePhase::Settle(self.pushed);
                     return false;
                 }
-                let attempt = if *last { Attempt::Done(result) } else { next_attempt(promotion, result, &self.state) };
+                let attempt = if *last {
+                    Attempt::Done(result)
+                } else {
+                    next_attempt(promotion, result, &self.state)
+                };
                 match attempt {
-                    Attempt::Done(result) if result.is_refusal() || result == StateRv::NothingToDo => {
+                    Attempt::Done(result)
+                        if result.is_refusal() || result == StateRv::NothingToDo =>
+                    {
                         self.turn = None;
                         return true;
                     }
@@ -224,8 +269,11 @@ impl Node {
                 if self.done < serial {
                     return false;
                 }
-                let bitmap_set = self.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero());
-                if *role == Role::Primary {
+                let bitmap_set = self
+                    .md
+                    .as_ref()
+                    .is_some_and(|md| !md.uuids.bitmap.is_zero());
+                if role == Role::Primary {
                     if let Some(net) = self.net.as_mut() {
                         net.discard_my_data = false;
                     }
@@ -233,7 +281,7 @@ impl Node {
                         self.new_current_uuid();
                     }
                 }
-                self.mark_role(*role);
+                self.mark_role(role);
                 self.sync_metadata();
                 if state::has_socket(self.state.conn) {
                     if promotion.forced {
@@ -250,7 +298,9 @@ impl Node {
 
     fn step_leave(&mut self, asked: &mut bool, until: u64, left: &mut bool) -> bool {
         if !*left {
-            let Some(result) = self.wish_to_leave(asked) else { return false };
+            let Some(result) = self.wish_to_leave(asked) else {
+                return false;
+            };
             match result {
                 StateRv::CwFailedByPeer | StateRv::ConcurrentStChg | StateRv::InTransientState => {
                     if self.now_ms > until {
@@ -278,7 +328,9 @@ impl Node {
             }
             1 if self.suspended() || self.application == 0 => *phase = 2,
             2 => {
-                let Some(result) = self.wish(&Change::disk(DiskState::Failed), asked, false) else { return false };
+                let Some(result) = self.wish(&Change::disk(DiskState::Failed), asked, false) else {
+                    return false;
+                };
                 *phase = if result.is_refusal() { 4 } else { 3 };
             }
             3 if self.state.disk != DiskState::Failed && !self.local => *phase = 4,
@@ -298,7 +350,10 @@ impl Node {
                 if self.state.disk != DiskState::Diskless || self.local || self.todo_release {
                     return true;
                 }
-                if self.change(&Change::disk(DiskState::Attaching), How::SOFT).is_refusal() {
+                if self
+                    .change(&Change::disk(DiskState::Attaching), How::SOFT)
+                    .is_refusal()
+                {
                     return true;
                 }
                 *phase = 1;
@@ -343,7 +398,11 @@ impl Node {
             self.peer_uuids = None;
             Change::disk(DiskState::Negotiating)
         } else {
-            Change { disk: Some(attached.disk), pdsk: attached.pdsk, ..Change::NONE }
+            Change {
+                disk: Some(attached.disk),
+                pdsk: attached.pdsk,
+                ..Change::NONE
+            }
         };
         if self.change(&change, How::SOFT).is_refusal() {
             return false;

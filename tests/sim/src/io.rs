@@ -10,7 +10,9 @@ use drbd_core::{
     config::choices::Protocol,
     epoch::EpochNumber,
     interval::{Owner, Range},
-    request::{Actions, Context, Event, Expect, Job, Kind, Local, Mark, NewRequest, Request, SlotId},
+    request::{
+        Actions, Context, Event, Expect, Job, Kind, Local, Mark, NewRequest, Request, SlotId,
+    },
     resync::{next_request, Limits, Rates, TURN_MS},
     state,
     types::{ConnState, DiskState},
@@ -45,7 +47,8 @@ impl Node {
     fn context(&self) -> Context {
         Context {
             suspended: self.suspended(),
-            peer_readable: self.state.pdsk == DiskState::UpToDate && state::is_connected(self.state.conn),
+            peer_readable: self.state.pdsk == DiskState::UpToDate
+                && state::is_connected(self.state.conn),
             locally_readable: self.state.disk == DiskState::UpToDate,
         }
     }
@@ -72,7 +75,10 @@ impl Node {
 
     /// The application submits a write (or a flush: no sectors). `None`: it has to wait. `Some(false)`: it fails.
     pub fn submit(&mut self, kind: Kind, range: Range, tag: u64) -> Option<bool> {
-        if self.suspended() || self.io_suspenders > 0 || !state::accepts_new_io(&self.state, self.agreed.version) {
+        if self.suspended()
+            || self.io_suspenders > 0
+            || !state::accepts_new_io(&self.state, self.agreed.version)
+        {
             return None;
         }
         if kind == Kind::Write && self.conflicts(&range) {
@@ -98,8 +104,19 @@ impl Node {
             Some(Protocol::B) => Expect::Receipt,
             _ => Expect::Written,
         };
-        let new = NewRequest { kind, range, local, job, expect, retry: true, now_ms: self.now_ms };
-        let max = self.net.as_ref().map_or(u32::MAX, |conf| conf.max_epoch_size);
+        let new = NewRequest {
+            kind,
+            range,
+            local,
+            job,
+            expect,
+            retry: true,
+            now_ms: self.now_ms,
+        };
+        let max = self
+            .net
+            .as_ref()
+            .map_or(u32::MAX, |conf| conf.max_epoch_size);
         let Ok(slot) = self.log.admit(&new, max) else {
             self.log.epoch.close();
             return None;
@@ -116,12 +133,22 @@ impl Node {
             if let (Some(md), DiskState::UpToDate) = (&self.md, self.state.disk) {
                 self.exposed = md.uuids.current;
             }
-            self.told.push(Told::Began(tag, range, local, job == Job::Replicate));
+            self.told
+                .push(Told::Began(tag, range, local, job == Job::Replicate));
         }
         if local {
             self.local_refs += 1;
-            let tags = if kind == Kind::Write { vec![tag; range.sectors as usize] } else { Vec::new() };
-            self.ios.push(Io { purpose: Purpose::Local(slot), sector: range.sector as usize, tags, read: 0 });
+            let tags = if kind == Kind::Write {
+                vec![tag; range.sectors as usize]
+            } else {
+                Vec::new()
+            };
+            self.ios.push(Io {
+                purpose: Purpose::Local(slot),
+                sector: range.sector as usize,
+                tags,
+                read: 0,
+            });
         }
         Some(true)
     }
@@ -137,20 +164,28 @@ impl Node {
 
     /// Tells a request what happened.
     pub fn tell(&mut self, slot: SlotId, event: Event) {
-        let Some(before) = self.log.get(slot).copied() else { return };
+        let Some(before) = self.log.get(slot).copied() else {
+            return;
+        };
         let context = self.context();
         let actions = self.log.on(slot, event, context);
         let local = self.log.get(slot).map_or(before.local(), |r| r.local());
-        self.perform(slot, &before, actions, local == Local::Ok || event == (Event::LocalDone { ok: true }));
+        self.perform(
+            slot,
+            &before,
+            actions,
+            local == Local::Ok || event == (Event::LocalDone { ok: true }),
+        );
     }
 
     /// Tells all requests.
     pub fn tell_all(&mut self, event: Event, select: impl Fn(&Request) -> bool) {
         let context = self.context();
         let mut list = Vec::new();
-        self.log.for_each(event, context, select, &mut |slot, request, actions| {
-            list.push((slot, request, actions));
-        });
+        self.log
+            .for_each(event, context, select, &mut |slot, request, actions| {
+                list.push((slot, request, actions));
+            });
         for (slot, request, actions) in list {
             self.perform(slot, &request, actions, request.local() == Local::Ok);
         }
@@ -158,11 +193,19 @@ impl Node {
 
     /// The peer confirmed a barrier.
     pub fn confirm_barrier(&mut self, epoch: u32, writes: u32) -> bool {
-        let context = Context { suspended: self.suspended(), ..Context::default() };
+        let context = Context {
+            suspended: self.suspended(),
+            ..Context::default()
+        };
         let mut list = Vec::new();
-        let confirmed = self.log.confirm_barrier(EpochNumber(epoch), writes, context, |slot, request, actions| {
-            list.push((slot, request, actions));
-        });
+        let confirmed = self.log.confirm_barrier(
+            EpochNumber(epoch),
+            writes,
+            context,
+            |slot, request, actions| {
+                list.push((slot, request, actions));
+            },
+        );
         for (slot, request, actions) in list {
             self.perform(slot, &request, actions, request.local() == Local::Ok);
         }
@@ -184,7 +227,9 @@ impl Node {
                 let since = held.since;
                 let replicated = request.job() == Job::Replicate && actions.mark != Mark::OutOfSync;
                 match (actions.complete, request.kind) {
-                    (Some(true), Kind::Write) => self.told.push(Told::Done(tag, range, local_ok, replicated)),
+                    (Some(true), Kind::Write) => {
+                        self.told.push(Told::Done(tag, range, local_ok, replicated))
+                    }
                     (Some(true), _) => self.told.push(Told::Flushed(since)),
                     _ => self.told.push(Told::Failed(tag)),
                 }
@@ -218,8 +263,16 @@ impl Node {
             Ending::No => {}
             Ending::AcksIdle => {
                 if self.acks.is_empty() {
-                    self.send(crate::link::META, Command::Ping, &drbd_core::wire::Empty, &[]);
-                    self.ending = Ending::Ping { before: self.ping_acks, until: self.now_ms + 2000 };
+                    self.send(
+                        crate::link::META,
+                        Command::Ping,
+                        &drbd_core::wire::Empty,
+                        &[],
+                    );
+                    self.ending = Ending::Ping {
+                        before: self.ping_acks,
+                        until: self.now_ms + 2000,
+                    };
                 }
                 return;
             }
@@ -253,7 +306,15 @@ impl Node {
     }
 
     fn send_barrier(&mut self, epoch: EpochNumber) {
-        self.send(DATA, Command::Barrier, &BarrierPacket { barrier: epoch.0, pad: 0 }, &[]);
+        self.send(
+            DATA,
+            Command::Barrier,
+            &BarrierPacket {
+                barrier: epoch.0,
+                pad: 0,
+            },
+            &[],
+        );
     }
 
     fn send_request(&mut self, slot: SlotId, id: u64, request: &Request) {
@@ -275,15 +336,24 @@ impl Node {
                     seq_num: self.packet_seq,
                     flags: DataFlags::NONE
                         .with(DataFlags::MAY_SET_IN_SYNC, resync)
-                        .with(DataFlags::SEND_RECEIVE_ACK, request.wanted() == Expect::Receipt)
-                        .with(DataFlags::SEND_WRITE_ACK, request.wanted() == Expect::Written || resync),
+                        .with(
+                            DataFlags::SEND_RECEIVE_ACK,
+                            request.wanted() == Expect::Receipt,
+                        )
+                        .with(
+                            DataFlags::SEND_WRITE_ACK,
+                            request.wanted() == Expect::Written || resync,
+                        ),
                 };
                 let tag = self.held[slot.0 as usize].tag.unwrap_or(0);
                 let payload = bytes(&vec![tag; range.sectors as usize]);
                 self.send(DATA, Command::Data, &head, &payload);
             }
             Job::OutOfSync => {
-                let desc = BlockDesc { sector: range.sector, blksize: range.bytes() };
+                let desc = BlockDesc {
+                    sector: range.sector,
+                    blksize: range.bytes(),
+                };
                 self.send(DATA, Command::OutOfSync, &desc, &[]);
             }
             _ => {}
@@ -294,7 +364,10 @@ impl Node {
 
     /// A turn of the target (`resync.rs`).
     fn tick(&mut self) {
-        let target = matches!(self.state.conn, ConnState::SyncTarget | ConnState::PausedSyncT);
+        let target = matches!(
+            self.state.conn,
+            ConnState::SyncTarget | ConnState::PausedSyncT
+        );
         if target && self.weight() <= self.failed && self.resync_pending == 0 {
             self.ending = Ending::AcksIdle;
             return;
@@ -306,9 +379,15 @@ impl Node {
         let arrived = std::mem::take(&mut self.arrived);
         let mut budget = self.controller.tick(arrived, &rates, 2048);
         while budget > 0 {
-            let Some(range) = self.pick(budget) else { break };
+            let Some(range) = self.pick(budget) else {
+                break;
+            };
             budget = budget.saturating_sub(range.sectors.div_ceil(8));
-            let request = BlockRequest { sector: range.sector, block_id: ID_SYNCER, blksize: range.bytes() };
+            let request = BlockRequest {
+                sector: range.sector,
+                block_id: ID_SYNCER,
+                blksize: range.bytes(),
+            };
             self.send(DATA, Command::RsDataRequest, &request, &[]);
         }
     }
@@ -330,7 +409,9 @@ impl Node {
             capacity_sectors: self.capacity,
             budget_blocks: budget,
         };
-        let request = next_request(bit, &limits, |bit| bit < bits && drbd_core::bitmap::is_set(&self.bits, bit))?;
+        let request = next_request(bit, &limits, |bit| {
+            bit < bits && drbd_core::bitmap::is_set(&self.bits, bit)
+        })?;
         let range = Range::new(0, request.sector, request.bytes);
         let asked = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
         if self.writes_there(&range) || self.writes.find_overlap(&range, asked).is_some() {
@@ -357,7 +438,12 @@ impl Node {
             return;
         }
         self.resync_pending += 1;
-        let head = DataPacket { sector: range.sector, block_id: ID_SYNCER, seq_num: 0, flags: DataFlags::NONE };
+        let head = DataPacket {
+            sector: range.sector,
+            block_id: ID_SYNCER,
+            seq_num: 0,
+            flags: DataFlags::NONE,
+        };
         let payload = bytes(&reply.data);
         self.send(DATA, Command::RsDataReply, &head, &payload);
     }

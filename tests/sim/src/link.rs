@@ -48,26 +48,53 @@ impl Arrived {
 
 impl Link {
     /// Sends a packet.
-    pub fn send<P: Packet>(&mut self, stream: usize, format: Format, command: Command, packet: &P, payload: &[u8]) {
+    pub fn send<P: Packet>(
+        &mut self,
+        stream: usize,
+        format: Format,
+        command: Command,
+        packet: &P,
+        payload: &[u8],
+    ) {
         let mut buffer = [0; 320];
         let length = u32::try_from(payload.len()).expect("payloads are small");
-        let head = frame(format, 0, command, packet, length, &mut buffer).expect("a packet has room");
+        let head =
+            frame(format, 0, command, packet, length, &mut buffer).expect("a packet has room");
         self.out[stream].extend(&buffer[..head]);
         self.out[stream].extend(payload);
     }
 
     /// The next packet of a stream, if all of it is there. `Err`: nonsense.
-    pub fn receive(&mut self, stream: usize, agreed: &Agreed, handshake: bool) -> Result<Option<Arrived>, String> {
-        let format = if handshake { Format::Short } else { agreed.format() };
+    pub fn receive(
+        &mut self,
+        stream: usize,
+        agreed: &Agreed,
+        handshake: bool,
+    ) -> Result<Option<Arrived>, String> {
+        let format = if handshake {
+            Format::Short
+        } else {
+            agreed.format()
+        };
         let size = format.size();
         let queue = &mut self.arrived[stream];
         if queue.len() < size {
             return Ok(None);
         }
         let head: Vec<u8> = queue.iter().take(size).copied().collect();
-        let Header { command, length, .. } = format.parse(&head).map_err(|bad| format!("header: {bad:?}"))?;
-        let socket = if stream == DATA { Socket::Data } else { Socket::Meta };
-        let header = format.parse(&head).map_err(|bad| format!("header: {bad:?}"))?;
+        let Header {
+            command, length, ..
+        } = format
+            .parse(&head)
+            .map_err(|bad| format!("header: {bad:?}"))?;
+        let socket = if stream == DATA {
+            Socket::Data
+        } else {
+            Socket::Meta
+        };
+        let header = format
+            .parse(&head)
+            .map_err(|bad| format!("header: {bad:?}"))?;
         let bounds = if handshake {
             Agreed::NOTHING.admit_handshake(socket, header)
         } else {
@@ -80,6 +107,10 @@ impl Link {
         }
         let mut body: Vec<u8> = queue.drain(..whole).collect();
         body.drain(..size);
-        Ok(Some(Arrived { command, body, fixed: bounds.fixed as usize }))
+        Ok(Some(Arrived {
+            command,
+            body,
+            fixed: bounds.fixed as usize,
+        }))
     }
 }

@@ -24,14 +24,20 @@ fn play(config: Config) -> Report {
 /// Fewer faults and fewer steps that still violate something.
 fn shrink(mut config: Config) -> Config {
     for (fault, _) in FAULTS {
-        let fewer = Config { without: config.without | 1 << *fault as u32, ..config };
+        let fewer = Config {
+            without: config.without | 1 << *fault as u32,
+            ..config
+        };
         if play(fewer).violation.is_some() {
             config = fewer;
         }
     }
     while config.steps > 20 {
         let Some(fewer) = [2, 4, 10, 20]
-            .map(|part| Config { steps: config.steps - (config.steps / part).max(1), ..config })
+            .map(|part| Config {
+                steps: config.steps - (config.steps / part).max(1),
+                ..config
+            })
             .into_iter()
             .find(|&fewer| play(fewer).violation.is_some())
         else {
@@ -46,7 +52,11 @@ fn show(config: Config) {
     let small = shrink(config);
     let report = play(small);
     let what = report.violation.unwrap_or_default();
-    let Config { seed, steps, without } = small;
+    let Config {
+        seed,
+        steps,
+        without,
+    } = small;
     println!("seed {seed}: {what}\n    again: drbd-sim --seed {seed} --steps {steps} --without {without} --trace");
 }
 
@@ -63,10 +73,16 @@ fn main() {
             without: number("--without").unwrap_or(0) as u32,
         };
         let report = run(config, arguments.iter().any(|word| word == "--trace"));
-        println!("hash {:016x}, {} steps, {:?}", report.hash, report.steps, report.violation);
+        println!(
+            "hash {:016x}, {} steps, {:?}",
+            report.hash, report.steps, report.violation
+        );
         return;
     }
-    let count = arguments.first().and_then(|word| word.parse().ok()).unwrap_or(50_000);
+    let count = arguments
+        .first()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(50_000);
     let from = number("--from").unwrap_or(1);
     std::process::exit(campaign(from, count));
 }
@@ -77,7 +93,10 @@ fn campaign(from: u64, count: u64) -> i32 {
     let next = AtomicU64::new(from);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let work = || {
-        let mut sum = Report { faults: vec![0; FAULTS.len()], ..Report::default() };
+        let mut sum = Report {
+            faults: vec![0; FAULTS.len()],
+            ..Report::default()
+        };
         let mut bad = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +116,10 @@ fn campaign(from: u64, count: u64) -> i32 {
     };
     let parts: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("panics are caught")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("panics are caught"))
+            .collect()
     });
     let mut faults = vec![0; FAULTS.len()];
     let (mut bad, mut steps, mut ms) = (Vec::new(), 0, 0);
@@ -119,8 +141,14 @@ fn campaign(from: u64, count: u64) -> i32 {
         show(Config::of(seed));
     }
     let seconds = begun.elapsed().as_secs();
-    println!("{steps} steps, {} simulated hours, {missing} kinds of fault that never happened", ms / 3_600_000);
+    println!(
+        "{steps} steps, {} simulated hours, {missing} kinds of fault that never happened",
+        ms / 3_600_000
+    );
     let total: u64 = faults.iter().sum();
-    println!("{count} schedules, {total} faults, {} violations in {seconds} s", bad.len());
+    println!(
+        "{count} schedules, {total} faults, {} violations in {seconds} s",
+        bad.len()
+    );
     i32::from(!bad.is_empty() || missing > 0)
 }

@@ -18,7 +18,7 @@ use drbd_core::{
     resync::Controller,
     state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::{PeerUuids, Refusal, Plan},
+    uuid::{PeerUuids, Plan, Refusal},
     wire::{Agreed, BitmapRecv, Command},
 };
 use std::collections::VecDeque;
@@ -271,6 +271,8 @@ pub struct Node {
     pub suspended_by_worker: bool,
     pub admin: Option<crate::admin::Task>,
     pub split_brain: bool,
+    /// Applications may write: the device is open.
+    pub writable: bool,
     pub refused_other: bool,
 }
 
@@ -290,25 +292,85 @@ impl Node {
         let words = bitmap::words_for_bits(bitmap::bits_for_sectors(capacity)) as usize;
         let rng = Rng::new(rng.any());
         Self {
-            id, up: true, rng, now_ms: 0, clock: 0, disk, stable, told: Vec::new(), ios: Vec::new(),
-            capacity, state: State::NEW, local: false, local_refs: 0, md: None, md_dirty: false,
-            exposed: Uuid::ZERO, peer_uuids: None, told_bits: 0,
-            negotiated: (DiskState::Inconsistent, DiskState::Unknown), bitmap_in: None, bits: vec![0; words],
-            flags: VolFlags::default(), peer_disk: 0, application: 0, io_suspenders: 0, failed: 0,
-            resync_pending: 0, cursor: 0, controller: Controller::new(), arrived: 0, last_turn_ms: 0,
-            disk_conf: DiskConf { c_plan_ahead: 0, resync_rate: 100_000, ..DiskConf::default() },
-            todo_diskless: false, todo_release: false, todo_metadata: false,
-            cstate: ConnState::StandAlone, net: None, agreed: Agreed::NOTHING, state_sent: false,
-            resolve_conflicts: false, order: Order::Run, disconnect_sent: false, asked_peer: false,
-            peer_reply: None, turn: None, link: None, closed: Vec::new(), packet: None, rx: Rx::Off, stage: 0, resync_wish: None,
+            id,
+            up: true,
+            rng,
+            now_ms: 0,
+            clock: 0,
+            disk,
+            stable,
+            told: Vec::new(),
+            ios: Vec::new(),
+            capacity,
+            state: State::NEW,
+            local: false,
+            local_refs: 0,
+            md: None,
+            md_dirty: false,
+            exposed: Uuid::ZERO,
+            peer_uuids: None,
+            told_bits: 0,
+            negotiated: (DiskState::Inconsistent, DiskState::Unknown),
+            bitmap_in: None,
+            bits: vec![0; words],
+            flags: VolFlags::default(),
+            peer_disk: 0,
+            application: 0,
+            io_suspenders: 0,
+            failed: 0,
+            resync_pending: 0,
+            cursor: 0,
+            controller: Controller::new(),
+            arrived: 0,
+            last_turn_ms: 0,
+            disk_conf: DiskConf {
+                c_plan_ahead: 0,
+                resync_rate: 100_000,
+                ..DiskConf::default()
+            },
+            todo_diskless: false,
+            todo_release: false,
+            todo_metadata: false,
+            cstate: ConnState::StandAlone,
+            net: None,
+            agreed: Agreed::NOTHING,
+            state_sent: false,
+            resolve_conflicts: false,
+            order: Order::Run,
+            disconnect_sent: false,
+            asked_peer: false,
+            peer_reply: None,
+            turn: None,
+            link: None,
+            closed: Vec::new(),
+            packet: None,
+            rx: Rx::Off,
+            stage: 0,
+            resync_wish: None,
             start_receiver: false,
             log: Log::new(vec![Slot::default(); SLOTS]),
             writes: interval::Set::new(vec![interval::Node::default(); SLOTS * 4]),
             held: vec![Held::default(); SLOTS],
-            acks: VecDeque::new(), replies: VecDeque::new(), incoming: Incoming::default(), in_flight: 0,
-            packet_seq: 0, wire: Wire::default(), ending: Ending::No, ping_acks: 0, last_tick: 0, heard_ms: 0,
-            pinged_at: None, changes: VecDeque::new(), pushed: 0, done: 0, current: VecDeque::new(),
-            suspended_by_worker: false, admin: None, split_brain: false, refused_other: false,
+            acks: VecDeque::new(),
+            replies: VecDeque::new(),
+            incoming: Incoming::default(),
+            in_flight: 0,
+            packet_seq: 0,
+            wire: Wire::default(),
+            ending: Ending::No,
+            ping_acks: 0,
+            last_tick: 0,
+            heard_ms: 0,
+            pinged_at: None,
+            changes: VecDeque::new(),
+            pushed: 0,
+            done: 0,
+            current: VecDeque::new(),
+            suspended_by_worker: false,
+            admin: None,
+            split_brain: false,
+            writable: false,
+            refused_other: false,
         }
     }
 
@@ -329,7 +391,11 @@ impl Node {
     pub fn set_in_sync(&mut self, sector: u64, sectors: u64) {
         let end = (sector + sectors).min(self.capacity);
         let first = sector.div_ceil(8);
-        let behind = if end == self.capacity { self.nbits() } else { end / 8 };
+        let behind = if end == self.capacity {
+            self.nbits()
+        } else {
+            end / 8
+        };
         if behind > first {
             bitmap::clear_range(&mut self.bits, first, behind - 1);
         }
@@ -367,7 +433,11 @@ impl Node {
 
     fn conf(&self) -> Conf {
         Conf {
-            fencing: if self.has_disk() { self.disk_conf.fencing } else { Fencing::DontCare },
+            fencing: if self.has_disk() {
+                self.disk_conf.fencing
+            } else {
+                Fencing::DontCare
+            },
             on_no_data: OnNoData::default(),
             net: self.net.as_ref().map(|net| NetRules {
                 two_primaries: net.two_primaries,
@@ -386,7 +456,10 @@ impl Node {
             return Negotiation::None;
         }
         if self.md.as_ref().map(|md| md.uuids.current) == Some(self.exposed) {
-            Negotiation::Known { disk: self.negotiated.0, pdsk: self.negotiated.1 }
+            Negotiation::Known {
+                disk: self.negotiated.0,
+                pdsk: self.negotiated.1,
+            }
         } else {
             Negotiation::OtherGeneration
         }
@@ -592,7 +665,10 @@ impl Node {
 
     /// Nothing is under way that will end by itself.
     pub fn is_idle(&self) -> bool {
-        self.ios.is_empty() && self.changes.is_empty() && self.current.is_empty() && self.application == 0
+        self.ios.is_empty()
+            && self.changes.is_empty()
+            && self.current.is_empty()
+            && self.application == 0
     }
 }
 

@@ -29,8 +29,16 @@ pub struct Image {
 impl Image {
     /// All zero, for good.
     pub fn new(sectors: usize) -> Self {
-        let zero = Candidate { tag: 0, began: 0, over: Some(0), promised: true, stable: true };
-        Self { sectors: vec![vec![zero]; sectors] }
+        let zero = Candidate {
+            tag: 0,
+            began: 0,
+            over: Some(0),
+            promised: true,
+            stable: true,
+        };
+        Self {
+            sectors: vec![vec![zero]; sectors],
+        }
     }
 
     fn of(&mut self, range: &Range) -> &mut [Vec<Candidate>] {
@@ -40,7 +48,13 @@ impl Image {
     /// A write may be there from now on.
     pub fn began(&mut self, tag: u64, range: &Range, now: u64) {
         for list in self.of(range) {
-            list.push(Candidate { tag, began: now, over: None, promised: false, stable: false });
+            list.push(Candidate {
+                tag,
+                began: now,
+                over: None,
+                promised: false,
+                stable: false,
+            });
         }
     }
 
@@ -60,7 +74,8 @@ impl Image {
     pub fn flushed(&mut self, since: u64) {
         for list in &mut self.sectors {
             for candidate in list.iter_mut() {
-                candidate.stable |= candidate.promised && candidate.over.is_some_and(|over| over <= since);
+                candidate.stable |=
+                    candidate.promised && candidate.over.is_some_and(|over| over <= since);
             }
             prune(list);
         }
@@ -79,7 +94,8 @@ impl Image {
     /// Whether a sector may read as that.
     pub fn allows(&self, sector: usize, tag: u64) -> bool {
         let list = &self.sectors[sector];
-        list.iter().any(|c| c.tag == tag && !list.iter().any(|d| overwritten(c, d)))
+        list.iter()
+            .any(|c| c.tag == tag && !list.iter().any(|d| overwritten(c, d)))
     }
 
     /// What a sector may read as, for people.
@@ -95,6 +111,10 @@ fn overwritten(c: &Candidate, d: &Candidate) -> bool {
 
 /// Forgets what not even a loss of power can bring back.
 fn prune(list: &mut Vec<Candidate>) {
-    let stable: Vec<Candidate> = list.iter().filter(|c| c.stable && c.promised).copied().collect();
+    let stable: Vec<Candidate> = list
+        .iter()
+        .filter(|c| c.stable && c.promised)
+        .copied()
+        .collect();
     list.retain(|c| !stable.iter().any(|d| overwritten(c, d)));
 }

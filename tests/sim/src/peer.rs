@@ -14,7 +14,8 @@ use crate::{
 use drbd_core::{
     epoch::Incoming,
     handshake::{
-        self, Conclusion, Considered, Facts, LocalSizes, PeerSizes, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
+        self, Conclusion, Considered, Facts, LocalSizes, PeerSizes, Pending, SyncUuidArrival,
+        UuidFacts, UuidReaction,
     },
     interval::{Owner, Range},
     peer_request::{self, Ack, Origin},
@@ -22,11 +23,15 @@ use drbd_core::{
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::{sync_handshake, Agreed as Common, Demotion, Handshake, PeerUuids, Plan, Policies, Policy, Refusal, Side},
+    uuid::{
+        sync_handshake, Agreed as Common, Demotion, Handshake, PeerUuids, Plan, Policies, Policy,
+        Refusal, Side,
+    },
     wire::{
-        BarrierAck, BarrierPacket, BitmapRecv, BitmapSend, Bits, BlockAck, BlockDesc, BlockRequest, Command, ConnFlags,
-        ConnectionFeatures, DataFlags, DataPacket, Empty, Features, Packet, Protocol, Sizes, SizesFlags, StateChange,
-        StateChangeReply, StatePacket, SyncUuid, UuidFlags, UuidsPacket, ID_SYNCER,
+        BarrierAck, BarrierPacket, BitmapRecv, BitmapSend, Bits, BlockAck, BlockDesc, BlockRequest,
+        Command, ConnFlags, ConnectionFeatures, DataFlags, DataPacket, Empty, Features, Packet,
+        Protocol, Sizes, SizesFlags, StateChange, StateChangeReply, StatePacket, SyncUuid,
+        UuidFlags, UuidsPacket, ID_SYNCER,
     },
 };
 
@@ -112,7 +117,13 @@ impl Node {
                 } else if self.link.is_some() {
                     let ours = ConnectionFeatures::OURS;
                     if let Some(link) = self.link.as_mut() {
-                        link.send(DATA, drbd_core::wire::Format::Short, Command::ConnectionFeatures, &ours, &[]);
+                        link.send(
+                            DATA,
+                            drbd_core::wire::Format::Short,
+                            Command::ConnectionFeatures,
+                            &ours,
+                            &[],
+                        );
                     }
                     self.rx = Rx::AwaitHello;
                     self.heard_ms = self.now_ms;
@@ -149,7 +160,8 @@ impl Node {
             Err(why) => panic!("first packet: {why}"),
         };
         let peer = ConnectionFeatures::decode(packet.fixed()).expect("features");
-        let common = handshake::negotiate(peer.protocol_min, peer.protocol_max, peer.features.0).expect("same program");
+        let common = handshake::negotiate(peer.protocol_min, peer.protocol_max, peer.features.0)
+            .expect("same program");
         self.agreed = drbd_core::wire::Agreed {
             version: common.version,
             features: Features(common.features.0),
@@ -212,7 +224,10 @@ impl Node {
                     self.stage = 0;
                 }
                 Ok(None) if link.ended => {
-                    if self.disconnect_sent && self.cstate == ConnState::WfReportParams && self.heard_ms + 500 > self.now_ms {
+                    if self.disconnect_sent
+                        && self.cstate == ConnState::WfReportParams
+                        && self.heard_ms + 500 > self.now_ms
+                    {
                         return false;
                     }
                     self.connection_failed(ConnState::BrokenPipe);
@@ -236,7 +251,10 @@ impl Node {
             }
             Broken(why) => {
                 if self.wanted() && why.starts_with('!') {
-                    panic!("node {}: {:?}: {why} in {}", self.id, packet.command, self.state);
+                    panic!(
+                        "node {}: {:?}: {why} in {}",
+                        self.id, packet.command, self.state
+                    );
                 }
                 self.connection_failed(ConnState::ProtocolError);
             }
@@ -270,7 +288,11 @@ impl Node {
                 self.acks.clear();
                 self.incoming = Incoming::default();
                 self.wire = drbd_core::epoch::Wire::default();
-                let all = Range { volume: 0, sector: 0, sectors: u32::MAX };
+                let all = Range {
+                    volume: 0,
+                    sector: 0,
+                    sectors: u32::MAX,
+                };
                 let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
                 while let Some((node, _)) = self.writes.find_overlap(&all, ours) {
                     self.writes.remove(node);
@@ -313,7 +335,9 @@ impl Node {
 
     /// A packet that waits is not carried out any more: what it holds is given back.
     fn drop_packet(&mut self) {
-        let Some(packet) = self.packet.take() else { return };
+        let Some(packet) = self.packet.take() else {
+            return;
+        };
         if matches!(packet.command, Command::Data | Command::RsDataRequest) && self.stage >= 1 {
             self.in_flight -= 1;
             self.put_local();
@@ -341,7 +365,9 @@ impl Node {
 
     fn protocol(&mut self, packet: &Arrived) -> Outcome {
         let peer = Protocol::decode(&packet.body).expect("protocol");
-        if self.net.is_some_and(|net| net.discard_my_data) && peer.flags.contains(ConnFlags::DISCARD_MY_DATA) {
+        if self.net.is_some_and(|net| net.discard_my_data)
+            && peer.flags.contains(ConnFlags::DISCARD_MY_DATA)
+        {
             self.connection_failed(ConnState::Disconnecting);
             return Broken("both discard");
         }
@@ -350,20 +376,32 @@ impl Node {
 
     pub fn send_sizes(&mut self) {
         let packet = Sizes {
-            disk: if self.local && has_metadata(self.state.disk) { self.capacity } else { 0 },
+            disk: if self.local && has_metadata(self.state.disk) {
+                self.capacity
+            } else {
+                0
+            },
             user: 0,
             current: self.capacity,
             max_bio_size: 1 << 20,
             queue_order_type: 0,
             flags: SizesFlags::NONE,
-            limits: self.agreed.features.contains(Features::WRITE_SAME).then(Default::default),
+            limits: self
+                .agreed
+                .features
+                .contains(Features::WRITE_SAME)
+                .then(Default::default),
         };
         self.send(DATA, Command::Sizes, &packet, &[]);
     }
 
     fn sizes(&mut self, packet: &Arrived) -> Outcome {
         let theirs = Sizes::decode(&packet.body).expect("sizes");
-        let peer = PeerSizes { disk: theirs.disk, requested: theirs.user, current: theirs.current };
+        let peer = PeerSizes {
+            disk: theirs.disk,
+            requested: theirs.user,
+            current: theirs.current,
+        };
         let mine = self.has_disk().then_some(LocalSizes {
             capacity: self.capacity,
             last_agreed: self.capacity,
@@ -384,7 +422,9 @@ impl Node {
     pub fn send_uuids(&mut self) {
         let discard = self.net.is_some_and(|net| net.discard_my_data);
         let dirty_bits = self.weight();
-        let Some(md) = self.md.as_ref().filter(|_| has_metadata(self.state.disk)) else { return };
+        let Some(md) = self.md.as_ref().filter(|_| has_metadata(self.state.disk)) else {
+            return;
+        };
         let packet = UuidsPacket {
             current: md.uuids.current,
             bitmap: md.uuids.bitmap,
@@ -395,7 +435,8 @@ impl Node {
                 .with(UuidFlags::CRASHED_PRIMARY, self.flags.crashed_primary)
                 .with(
                     UuidFlags::INCONSISTENT,
-                    self.state.disk == DiskState::Negotiating && self.negotiated.0 == DiskState::Inconsistent,
+                    self.state.disk == DiskState::Negotiating
+                        && self.negotiated.0 == DiskState::Inconsistent,
                 ),
         };
         self.told_bits = dirty_bits;
@@ -403,7 +444,14 @@ impl Node {
     }
 
     pub fn send_state(&mut self, state: State) {
-        self.send(DATA, Command::State, &StatePacket { state: state.to_wire() }, &[]);
+        self.send(
+            DATA,
+            Command::State,
+            &StatePacket {
+                state: state.to_wire(),
+            },
+            &[],
+        );
     }
 
     fn uuids(&mut self, packet: &Arrived) -> Outcome {
@@ -424,7 +472,11 @@ impl Node {
         let facts = UuidFacts {
             state: self.state,
             effective: self.exposed,
-            local_current: self.md.as_ref().filter(|_| self.has_disk()).map(|md| md.uuids.current),
+            local_current: self
+                .md
+                .as_ref()
+                .filter(|_| self.has_disk())
+                .map(|md| md.uuids.current),
             version: self.agreed.version,
         };
         match handshake::on_peer_uuids(&peer, &facts) {
@@ -510,7 +562,10 @@ impl Node {
                     self.requests_lost();
                     self.new_current_uuid();
                     self.flags.new_current_uuid = false;
-                    let change = Change { susp: Some(false), ..Change::conn(ConnState::ProtocolError) };
+                    let change = Change {
+                        susp: Some(false),
+                        ..Change::conn(ConnState::ProtocolError)
+                    };
                     self.change_all(&change, How::HARD);
                     return Broken("frozen");
                 }
@@ -530,21 +585,34 @@ impl Node {
                 break outcome;
             }
             let result = self.change(&Change::role(Role::Secondary), How::SOFT);
-            demotion = if result.is_refusal() { Demotion::Refused } else { Demotion::Done };
+            demotion = if result.is_refusal() {
+                Demotion::Refused
+            } else {
+                Demotion::Done
+            };
         };
-        if let (Some(repair), Some(md), Some(theirs)) =
-            (outcome.decision.repair, self.md.as_mut(), self.peer_uuids.as_mut())
-        {
+        if let (Some(repair), Some(md), Some(theirs)) = (
+            outcome.decision.repair,
+            self.md.as_mut(),
+            self.peer_uuids.as_mut(),
+        ) {
             repair.apply(&mut md.uuids, &mut theirs.uuids);
             self.md_dirty |= repair.is_mine();
         }
-        if matches!(outcome.verdict, Ok(plan) if plan.set_whole_bitmap) && !self.set_whole_bitmap() {
+        if matches!(outcome.verdict, Ok(plan) if plan.set_whole_bitmap) && !self.set_whole_bitmap()
+        {
             return Err(Refusal::SplitBrain);
         }
         outcome.verdict
     }
 
-    fn question(&self, peer: &State, pending: &Pending, role: Role, demotion: Demotion) -> Option<Handshake> {
+    fn question(
+        &self,
+        peer: &State,
+        pending: &Pending,
+        role: Role,
+        demotion: Demotion,
+    ) -> Option<Handshake> {
         let net = self.net.as_ref()?;
         let md = self.md.as_ref()?;
         let theirs = self.peer_uuids.as_ref()?;
@@ -569,11 +637,19 @@ impl Node {
                 wsame: self.agreed.features.contains(Features::WRITE_SAME),
                 resolve_conflicts: self.resolve_conflicts,
             },
-            disk: if disk_now == DiskState::Negotiating { self.negotiated.0 } else { disk_now },
+            disk: if disk_now == DiskState::Negotiating {
+                self.negotiated.0
+            } else {
+                disk_now
+            },
             disk_now,
             peer_disk: pending.peer_disk,
             policy: Policy {
-                after_sb: Policies { none: net.after_sb_0p, one: net.after_sb_1p, two: net.after_sb_2p },
+                after_sb: Policies {
+                    none: net.after_sb_0p,
+                    one: net.after_sb_1p,
+                    two: net.after_sb_2p,
+                },
                 always_asbp: net.always_asbp,
                 rr_conflict: net.rr_conflict,
                 dry_run: false,
@@ -618,8 +694,14 @@ impl Node {
             return;
         }
         let change = match side {
-            ConnState::SyncTarget => Change { disk: Some(DiskState::Inconsistent), ..Change::conn(side) },
-            _ => Change { pdsk: Some(DiskState::Inconsistent), ..Change::conn(side) },
+            ConnState::SyncTarget => Change {
+                disk: Some(DiskState::Inconsistent),
+                ..Change::conn(side)
+            },
+            _ => Change {
+                pdsk: Some(DiskState::Inconsistent),
+                ..Change::conn(side)
+            },
         };
         let result = self.change(&change, How::SOFT);
         if result.is_refusal() || !state::is_connected(self.state.conn) {
@@ -636,7 +718,9 @@ impl Node {
     /// A resync came to its end.
     pub fn finished(&mut self) {
         let before = self.state;
-        let Some(end) = rules::finished(&before, self.failed, self.weight()) else { return };
+        let Some(end) = rules::finished(&before, self.failed, self.weight()) else {
+            return;
+        };
         let role = self.state.role;
         if let Some(md) = self.md.as_mut() {
             match (end.uuids, &self.peer_uuids) {
@@ -679,7 +763,10 @@ impl Node {
         let mut sending = BitmapSend::new(&agreed, bits, true);
         let mut page = [0; 4096];
         let mut words = std::mem::take(&mut self.bits);
-        while let Some(chunk) = sending.next(&mut View(&mut words, bits), &mut page).expect("a bitmap") {
+        while let Some(chunk) = sending
+            .next(&mut View(&mut words, bits), &mut page)
+            .expect("a bitmap")
+        {
             self.send(DATA, chunk.command, &Empty, &page[..chunk.len]);
         }
         self.bits = words;
@@ -689,8 +776,15 @@ impl Node {
         if self.stage == 0 {
             let agreed = self.agreed;
             let bits = self.nbits();
-            let mut receiving = self.bitmap_in.take().unwrap_or_else(|| BitmapRecv::new(&agreed, bits));
-            match receiving.packet(packet.command, &packet.body, &mut View(&mut self.bits, bits)) {
+            let mut receiving = self
+                .bitmap_in
+                .take()
+                .unwrap_or_else(|| BitmapRecv::new(&agreed, bits));
+            match receiving.packet(
+                packet.command,
+                &packet.body,
+                &mut View(&mut self.bits, bits),
+            ) {
                 Err(_) => return Broken("! bitmap"),
                 Ok(false) => {
                     self.bitmap_in = Some(receiving);
@@ -717,7 +811,8 @@ impl Node {
 
     pub fn queue_ack(&mut self, command: Command, range: Range, block_id: u64) {
         self.packet_seq += 1;
-        self.acks.push_back(Answer::Block(command, range, block_id, self.packet_seq));
+        self.acks
+            .push_back(Answer::Block(command, range, block_id, self.packet_seq));
     }
 
     fn occupied(&self, range: &Range) -> bool {
@@ -745,7 +840,10 @@ impl Node {
             }
             if matches!(
                 self.state.pdsk,
-                DiskState::Diskless | DiskState::Attaching | DiskState::Failed | DiskState::Negotiating
+                DiskState::Diskless
+                    | DiskState::Attaching
+                    | DiskState::Failed
+                    | DiskState::Negotiating
             ) {
                 self.set_out_of_sync(range.sector, range.sectors.into());
                 self.stage = 2;
@@ -765,7 +863,12 @@ impl Node {
 
     fn write_for_peer(&mut self, range: Range, block_id: u64, origin: Origin, payload: &[u8]) {
         let node = self.writes.insert(range, Owner::Peer(ON_DISK));
-        let write = PeerWrite { range, block_id, origin, node };
+        let write = PeerWrite {
+            range,
+            block_id,
+            origin,
+            node,
+        };
         self.ios.push(Io {
             purpose: Purpose::Peer(write),
             sector: range.sector as usize,
@@ -776,7 +879,9 @@ impl Node {
 
     /// A write for the peer has ended.
     pub fn peer_write_ended(&mut self, write: &PeerWrite, ok: bool) {
-        let Range { sector, sectors, .. } = write.range;
+        let Range {
+            sector, sectors, ..
+        } = write.range;
         let outcome = peer_request::written(write.origin, ok, state::is_resync(self.state.conn));
         if outcome.set_in_sync {
             self.set_in_sync(sector, sectors.into());
@@ -816,7 +921,12 @@ impl Node {
             }
             self.stage = 1;
             if self.get_local_if(Self::usable) {
-                self.ios.push(Io { purpose: Purpose::BarrierFlush, sector: 0, tags: Vec::new(), read: 0 });
+                self.ios.push(Io {
+                    purpose: Purpose::BarrierFlush,
+                    sector: 0,
+                    tags: Vec::new(),
+                    read: 0,
+                });
                 self.stage = 2;
             }
         }
@@ -853,7 +963,14 @@ impl Node {
             return Wait;
         }
         let node = self.writes.insert(range, Owner::Peer(SERVING));
-        let reply = Reply { resync: true, range, block_id: request.block_id, node, data: Vec::new(), ok: true };
+        let reply = Reply {
+            resync: true,
+            range,
+            block_id: request.block_id,
+            node,
+            data: Vec::new(),
+            ok: true,
+        };
         self.ios.push(Io {
             purpose: Purpose::Serve(reply),
             sector: range.sector as usize,
@@ -865,7 +982,9 @@ impl Node {
 
     fn answered(&mut self, range: &Range) -> bool {
         let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
-        let Some((node, _)) = self.writes.find_overlap(range, same) else { return false };
+        let Some((node, _)) = self.writes.find_overlap(range, same) else {
+            return false;
+        };
         self.writes.remove(node);
         self.resync_pending = self.resync_pending.saturating_sub(1);
         self.arrived += range.sectors;
@@ -900,12 +1019,17 @@ impl Node {
         let result = match self.peers_wish(&wish) {
             Ok(change) if reply == Command::StateChgReply => self.change(&change, How::SOFT),
             Ok(change) => {
-                let how = How { ignore_outdate_failure: true, ..How::SOFT };
+                let how = How {
+                    ignore_outdate_failure: true,
+                    ..How::SOFT
+                };
                 self.change_all(&change, how)
             }
             Err(refusal) => refusal,
         };
-        let answer = StateChangeReply { retcode: result.to_wire() };
+        let answer = StateChangeReply {
+            retcode: result.to_wire(),
+        };
         self.send(META, reply, &answer, &[]);
         self.sync_metadata();
         Done
@@ -934,11 +1058,21 @@ impl Node {
         match self.acks.pop_front() {
             None => return false,
             Some(Answer::Block(command, range, block_id, seq_num)) => {
-                let ack = BlockAck { sector: range.sector, block_id, blksize: range.bytes(), seq_num };
+                let ack = BlockAck {
+                    sector: range.sector,
+                    block_id,
+                    blksize: range.bytes(),
+                    seq_num,
+                };
                 self.send(META, command, &ack, &[]);
             }
             Some(Answer::Barrier(barrier, set_size)) => {
-                self.send(META, Command::BarrierAck, &BarrierAck { barrier, set_size }, &[]);
+                self.send(
+                    META,
+                    Command::BarrierAck,
+                    &BarrierAck { barrier, set_size },
+                    &[],
+                );
             }
         }
         true
@@ -953,17 +1087,26 @@ impl Node {
         if !self.wanted() {
             return false;
         }
-        let Some(link) = self.link.as_mut() else { return false };
+        let Some(link) = self.link.as_mut() else {
+            return false;
+        };
         match link.receive(META, &agreed, false) {
             Ok(Some(packet)) => {
                 self.heard_ms = self.now_ms;
                 self.pinged_at = None;
                 if let Err(why) = self.meta(&packet) {
-                    panic!("node {}: {:?}: {why} in {}", self.id, packet.command, self.state);
+                    panic!(
+                        "node {}: {:?}: {why} in {}",
+                        self.id, packet.command, self.state
+                    );
                 }
                 true
             }
-            Ok(None) if link.ended && self.cstate == ConnState::WfReportParams && !self.disconnect_sent => {
+            Ok(None)
+                if link.ended
+                    && self.cstate == ConnState::WfReportParams
+                    && !self.disconnect_sent =>
+            {
                 self.connection_failed(ConnState::NetworkFailure);
                 true
             }
@@ -1015,14 +1158,21 @@ impl Node {
             }
             command => {
                 let ack = BlockAck::decode(packet.fixed()).ok_or("ack")?;
-                let range = self.range(ack.sector, ack.blksize as usize).ok_or("range")?;
+                let range = self
+                    .range(ack.sector, ack.blksize as usize)
+                    .ok_or("range")?;
                 return self.block_ack(command, &ack, range);
             }
         }
         Ok(())
     }
 
-    fn block_ack(&mut self, command: Command, ack: &BlockAck, range: Range) -> Result<(), &'static str> {
+    fn block_ack(
+        &mut self,
+        command: Command,
+        ack: &BlockAck,
+        range: Range,
+    ) -> Result<(), &'static str> {
         let resync = ack.block_id == ID_SYNCER;
         match command {
             Command::RsWriteAck if resync => {
@@ -1053,7 +1203,9 @@ impl Node {
         };
         match self.log.find(BlockId(ack.block_id), 0, ack.sector) {
             Some(slot) => self.tell(slot, event),
-            None if command == Command::NegAck => self.set_out_of_sync(range.sector, range.sectors.into()),
+            None if command == Command::NegAck => {
+                self.set_out_of_sync(range.sector, range.sectors.into())
+            }
             None => return Err("no such request"),
         }
         Ok(())

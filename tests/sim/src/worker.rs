@@ -50,7 +50,11 @@ impl Node {
             return;
         }
         if let Some(change) = self.changes.pop_front() {
-            let first = if change.volume.is_some() { Job::Volume } else { Job::Connection };
+            let first = if change.volume.is_some() {
+                Job::Volume
+            } else {
+                Job::Connection
+            };
             self.current.push_back((first, change));
             self.current.push_back((Job::Finish, change));
             return;
@@ -73,13 +77,18 @@ impl Node {
     }
 
     fn expand(&mut self, change: &Committed) {
-        let Some((old, new)) = change.volume else { return };
+        let Some((old, new)) = change.volume else {
+            return;
+        };
         let failed = self.state.disk == DiskState::Failed;
         let context = AfterContext {
             has_disk: self.has_disk(),
             backing_open: self.local,
             version: self.agreed.version,
-            bitmap_uuid_set: self.md.as_ref().is_some_and(|md| !md.uuids.bitmap.is_zero()),
+            bitmap_uuid_set: self
+                .md
+                .as_ref()
+                .is_some_and(|md| !md.uuids.bitmap.is_zero()),
             now: self.state,
             lowest_conn: self.state.conn,
             lowest_disk: self.state.disk,
@@ -107,8 +116,12 @@ impl Node {
             Job::After(effect, new) => return self.after(effect, &new),
             Job::Resume => self.tell_all(drbd_core::request::Event::Resumed, |_| true),
             Job::Connection => {
-                let effects =
-                    state::after_connection_effects(change.conn.0, change.conn.1, self.state.pdsk, change.susp_fen);
+                let effects = state::after_connection_effects(
+                    change.conn.0,
+                    change.conn.1,
+                    self.state.pdsk,
+                    change.susp_fen,
+                );
                 for effect in effects.iter() {
                     match effect {
                         AfterConnection::EmitEvents | AfterConnection::ResumeFenced => {}
@@ -123,7 +136,11 @@ impl Node {
                 }
             }
             Job::Finish => {
-                self.done = if self.changes.is_empty() { self.pushed } else { change.serial };
+                self.done = if self.changes.is_empty() {
+                    self.pushed
+                } else {
+                    change.serial
+                };
             }
         }
         true
@@ -153,12 +170,18 @@ impl Node {
                 if io == Io::Resend {
                     self.tell_all(drbd_core::request::Event::Resend, |_| true);
                 }
-                let thawed = Change { susp_nod: Some(false), ..Change::NONE };
+                let thawed = Change {
+                    susp_nod: Some(false),
+                    ..Change::NONE
+                };
                 self.change_all(&thawed, How::SOFT);
             }
             After::ThawFencing => {
                 self.tell_all(drbd_core::request::Event::Resend, |_| true);
-                let thawed = Change { susp_fen: Some(false), ..Change::NONE };
+                let thawed = Change {
+                    susp_fen: Some(false),
+                    ..Change::NONE
+                };
                 self.change_all(&thawed, How::SOFT);
             }
             After::SendSyncUuid => self.send_sync_uuid(),
@@ -219,6 +242,8 @@ impl Node {
 
     /// Whether a full sync is owed.
     pub fn owes_full_sync(&self) -> bool {
-        self.md.as_ref().is_some_and(|md| md.flags.contains(Flags::FULL_SYNC))
+        self.md
+            .as_ref()
+            .is_some_and(|md| md.flags.contains(Flags::FULL_SYNC))
     }
 }

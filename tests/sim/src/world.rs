@@ -68,7 +68,11 @@ pub struct Config {
 impl Config {
     /// The usual run of a seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, steps: 1500, without: 0 }
+        Self {
+            seed,
+            steps: 1500,
+            without: 0,
+        }
     }
 }
 
@@ -115,6 +119,7 @@ struct World {
     discarding: Option<usize>,
     violation: Option<String>,
     trace: bool,
+    shown: [String; 2],
 }
 
 /// Plays a run.
@@ -151,15 +156,31 @@ fn fresh_stable(sectors: usize) -> Stable {
     };
     let mut superblock = vec![0; SUPERBLOCK_BYTES];
     block.emit_unclean(&mut superblock);
-    Stable { superblock, bitmap: vec![0; sectors.div_ceil(512)] }
+    Stable {
+        superblock,
+        bitmap: vec![0; sectors.div_ceil(512)],
+    }
 }
 
 impl World {
     fn new(config: Config, trace: bool) -> Self {
         let mut rng = Rng::new(config.seed);
-        let sectors = 256 + 8 * rng.below(40) as usize + if rng.one_in(4) { rng.below(8) as usize } else { 0 };
+        let sectors = 256
+            + 8 * rng.below(40) as usize
+            + if rng.one_in(4) {
+                rng.below(8) as usize
+            } else {
+                0
+            };
         let volatile = rng.one_in(2);
-        let mut node = |id| Node::boot(id, Disk::new(sectors, volatile), fresh_stable(sectors), rng.clone_lot());
+        let mut node = |id| {
+            Node::boot(
+                id,
+                Disk::new(sectors, volatile),
+                fresh_stable(sectors),
+                rng.clone_lot(),
+            )
+        };
         let nodes = [node(0), node(1)];
         Self {
             config,
@@ -182,6 +203,7 @@ impl World {
             discarding: None,
             violation: None,
             trace,
+            shown: Default::default(),
         }
     }
 
@@ -296,7 +318,9 @@ impl World {
             return false;
         }
         let stream = self.rng.below(2) as usize;
-        let Some(id) = self.nodes[to].link.as_ref().map(|link| link.id) else { return false };
+        let Some(id) = self.nodes[to].link.as_ref().map(|link| link.id) else {
+            return false;
+        };
         let whole = !self.rng.one_in(4);
         let part = self.rng.any();
         let splits = self.may(Fault::Split);
@@ -306,7 +330,11 @@ impl World {
             if most == 0 {
                 return false;
             }
-            let bytes = if whole || !splits { most } else { 1 + (part % most as u64) as usize };
+            let bytes = if whole || !splits {
+                most
+            } else {
+                1 + (part % most as u64) as usize
+            };
             split = bytes < most;
             into.arrived[stream].extend(out.drain(..bytes));
             true
@@ -314,9 +342,17 @@ impl World {
         let [a, b] = &mut self.nodes;
         let (source, target) = if to == 0 { (b, a) } else { (a, b) };
         let link = target.link.as_mut().expect("just seen");
-        let moved = match source.link.as_mut().filter(|other| source.up && other.id == id) {
+        let moved = match source
+            .link
+            .as_mut()
+            .filter(|other| source.up && other.id == id)
+        {
             Some(other) => hand_over(&mut other.out[stream], link),
-            None => match self.adrift.iter_mut().find(|adrift| adrift.link.id == id && adrift.to == to) {
+            None => match self
+                .adrift
+                .iter_mut()
+                .find(|adrift| adrift.link.id == id && adrift.to == to)
+            {
                 Some(adrift) => {
                     let moved = hand_over(&mut adrift.link.out[stream], link);
                     if adrift.link.out.iter().all(|out| out.is_empty()) {
@@ -335,14 +371,19 @@ impl World {
 
     /// Both wait for a connection.
     fn dial(&mut self) -> bool {
-        let waits = |node: &Node| node.up && node.rx == Rx::WaitSocket && node.link.is_none() && node.wanted();
+        let waits = |node: &Node| {
+            node.up && node.rx == Rx::WaitSocket && node.link.is_none() && node.wanted()
+        };
         if self.parted != [false; 2] || !self.nodes.iter().all(waits) {
             return false;
         }
         self.links += 1;
         let first = self.rng.one_in(2);
         for node in &mut self.nodes {
-            node.link = Some(Link { id: self.links, ..Link::default() });
+            node.link = Some(Link {
+                id: self.links,
+                ..Link::default()
+            });
             node.resolve_conflicts = (node.id == 0) == first;
         }
         self.adrift.clear();
@@ -358,9 +399,19 @@ impl World {
             return false;
         }
         let at = self.rng.below(node.ios.len() as u64) as usize;
-        let Io { purpose, sector, tags, read } = node.ios.remove(at);
+        let Io {
+            purpose,
+            sector,
+            tags,
+            read,
+        } = node.ios.remove(at);
         let is_read = read > 0;
-        let fails = self.rng.one_in(400) && if is_read { reads } else { writes && !tags.is_empty() };
+        let fails = self.rng.one_in(400)
+            && if is_read {
+                reads
+            } else {
+                writes && !tags.is_empty()
+            };
         let mut ok = !fails && node.state.disk != DiskState::Diskless;
         if ok && !tags.is_empty() {
             node.disk.write(sector, &tags);
@@ -395,7 +446,11 @@ impl World {
             self.faults[Fault::Reordered as usize] += 1;
         }
         if fails {
-            self.count(if is_read { Fault::ReadError } else { Fault::WriteError });
+            self.count(if is_read {
+                Fault::ReadError
+            } else {
+                Fault::WriteError
+            });
         }
         true
     }
@@ -403,24 +458,40 @@ impl World {
     /// The application.
     fn use_cluster(&mut self, id: usize) -> bool {
         let node = &mut self.nodes[id];
-        if self.healing || !node.up || node.state.role != Role::Primary || self.frozen[id] > self.now_ms {
+        if self.healing || !node.up || !node.writable || self.frozen[id] > self.now_ms {
             return false;
         }
         node.clock = self.step;
         if self.rng.one_in(6) {
-            let range = Range { volume: 0, sector: 0, sectors: 0 };
+            let range = Range {
+                volume: 0,
+                sector: 0,
+                sectors: 0,
+            };
             return node.submit(Kind::Flush, range, 0).is_some();
         }
-        let sectors = if self.rng.one_in(3) { 1 + self.rng.below(16) } else { 8 };
+        let sectors = if self.rng.one_in(3) {
+            1 + self.rng.below(16)
+        } else {
+            8
+        };
         let blocks = node.capacity / 8;
-        let hot = if self.rng.one_in(2) { blocks.min(6) } else { blocks };
+        let hot = if self.rng.one_in(2) {
+            blocks.min(6)
+        } else {
+            blocks
+        };
         let mut sector = 8 * self.rng.below(hot);
         if self.rng.one_in(4) {
             sector += self.rng.below(8);
         }
         let sectors = sectors.min(node.capacity.saturating_sub(sector)).max(1);
         let sector = sector.min(node.capacity - sectors);
-        let range = Range { volume: 0, sector, sectors: sectors as u32 };
+        let range = Range {
+            volume: 0,
+            sector,
+            sectors: sectors as u32,
+        };
         self.tags += 1;
         node.submit(Kind::Write, range, self.tags).is_some()
     }
@@ -449,20 +520,33 @@ impl World {
             0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
             8..=10 if node.state.role == Role::Primary => node.set_role(Role::Secondary, false),
             11..=12 if node.net.is_some() => {
-                node.admin = Some(Task::Leave { asked: false, until: now + 2000, left: false });
+                node.admin = Some(Task::Leave {
+                    asked: false,
+                    until: now + 2000,
+                    left: false,
+                });
             }
             13 if node.has_disk() => {
                 if !self.may(Fault::Detach) {
                     return false;
                 }
                 self.count(Fault::Detach);
-                self.nodes[id].admin = Some(Task::Detach { phase: 0, asked: false });
+                self.nodes[id].admin = Some(Task::Detach {
+                    phase: 0,
+                    asked: false,
+                });
             }
             14 if node.state.conn == ConnState::Connected && node.state.role == Role::Secondary => {
-                node.admin = Some(Task::FullSync { start: ConnState::StartingSyncT, asked: false });
+                node.admin = Some(Task::FullSync {
+                    start: ConnState::StartingSyncT,
+                    asked: false,
+                });
             }
             15 if node.state.conn == ConnState::Connected && node.state.role == Role::Primary => {
-                node.admin = Some(Task::FullSync { start: ConnState::StartingSyncS, asked: false });
+                node.admin = Some(Task::FullSync {
+                    start: ConnState::StartingSyncS,
+                    asked: false,
+                });
             }
             _ => return false,
         }
@@ -486,7 +570,11 @@ impl World {
             node.set_role(Role::Secondary, false);
         } else if node.state.disk == DiskState::Diskless && !node.local && !node.todo_release {
             node.admin = Some(Task::Attach { phase: 0 });
-        } else if node.cstate == ConnState::StandAlone && node.net.is_none() && node.rx == Rx::Off && !node.start_receiver {
+        } else if node.cstate == ConnState::StandAlone
+            && node.net.is_none()
+            && node.rx == Rx::Off
+            && !node.start_receiver
+        {
             if split && !self.healing {
                 return false;
             }
@@ -500,7 +588,11 @@ impl World {
             self.nodes[id].connect(conf);
         } else if split && self.healing && node.net.is_some() && self.discarding.is_none() {
             // The other end of a split brain waits for us without knowing.
-            node.admin = Some(Task::Leave { asked: false, until: 0, left: false });
+            node.admin = Some(Task::Leave {
+                asked: false,
+                until: 0,
+                left: false,
+            });
         } else {
             return false;
         }
@@ -541,7 +633,9 @@ impl World {
                 self.cut_power(0);
                 self.cut_power(1);
             }
-            Fault::RestartInResync if self.nodes[id].up && state::is_resync(self.nodes[id].state.conn) => {
+            Fault::RestartInResync
+                if self.nodes[id].up && state::is_resync(self.nodes[id].state.conn) =>
+            {
                 self.cut_power(id);
             }
             Fault::Freeze => self.frozen[id] = until,
@@ -561,7 +655,13 @@ impl World {
                 }
             }
             Fault::OneWay => self.parted[id] = !self.parted[id],
-            Fault::Partition => self.parted = if self.parted == [true; 2] { [false; 2] } else { [true; 2] },
+            Fault::Partition => {
+                self.parted = if self.parted == [true; 2] {
+                    [false; 2]
+                } else {
+                    [true; 2]
+                }
+            }
             _ => return false,
         }
         self.count(fault);
@@ -578,7 +678,21 @@ impl World {
                 self.hear(id, &told);
             }
             let node = &self.nodes[id];
-            self.alone[id] |= node.up && node.state.role == Role::Primary && !state::is_connected(node.state.conn);
+            if self.trace {
+                let uuids = node
+                    .md
+                    .as_ref()
+                    .map(|md| md.uuids.to_string())
+                    .unwrap_or_default();
+                let now = format!("{} bits {} {uuids}", node.state, node.weight());
+                if now != self.shown[id] {
+                    println!("{:6} {:8} node {id} is {now}", self.step, self.now_ms);
+                    self.shown[id] = now;
+                }
+            }
+            self.alone[id] |= node.up
+                && node.state.role == Role::Primary
+                && !state::is_connected(node.state.conn);
         }
         let equal = |node: &Node| {
             node.up
@@ -592,7 +706,9 @@ impl World {
             self.alone = [false; 2];
             self.wrote = [false; 2];
             self.discarding = None;
-            self.nodes.iter_mut().for_each(|node| node.split_brain = false);
+            self.nodes
+                .iter_mut()
+                .for_each(|node| node.split_brain = false);
         }
         let bits = |node: &Node| u64::from(node.state.to_wire()) | u64::from(node.up) << 32;
         self.hash = (self.hash ^ bits(&self.nodes[0])).wrapping_mul(0x0100_0000_01b3);
@@ -625,7 +741,9 @@ impl World {
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
             Told::Verdict(Ok(_)) => {
                 if self.wrote == [true; 2] && self.discarding.is_none() {
-                    self.violate(format!("node {id}: both were written apart, and nobody says so"));
+                    self.violate(format!(
+                        "node {id}: both were written apart, and nobody says so"
+                    ));
                 }
             }
             Told::Verdict(Err(refusal)) => {
@@ -650,7 +768,10 @@ impl World {
                 && node.state.conn == ConnState::Connected
                 && node.state.disk == DiskState::UpToDate
                 && node.state.pdsk == DiskState::UpToDate
-                && node.link.as_ref().is_some_and(|link| link.out.iter().all(|out| out.is_empty()))
+                && node
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.out.iter().all(|out| out.is_empty()))
         })
     }
 
@@ -658,11 +779,14 @@ impl World {
         for id in 0..2 {
             let node = &self.nodes[id];
             let dirty = node.weight();
-            let wrong = (0..node.disk.now.len()).find(|&s| !self.images[id].allows(s, node.disk.now[s]));
+            let wrong =
+                (0..node.disk.now.len()).find(|&s| !self.images[id].allows(s, node.disk.now[s]));
             if let Some(sector) = wrong {
                 let found = node.disk.now[sector];
                 let expected = self.images[id].explain(sector);
-                self.violate(format!("node {id}: sector {sector} holds write {found}, promised: {expected}"));
+                self.violate(format!(
+                    "node {id}: sector {sector} holds write {found}, promised: {expected}"
+                ));
             } else if dirty > 0 {
                 self.violate(format!("node {id}: {dirty} bits are set at rest"));
             }
@@ -671,7 +795,9 @@ impl World {
         let differs = (0..a.disk.now.len()).find(|&s| a.disk.now[s] != b.disk.now[s]);
         if let Some(sector) = differs {
             let (a, b) = (a.disk.now[sector], b.disk.now[sector]);
-            self.violate(format!("the disks differ in sector {sector}: write {a} and write {b}"));
+            self.violate(format!(
+                "the disks differ in sector {sector}: write {a} and write {b}"
+            ));
         }
     }
 }
