@@ -112,6 +112,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             if io == Io::Resend {
                 transfer::resend(resource);
             }
+            transfer::restart_frozen(resource);
             let thawed = Change {
                 susp_nod: Some(false),
                 ..Change::NONE
@@ -119,6 +120,12 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             thaw(device, thawed);
         }
         After::ThawFencing => {
+            // The peer is back: what it lacks is sent again, and no new generation is needed.
+            for_each_device(resource, |device| {
+                if let Some(volume) = resource.shared.lock().vol_mut(device.vnr) {
+                    volume.flags.clear(VolFlag::NEW_CURRENT_UUID);
+                }
+            });
             transfer::resend(resource);
             let thawed = Change {
                 susp_fen: Some(false),

@@ -639,7 +639,7 @@ pub(crate) fn suspend_io(device: &Device) {
         let shared = resource.shared.lock();
         shared
             .vol(device.vnr)
-            .is_none_or(|volume| volume.stat.application == 0)
+            .is_none_or(|volume| volume.stat.application == 0 || volume.suspended())
     });
 }
 

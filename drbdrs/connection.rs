@@ -17,9 +17,9 @@
 
 use crate::{
     ack,
-    change::{self, How},
+    change::How,
     digests::Digests,
-    handlers,
+    fence,
     link::Link,
     peer_data,
     prelude::*,
@@ -30,9 +30,8 @@ use crate::{
     transfer,
 };
 use drbd_core::{
-    config::choices::Fencing,
     state::{self, Change},
-    types::{ConnState, DiskState, Role, StateRv},
+    types::{ConnState, StateRv},
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::{
@@ -395,37 +394,13 @@ fn forget_peer(resource: &Arc<Resource>) {
 /// A Primary that lost its peer has it fenced, if that is configured, before it goes on alone. The handler takes its
 /// time, so it has a thread of its own; what it achieves counts only as long as the peer does not come back.
 fn fence_peer(resource: &Arc<Resource>) -> Result {
-    let established = {
-        let shared = resource.shared.lock();
-        let states = shared.volumes.iter().map(|volume| &volume.state);
-        let all = state::combined(states);
-        let may_be_good = all.highest_pdsk == DiskState::Unknown
-            || state::is_better_than_outdated(all.highest_pdsk);
-        let configured = shared.volumes.iter().any(|volume| {
-            let fencing = volume.disk_conf.as_ref().map(|conf| conf.fencing);
-            fencing.is_some_and(|fencing| fencing != Fencing::DontCare)
-        });
-        if all.highest_role != Role::Primary || !may_be_good || !configured {
-            return Ok(());
-        }
-        shared.conn.established
-    };
+    if !fence::is_due(&resource.shared.lock()) {
+        return Ok(());
+    }
     let earlier = resource.connection.fencer.lock().take();
     drop(earlier);
-    let fencer = spawn(resource, "f", move |resource| {
-        if !handlers::fence_peer(resource) {
-            return;
-        }
-        let mut shared = resource.shared.lock();
-        let still_gone = state::is_before_report_params(shared.conn.cstate)
-            && shared.conn.established == established;
-        if still_gone {
-            let outdated = Change {
-                pdsk: Some(DiskState::Outdated),
-                ..Change::NONE
-            };
-            change::change_all_locked(&mut shared, &outdated, How::SOFT.verbose());
-        }
+    let fencer = spawn(resource, "f", |resource| {
+        fence::peer(resource);
     })?;
     *resource.connection.fencer.lock() = Some(fencer);
     Ok(())

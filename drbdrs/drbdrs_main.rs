@@ -22,6 +22,7 @@ mod dependents;
 mod device;
 mod digests;
 mod events;
+mod fence;
 mod flags;
 mod handlers;
 mod handshake;

@@ -17,6 +17,8 @@ pub(crate) const LOCAL_IO_ERROR: &str = "local-io-error";
 pub(crate) const FENCE_PEER: &str = "fence-peer";
 /// Two data generations met that do not descend from each other.
 pub(crate) const INITIAL_SPLIT_BRAIN: &str = "initial-split-brain";
+/// All volumes are back in sync: the peer may be let in again.
+pub(crate) const UNFENCE_PEER: &str = "unfence-peer";
 /// And no policy decided between them.
 pub(crate) const SPLIT_BRAIN: &str = "split-brain";
 /// A split brain was decided against this Primary, which could not be demoted.
@@ -42,21 +44,6 @@ pub(crate) fn call(resource: &Resource, device: Option<&Device>, handler: &str) 
             0
         }
     }
-}
-
-/// Has the peer fenced; tells whether it cannot have good data any more.
-pub(crate) fn fence_peer(resource: &Resource) -> bool {
-    let code = call(resource, None, FENCE_PEER);
-    // 3 it is inconsistent, 4 it was outdated, 5 it is down and will come up outdated, 7 it was shot.
-    let outdated = matches!(code, 3 | 4 | 5 | 7);
-    if !outdated {
-        pr_err!(
-            "{}: fence-peer returned {}: the peer may have good data\n",
-            resource.name(),
-            code
-        );
-    }
-    outdated
 }
 
 /// `AF_INET` and `AF_INET6` at the front of a `sockaddr`, in host order.
@@ -121,6 +108,8 @@ fn run(resource: &Resource, device: Option<&Device>, handler: &str) -> Result<u8
         handler,
         &*object
     );
+    // It may take its time, or reset the node.
+    crate::metadata::sync_all(resource);
     events::helper(resource, device, &name, None);
     let status = umh::call_and_wait(&program, &[&program, &handler_arg, &object], &env)?;
     let code = u8::try_from((status >> 8) & 0xff).unwrap_or(0);

@@ -8,7 +8,9 @@
 //! kept, whatever `al-updates` is set to, because none is: both drivers then resync in full after a crash of a
 //! Primary.
 
-use crate::{attach::Local, device::Device, prelude::*, tag::Tag, worker::Todo};
+use crate::{
+    attach::Local, device::Device, prelude::*, resource::Resource, tag::Tag, worker::Todo,
+};
 use drbd_core::{
     meta::{Flags, Superblock},
     types::{Role, Uuid},
@@ -59,6 +61,15 @@ pub(crate) fn sync(device: &Arc<Device>) {
         pr_err!("{}: metadata update failed: {:?}\n", Tag(device), error);
         drop(io);
         crate::local::io_error(device, crate::local::Failure::Metadata);
+    }
+}
+
+/// Writes the superblocks of all volumes, where they changed. May sleep.
+pub(crate) fn sync_all(resource: &Resource) {
+    let mut from = Some(0);
+    while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
+        sync(&device);
+        from = device.vnr.checked_add(1);
     }
 }
 

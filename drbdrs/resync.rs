@@ -35,9 +35,7 @@ use crate::{
 use drbd_core::{
     interval::{NodeId, Owner, Range},
     peer_request::Origin,
-    resync::{
-        self as rules, AfterHelper, Controller, Finished, Limits, Rates, UuidUpdate, TURN_MS,
-    },
+    resync::{self as rules, AfterHelper, Controller, Limits, Rates, UuidUpdate, TURN_MS},
     state::{self, Change},
     types::{ConnState, DiskState, State, StateRv},
     wire::{
@@ -643,12 +641,23 @@ pub(crate) fn finished(device: &Arc<Device>) {
     let helper = match end.helper {
         Some(AfterHelper::AfterResyncTarget) => "after-resync-target",
         Some(AfterHelper::OutOfSync) => "out-of-sync",
-        None => return,
+        None => "",
     };
-    handlers::call(resource, Some(device), helper);
+    if !helper.is_empty() {
+        handlers::call(resource, Some(device), helper);
+    }
+    if end.unfence {
+        handlers::call(resource, None, handlers::UNFENCE_PEER);
+    }
 }
 
-fn end(shared: &mut Shared, device: &Device) -> Option<Finished> {
+/// What came to its end.
+struct End {
+    helper: Option<AfterHelper>,
+    unfence: bool,
+}
+
+fn end(shared: &mut Shared, device: &Device) -> Option<End> {
     let volume = shared.vol_mut(device.vnr)?;
     let before = volume.state;
     let failed = volume.resync.failed;
@@ -672,7 +681,12 @@ fn end(shared: &mut Shared, device: &Device) -> Option<Finished> {
     volume.resync.total = 0;
     volume.resync.failed = 0;
     volume.resync.paused_ms = 0;
-    Some(end)
+    let fencing = volume.disk_conf.as_ref().map(|conf| conf.fencing);
+    let all = state::combined(shared.volumes.iter().map(|volume| &volume.state));
+    Some(End {
+        helper: end.helper,
+        unfence: rules::is_unfence_due(before.conn, fencing.unwrap_or_default(), &all),
+    })
 }
 
 fn report(volume: &VolumeShared, verify: bool) {

@@ -387,14 +387,36 @@ pub(crate) fn resend(resource: &Resource) {
     resource.connection.wake_sender();
 }
 
+/// I/O goes on by the administrator's word: what waits for a peer that is gone goes on without it, and what an earlier
+/// connection carried is sent again.
+pub(crate) fn thawed(resource: &Resource) {
+    let connected = state::is_connected(resource.shared.lock().conn.cstate);
+    if !connected {
+        connection_lost(resource);
+        return;
+    }
+    let since = resource.connection.since_ms();
+    tell_some(resource, Event::Resend, |request| request.sent_ms < since);
+    resource.connection.wake_sender();
+}
+
+/// There are data again: what failed while I/O was frozen for the lack of them is started again.
+pub(crate) fn restart_frozen(resource: &Resource) {
+    tell_everybody(resource, Event::Restart);
+}
+
 fn tell_everybody(resource: &Resource, event: Event) {
+    tell_some(resource, event, |_| true);
+}
+
+fn tell_some(resource: &Resource, event: Event, select: impl Fn(&Request) -> bool) {
     {
         let mut shared = resource.shared.lock();
         for at in 0..shared.volumes.len() {
             let Some(vnr) = shared.volumes.get(at).map(|volume| volume.vnr) else {
                 break;
             };
-            tell_all(&mut shared, vnr, event, |_| true);
+            tell_all(&mut shared, vnr, event, &select);
         }
     }
     finish(resource);

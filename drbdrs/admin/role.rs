@@ -6,7 +6,7 @@ use super::{
     context::{Context, Info},
     refuse, Answer, Outcome,
 };
-use crate::{change::How, device::Device, handlers, metadata, params, prelude::*, tag::Tag};
+use crate::{change::How, device::Device, fence, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
     state::{self, Attempt, Promotion},
@@ -146,7 +146,7 @@ fn attempts<'a>(
             Attempt::Done(result) => return (result, turn),
             Attempt::Again => {}
             Attempt::FencePeer => {
-                let outdated = handlers::fence_peer(resource);
+                let outdated = fence::peer(resource);
                 promotion.fenced(result, outdated);
             }
             Attempt::WaitForPeer => {

@@ -13,6 +13,7 @@ use crate::{
     metadata, params,
     prelude::*,
     tag::Tag,
+    transfer,
 };
 use drbd_core::{
     config::{
@@ -136,7 +137,11 @@ pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
             susp_fen: Some(false),
             ..Change::NONE
         };
-        resource.change(device.vnr, &change, How::SOFT.verbose())
+        let result = resource.change(device.vnr, &change, How::SOFT.verbose());
+        if result == StateRv::Success {
+            transfer::thawed(resource);
+        }
+        result
     });
     Ok(result.into())
 }

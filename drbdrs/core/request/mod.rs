@@ -172,6 +172,8 @@ pub enum Event {
     ConnectionLost,
     /// I/O was suspended while the peer was away, and it is back: send again what it may lack.
     Resend,
+    /// I/O was suspended for the lack of data, and there are data again: what failed begins anew.
+    Restart,
     /// I/O is no longer suspended.
     Resumed,
 }
@@ -349,6 +351,7 @@ impl Request {
             }
             Event::ConnectionLost => self.connection_lost(context, &mut actions),
             Event::Resend => self.resend(&mut actions),
+            Event::Restart => self.restart(&mut actions),
             Event::Resumed => {}
         }
         self.settle(context, &mut actions);
@@ -448,6 +451,17 @@ impl Request {
                 net.answer = Answer::Expected;
             }
             actions.enqueue = true;
+        }
+    }
+
+    fn restart(&mut self, actions: &mut Actions) {
+        let idle = self.local != Local::Pending && !self.net.busy();
+        let good = self.local == Local::Ok || self.net.ok();
+        // What the disk still holds cannot be given away a second time.
+        if idle && !good && !self.completed && self.local != Local::Aborted {
+            self.completed = true;
+            self.net.done = true;
+            actions.restart = true;
         }
     }
 

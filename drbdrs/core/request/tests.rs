@@ -364,6 +364,28 @@ fn a_barrier_before_the_answer_does_not_strand_the_request() {
 }
 
 #[test]
+fn what_failed_while_frozen_begins_anew_when_there_are_data_and_nothing_else_does() {
+    let alone = NewRequest {
+        job: Job::Nothing,
+        ..write(Expect::Written)
+    };
+    let mut l = log(3);
+    let failed = l.admit(&alone, 100).unwrap();
+    let good = l.admit(&alone, 100).unwrap();
+    let busy = l.admit(&alone, 100).unwrap();
+    let a = l.on(failed, Event::LocalDone { ok: false }, STOPPED);
+    assert_eq!((a.mark, a.complete), (Mark::OutOfSync, None));
+    l.on(good, Event::LocalDone { ok: true }, STOPPED);
+    let a = l.on(failed, Event::Restart, STOPPED);
+    assert!(a.restart && a.forget && a.complete.is_none());
+    for id in [good, busy] {
+        let a = l.on(id, Event::Restart, STOPPED);
+        assert!(!a.restart && a.complete.is_none());
+    }
+    assert_eq!(l.on(good, Event::Resumed, RUN).complete, Some(true));
+}
+
+#[test]
 fn an_aborted_write_goes_on_without_our_disk_and_keeps_its_slot_until_the_disk_gives_it_back() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();

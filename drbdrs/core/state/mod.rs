@@ -23,6 +23,7 @@ mod change;
 mod cluster;
 mod connection;
 mod effects;
+mod fencing;
 mod io;
 mod judge;
 mod list;
@@ -50,6 +51,7 @@ pub use effects::{
     AfterConnection, AfterContext, AfterList, BitmapWrite, Helper, Io, Now, NowContext, NowList,
     BITMAP_WRITE_REASONS,
 };
+pub use fencing::{highest_policy, FenceAnswer};
 pub use io::{accepts_new_io, replicates, sends_out_of_sync};
 pub use judge::{judge, judge_in_connection, Accepted, How};
 pub use list::List;

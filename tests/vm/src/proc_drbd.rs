@@ -15,6 +15,8 @@ pub struct Minor {
     pub disks: (String, String),
     /// `A`, `B` or `C`.
     pub protocol: String,
+    /// Running or suspended and why, and the pauses of the resync: `r-----`, `s---F-`, …
+    pub flags: String,
     /// The counters: `ns`, `nr`, …, `oos`.
     pub counters: HashMap<String, u64>,
 }
@@ -36,6 +38,7 @@ impl Minor {
                 Some(("ro", value)) => found.roles = pair(value),
                 Some(("ds", value)) => found.disks = pair(value),
                 None if word.len() == 1 => found.protocol = word.to_owned(),
+                None if word.len() == 6 => found.flags = word.to_owned(),
                 _ => {}
             }
         }
@@ -57,6 +60,11 @@ impl Minor {
     /// Connected, and both disks are up to date.
     pub fn mirrored(&self) -> bool {
         self.connection == "Connected" && self.disks.0 == "UpToDate" && self.disks.1 == "UpToDate"
+    }
+
+    /// I/O is suspended.
+    pub fn frozen(&self) -> bool {
+        self.flags.starts_with('s')
     }
 
     /// Nothing is on its way to a disk or to the peer.
@@ -87,6 +95,7 @@ mod tests {
             (minor.protocol.as_str(), minor.counter("oos")),
             ("C", 124_776)
         );
+        assert!(minor.flags == "r-----" && !minor.frozen());
         assert!(!minor.mirrored() && !minor.idle());
         assert!(Minor::find(SYNCING, 0).is_none());
     }

@@ -9,6 +9,7 @@ mod acknowledged;
 mod cycles;
 mod disks;
 mod failures;
+mod freeze;
 mod hostile;
 mod metadata;
 mod protocols;
@@ -108,6 +109,18 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
+        scenario(
+            "fenced_failover",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            freeze::fenced_failover,
+        ),
+        scenario(
+            "freeze_and_thaw",
+            &[OURS],
+            &[AGAINST_STOCK],
+            freeze::and_thaw,
+        ),
         scenario(
             "scribble",
             &[OURS],
