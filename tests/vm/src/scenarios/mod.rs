@@ -15,6 +15,7 @@ mod metadata;
 mod protocols;
 mod resources;
 mod san;
+mod split_brain;
 mod sync;
 mod tools;
 mod two_primaries;
@@ -120,6 +121,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS],
             &[AGAINST_STOCK],
             freeze::and_thaw,
+        ),
+        scenario(
+            "split_brain",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            split_brain::policies,
         ),
         scenario(
             "scribble",
