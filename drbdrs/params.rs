@@ -297,6 +297,22 @@ pub(crate) fn unknown_volume(packet: &Arrived<'_>) -> Result {
     Ok(())
 }
 
+/// What holds where the peer's version of the packet says nothing.
+#[inline(never)]
+fn sync_param_defaults(verify_alg: &Text<64>, csums_alg: &Text<64>) -> SyncParam {
+    let name = |text: &Text<64>| AlgName::new(text.as_bytes()).unwrap_or(AlgName::NONE);
+    let disk = DiskConf::default();
+    SyncParam {
+        resync_rate: disk.resync_rate,
+        verify_alg: name(verify_alg),
+        csums_alg: name(csums_alg),
+        c_plan_ahead: disk.c_plan_ahead,
+        c_delay_target: disk.c_delay_target,
+        c_fill_target: disk.c_fill_target,
+        c_max_rate: disk.c_max_rate,
+    }
+}
+
 /// P_SYNC_PARAM, P_SYNC_PARAM89
 #[inline(never)]
 pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
@@ -316,30 +332,23 @@ pub(crate) fn sync_param(packet: &Arrived<'_>) -> Result {
         .stream
         .recv_exact(tail.get_mut(..payload).ok_or(EPROTO)?)?;
     let bytes = bytes.get(..end).ok_or(EPROTO)?;
-    let (version, mine_verify, mine_csums, conn) = {
+    let (version, known, conn) = {
         let shared = packet.resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
         let net = shared.conn.net_conf.as_ref().ok_or(ENOTCONN)?;
         let version = shared.conn.agreed_version;
-        (version, net.verify_alg, net.csums_alg, volume.state.conn)
-    };
-    let name = |text: &Text<64>| AlgName::new(text.as_bytes()).unwrap_or(AlgName::NONE);
-    let defaults = DiskConf::default();
-    let known = SyncParam {
-        resync_rate: defaults.resync_rate,
-        verify_alg: name(&mine_verify),
-        csums_alg: name(&mine_csums),
-        c_plan_ahead: defaults.c_plan_ahead,
-        c_delay_target: defaults.c_delay_target,
-        c_fill_target: defaults.c_fill_target,
-        c_max_rate: defaults.c_max_rate,
+        (
+            version,
+            sync_param_defaults(&net.verify_alg, &net.csums_alg),
+            volume.state.conn,
+        )
     };
     let peer = known.decode_version(version, bytes).ok_or(EPROTO)?;
     let options = [
-        ("verify-alg", known.verify_alg, peer.verify_alg),
-        ("csums-alg", known.csums_alg, peer.csums_alg),
+        ("verify-alg", &known.verify_alg, &peer.verify_alg),
+        ("csums-alg", &known.csums_alg, &peer.csums_alg),
     ];
-    for (option, mine, peer) in options {
+    for &(option, mine, peer) in &options {
         if mine == peer {
             continue;
         }

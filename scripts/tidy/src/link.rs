@@ -29,44 +29,6 @@ const PANICKING: &[&str] = &[
     "rust_build_error",
 ];
 
-/// Most bytes of one function's frame: a kernel stack has 16 KiB, and the block layer, a file system and the network
-/// are on it before and after us. (The kernel holds its C code to 2 KiB.)
-const FRAME_BYTES: u64 = 3072;
-
-/// Functions whose frame is too large, from `objdump -d`.
-fn large_frames(disassembly: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut function = "";
-    for line in disassembly.lines() {
-        if let Some((_, name)) = line
-            .strip_suffix(">:")
-            .and_then(|line| line.split_once(" <"))
-        {
-            function = name;
-        }
-        let Some((before, _)) = line.split_once(",%rsp") else {
-            continue;
-        };
-        let Some((_, bytes)) = before
-            .split_once("sub ")
-            .and_then(|(_, rest)| rest.split_once("$0x"))
-        else {
-            continue;
-        };
-        let bytes = u64::from_str_radix(bytes, 16).unwrap_or(0);
-        // Huge values are negative numbers: the stack shrinks.
-        if bytes > FRAME_BYTES && bytes < 1 << 31 {
-            let what = format!("a stack frame of {bytes} bytes, more than {FRAME_BYTES}: pass large values by reference, or box them");
-            findings.push(Finding {
-                place: function.to_owned(),
-                rule: "stack",
-                what,
-            });
-        }
-    }
-    findings
-}
-
 /// A call of a panic function, where the linker will put it.
 #[derive(Debug, PartialEq, Eq)]
 struct Call {
@@ -272,7 +234,7 @@ pub(crate) fn check(module: &Path, top: &Path) -> Result<Vec<Finding>, String> {
         }
     }
     let mut findings = judge(&places, &list);
-    findings.extend(large_frames(&dump));
+    findings.extend(crate::stack::check(&dump));
     Ok(findings)
 }
 
@@ -303,14 +265,6 @@ Disassembly of section .text.unlikely:
             (calls[0].section.as_str(), calls[0].address.as_str()),
             (".text.unlikely", "2421")
         );
-    }
-
-    #[test]
-    fn a_large_frame_is_found_with_its_function() {
-        let small = "0000 <a>:\n  10:\tsub    $0xc00,%rsp\n";
-        assert!(large_frames(small).is_empty());
-        let large = "0000 <a>:\n  10:\tsub    $0xc08,%rsp\n";
-        assert_eq!(large_frames(large)[0].place, "a");
     }
 
     #[test]

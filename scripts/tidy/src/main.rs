@@ -3,12 +3,13 @@
 //! The rules of the house that no compiler checks.
 //!
 //! `tidy source` reads every file that git knows or would add; `tidy link MODULE` reads a linked
-//! kernel module. Each finding is a line `place: rule: what, and what to do`; the exit code is 1
+//! kernel module (panics, stack). Each finding is a line `place: rule: what, and what to do`; the exit code is 1
 //! when there is one. Lengths over the recommended ones are listed as notes and do not fail.
 
 mod layers;
 mod link;
 mod rules;
+mod stack;
 mod text;
 
 use std::path::{Path, PathBuf};
