@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Address, Config, Host, HostKind, MetaDisk, Opt, Resource, Sections, Volume};
+use crate::model::{
+    Address, Config, Connection, End, Host, HostKind, HostProxy, MetaDisk, Opt, ProxyItem,
+    Resource, Sections, Volume,
+};
 use crate::resolve::Identity;
 use crate::tables::BECOME_PRIMARY_ON;
 
@@ -15,6 +18,17 @@ pub fn quoted(text: &str) -> String {
         return text.to_owned();
     }
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// `FAMILY ADDRESS:PORT`
+fn end(address: &Address) -> String {
+    let host = address.host();
+    let host = if address.ip.is_ipv6() {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    format!("{} {host}:{}", address.family, address.port)
 }
 
 /// Text with four spaces of indentation per level.
@@ -32,6 +46,12 @@ impl Out {
     }
 
     fn item(&mut self, name: &str, value: &str) {
+        let width = 24usize.saturating_sub(4 * self.level);
+        self.line(&format!("{name:<width$} {value};"));
+    }
+
+    /// An item in the column that the stock tool gives some of them at every level.
+    fn wide(&mut self, name: &str, value: &str) {
         self.line(&format!("{name:<16} {value};"));
     }
 
@@ -69,28 +89,21 @@ impl Out {
     }
 
     fn address(&mut self, address: &Address) {
-        let host = if address.ip.is_ipv6() {
-            format!("[{}]", address.host())
-        } else {
-            address.host()
-        };
-        self.item(
-            "address",
-            &format!("{} {host}:{}", address.family, address.port),
-        );
+        self.item("address", &end(address));
     }
 
-    fn volume(&mut self, volume: &Volume) {
+    fn volume(&mut self, volume: &Volume, stacked: bool) {
         if volume.implicit {
-            self.volume_items(volume);
+            self.volume_items(volume, stacked);
         } else {
             self.block(&format!("volume {}", volume.vnr), |out| {
-                out.volume_items(volume)
+                out.volume_items(volume, stacked)
             });
         }
     }
 
-    fn volume_items(&mut self, volume: &Volume) {
+    /// On a stacked host disk and metadata go without saying: the device below.
+    fn volume_items(&mut self, volume: &Volume, stacked: bool) {
         self.options("disk", &volume.options);
         let minor = volume
             .minor
@@ -99,14 +112,19 @@ impl Out {
             Some(device) => self.item("device", &format!("{} {minor}", quoted(device))),
             None => self.item("device", &minor),
         }
+        if stacked {
+            return;
+        }
         if let Some(disk) = &volume.disk {
             self.item("disk", &quoted(disk));
+        } else if volume.diskless {
+            self.item("disk", "none");
         }
         match &volume.meta_disk {
             Some(MetaDisk::Internal) => self.item("meta-disk", "internal"),
-            Some(MetaDisk::Flexible(device)) => self.item("flexible-meta-disk", &quoted(device)),
+            Some(MetaDisk::Flexible(device)) => self.wide("meta-disk", &quoted(device)),
             Some(MetaDisk::Indexed(device, index)) => {
-                self.item("meta-disk", &format!("{} [{index}]", quoted(device)))
+                self.wide("meta-disk", &format!("{} [{index}]", quoted(device)))
             }
             None => {}
         }
@@ -124,33 +142,115 @@ impl Out {
             HostKind::Named => format!("on {}", names()),
             HostKind::Stacked(lower) => format!("stacked-on-top-of {}", quoted(lower)),
             HostKind::Floating => {
-                let end = host.address.as_ref().map_or_else(String::new, |address| {
-                    let ip = address.host();
-                    let ip = if address.ip.is_ipv6() {
-                        format!("[{ip}]")
-                    } else {
-                        ip
-                    };
-                    format!("{} {ip}:{}", address.family, address.port)
-                });
-                format!("floating {end}")
+                format!(
+                    "floating {}",
+                    host.address.as_ref().map_or_else(String::new, end)
+                )
             }
         };
         self.block(&head, |out| {
             if matches!(host.kind, HostKind::Stacked(_)) {
                 out.line(&format!("# on {} ", names()));
             }
-            host.volumes.iter().for_each(|volume| out.volume(volume));
+            if let Some(id) = host.node_id {
+                out.line(&format!("node-id {id};"));
+            }
+            let stacked = matches!(host.kind, HostKind::Stacked(_));
+            for volume in &host.volumes {
+                out.volume(volume, stacked);
+            }
             if let (Some(address), true) = (&host.address, host.kind != HostKind::Floating) {
                 out.address(address);
+            }
+            if let Some(proxy) = &host.proxy {
+                out.host_proxy(proxy);
             }
         });
     }
 
+    fn host_proxy(&mut self, proxy: &HostProxy) {
+        let names: Vec<String> = proxy.names.iter().map(|name| quoted(name)).collect();
+        self.block(&format!("proxy on {}", names.join(" ")), |out| {
+            for (name, address) in [("inside", &proxy.inside), ("outside", &proxy.outside)] {
+                if let Some(address) = address {
+                    out.wide(name, &end(address));
+                }
+            }
+            if !proxy.options.is_empty() {
+                out.block("options", |out| out.proxy_items(&proxy.options, false));
+            }
+        });
+    }
+
+    fn proxy_items(&mut self, items: &[ProxyItem], in_plugin: bool) {
+        for item in items {
+            match item {
+                ProxyItem::Line(words) => {
+                    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+                    match words.as_slice() {
+                        [name, value] if !in_plugin => {
+                            self.item(name, &format!("{value:>3}"));
+                        }
+                        _ => self.line(&format!("{};", words.join(" "))),
+                    }
+                }
+                ProxyItem::Block(name, inner) => {
+                    self.block(name, |out| out.proxy_items(inner, true))
+                }
+            }
+        }
+    }
+
+    fn connection(&mut self, connection: &Connection) {
+        let head = if connection.mesh {
+            "connection-mesh"
+        } else {
+            "connection"
+        };
+        self.block(head, |out| {
+            if connection.mesh {
+                let names: Vec<String> = connection.names().map(quoted).collect();
+                out.line(&format!("hosts {};", names.join(" ")));
+            } else {
+                out.ends(&connection.ends);
+            }
+            for path in &connection.paths {
+                out.block("path", |out| out.ends(path));
+            }
+            out.options("net", &connection.net);
+            out.options("disk", &connection.disk);
+            for (vnr, options) in &connection.volumes {
+                out.block(&format!("volume {vnr}"), |out| out.options("disk", options));
+            }
+        });
+    }
+
+    fn ends(&mut self, ends: &[End]) {
+        for one in ends {
+            let mut line = format!("host {}", quoted(&one.host));
+            if let Some(address) = &one.address {
+                line += &format!(" address {}", end(address));
+            }
+            if let Some(port) = one.port {
+                line += &format!(" port {port}");
+            }
+            self.line(&format!("{line};"));
+        }
+    }
+
     fn resource(&mut self, resource: &Resource) {
         self.block(&format!("resource {}", quoted(&resource.name)), |out| {
+            if let Some(template) = &resource.template {
+                out.line(&format!("template-file {};", quoted(template)));
+            }
             resource.hosts.iter().for_each(|host| out.host(host));
+            for connection in &resource.connections {
+                out.connection(connection);
+            }
             out.sections(&resource.sections);
+            if !resource.proxy.is_empty() {
+                out.block("proxy", |out| out.proxy_items(&resource.proxy, false));
+            }
         });
     }
 }

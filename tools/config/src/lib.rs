@@ -13,12 +13,15 @@
 
 pub mod dump;
 pub mod glob;
+pub mod json;
 mod lexer;
+pub mod links;
 pub mod model;
 mod parser;
 mod resolve;
 pub mod source;
 pub mod tables;
+pub mod xml;
 
 #[cfg(test)]
 mod tests;

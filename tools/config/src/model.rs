@@ -99,6 +99,12 @@ pub struct Resource {
     pub sections: Sections,
     /// The nodes that have it.
     pub hosts: Vec<Host>,
+    /// Who is connected to whom, where that was written (DRBD 9); without any, everybody to everybody.
+    pub connections: Vec<Connection>,
+    /// Section `proxy`: settings of a program that may stand between the nodes. Kept for the dump only.
+    pub proxy: Vec<ProxyItem>,
+    /// Inherits from that file instead of from `common`.
+    pub template: Option<String>,
 }
 
 impl Resource {
@@ -134,6 +140,72 @@ pub struct Host {
     pub address: Option<Address>,
     /// Its volumes, by number.
     pub volumes: Vec<Volume>,
+    /// DRBD 9's number of the node.
+    pub node_id: Option<u32>,
+    /// The section `proxy on`.
+    pub proxy: Option<HostProxy>,
+}
+
+/// Where a host's proxy listens.
+#[derive(Clone, Debug, Default)]
+pub struct HostProxy {
+    /// The machines that it may run on.
+    pub names: Vec<String>,
+    /// Towards the node.
+    pub inside: Option<Address>,
+    /// Towards the other proxy.
+    pub outside: Option<Address>,
+    /// Settings of this host's proxy.
+    pub options: Vec<ProxyItem>,
+}
+
+/// A statement about a proxy, or a section of such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyItem {
+    /// Words up to `;`.
+    Line(Vec<String>),
+    /// A named block.
+    Block(String, Vec<ProxyItem>),
+}
+
+/// One `connection` or `connection-mesh`.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Where it starts.
+    pub span: Span,
+    /// `connection-mesh`: each of `ends` with each other.
+    pub mesh: bool,
+    /// The hosts, where they were named outside of a path.
+    pub ends: Vec<End>,
+    /// The ways between the two hosts; the first is the one that is used.
+    pub paths: Vec<Vec<End>>,
+    /// Options of the connection.
+    pub net: Vec<Opt>,
+    /// Options of all disks towards this peer.
+    pub disk: Vec<Opt>,
+    /// Options of single disks towards this peer, by volume.
+    pub volumes: Vec<(u16, Vec<Opt>)>,
+}
+
+impl Connection {
+    /// The names of its hosts.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let ends = self.paths.first().unwrap_or(&self.ends);
+        ends.iter().map(|end| end.host.as_str())
+    }
+}
+
+/// A host in a connection, and where it listens for it.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The host's name, as its `on` says it.
+    pub host: String,
+    /// Where the name stands.
+    pub span: Span,
+    /// Address of this connection; that of the host otherwise.
+    pub address: Option<Address>,
+    /// The host's address with another port.
+    pub port: Option<u16>,
 }
 
 /// An end of a connection.
@@ -182,6 +254,8 @@ pub struct Volume {
     pub minor: Option<u32>,
     /// The lower disk.
     pub disk: Option<String>,
+    /// Written as `disk none`: this node has no disk of its own.
+    pub diskless: bool,
     /// Where the metadata is.
     pub meta_disk: Option<MetaDisk>,
     /// Options of the disk.
@@ -189,6 +263,21 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// A volume of which nothing is known yet.
+    pub fn new(vnr: u16, implicit: bool, span: Span) -> Self {
+        Self {
+            vnr,
+            implicit,
+            span,
+            device: None,
+            minor: None,
+            disk: None,
+            diskless: false,
+            meta_disk: None,
+            options: Vec::new(),
+        }
+    }
+
     /// The path of the device node.
     pub fn device_path(&self) -> String {
         self.device.clone().unwrap_or_else(|| match self.minor {

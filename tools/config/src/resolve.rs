@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::model::{Config, Host, HostKind, Opt, Resource, Sections, Volume};
+use crate::model::{Config, Host, HostKind, MetaDisk, Opt, Resource, Sections, Volume};
 use crate::parser::{Raw, RawResource};
-use crate::source::{Diagnostic, Sources, Span};
+use crate::source::{nearest, Diagnostic, Sources, Span};
 use crate::tables::BECOME_PRIMARY_ON;
 
 /// Which node this is.
@@ -33,7 +33,7 @@ pub fn resolve(
         .into_iter()
         .map(|raw| complete(raw, common.as_ref(), diagnostics))
         .collect();
-    name_stacked_hosts(&mut resources);
+    complete_stacked_hosts(&mut resources, diagnostics);
     for resource in &resources {
         check_primaries(resource, diagnostics);
         check_resync_after(resource, &resources, diagnostics);
@@ -71,8 +71,9 @@ fn complete(
     let RawResource {
         mut resource,
         volumes,
+        template,
     } = raw;
-    if let Some(common) = common {
+    if let Some(common) = template.as_ref().or(common) {
         let sections = &mut resource.sections;
         inherit(&common.options, &mut sections.options);
         inherit(&common.net, &mut sections.net);
@@ -87,7 +88,6 @@ fn complete(
             "it needs two sections 'on NAME { ... }'",
         ));
     }
-    let name = resource.name.clone();
     for host in &mut resource.hosts {
         for common in &volumes {
             match host
@@ -103,8 +103,11 @@ fn complete(
         for volume in &mut host.volumes {
             inherit(&resource.sections.disk, &mut volume.options);
         }
-        check_host(&name, host, diagnostics);
     }
+    for host in &resource.hosts {
+        check_host(&resource, host, diagnostics);
+    }
+    crate::links::check(&resource, diagnostics);
     resource
 }
 
@@ -114,8 +117,9 @@ fn fill(own: &mut Volume, common: &Volume) {
         own.device.clone_from(&common.device);
         own.minor = common.minor;
     }
-    if own.disk.is_none() {
+    if own.disk.is_none() && !own.diskless {
         own.disk.clone_from(&common.disk);
+        own.diskless = common.diskless;
     }
     if own.meta_disk.is_none() {
         own.meta_disk.clone_from(&common.meta_disk);
@@ -127,7 +131,8 @@ fn fill(own: &mut Volume, common: &Volume) {
     }
 }
 
-fn check_host(resource: &str, host: &Host, diagnostics: &mut Vec<Diagnostic>) {
+fn check_host(whole: &Resource, host: &Host, diagnostics: &mut Vec<Diagnostic>) {
+    let resource = &whole.name;
     let place = match (&host.kind, host.names.first()) {
         (HostKind::Named, Some(name)) => format!("resource '{resource}', on '{name}'"),
         (HostKind::Stacked(lower), _) => format!("resource '{resource}', stacked on '{lower}'"),
@@ -140,7 +145,7 @@ fn check_host(resource: &str, host: &Host, diagnostics: &mut Vec<Diagnostic>) {
             example,
         ));
     };
-    if host.address.is_none() {
+    if host.address.is_none() && !whole.is_addressed(host) {
         missing(host.span, "address", "for example: address 10.0.0.1:7788;");
     }
     if host.volumes.is_empty() {
@@ -151,6 +156,9 @@ fn check_host(resource: &str, host: &Host, diagnostics: &mut Vec<Diagnostic>) {
             missing(volume.span, "device", "for example: device /dev/drbd0;");
         }
         if matches!(host.kind, HostKind::Stacked(_)) {
+            continue;
+        }
+        if volume.diskless {
             continue;
         }
         if volume.disk.is_none() {
@@ -174,24 +182,44 @@ fn check_host(resource: &str, host: &Host, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-fn name_stacked_hosts(resources: &mut [Resource]) {
-    let names: HashMap<String, Vec<String>> = resources
+/// A stacked host is the nodes of the lower resource, and its disks are that resource's devices.
+fn complete_stacked_hosts(resources: &mut [Resource], diagnostics: &mut Vec<Diagnostic>) {
+    type Lower = (Vec<String>, Vec<(u16, String)>);
+    let lowers: HashMap<String, Lower> = resources
         .iter()
         .map(|resource| {
-            let names = resource
-                .hosts
-                .iter()
-                .flat_map(|host| host.names.clone())
-                .collect();
-            (resource.name.clone(), names)
+            let hosts = &resource.hosts;
+            let names = hosts.iter().flat_map(|host| host.names.clone()).collect();
+            let volumes = hosts.first().map_or(&[][..], |host| &host.volumes);
+            let devices = volumes.iter().map(|v| (v.vnr, v.device_path())).collect();
+            (resource.name.clone(), (names, devices))
         })
         .collect();
-    for host in resources
-        .iter_mut()
-        .flat_map(|resource| &mut resource.hosts)
-    {
-        if let HostKind::Stacked(lower) = &host.kind {
-            host.names = names.get(lower).cloned().unwrap_or_default();
+    for resource in resources {
+        for host in &mut resource.hosts {
+            let HostKind::Stacked(lower) = &host.kind else {
+                continue;
+            };
+            let Some((names, devices)) = lowers.get(lower) else {
+                let advice = match nearest(lower, lowers.keys().map(String::as_str)) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => "the name of the resource below is expected".to_owned(),
+                };
+                let message = format!("there is no resource '{lower}' to stack on");
+                diagnostics.push(Diagnostic::error(host.span, message, advice));
+                continue;
+            };
+            host.names.clone_from(names);
+            for volume in &mut host.volumes {
+                let device = devices.iter().find(|(vnr, _)| *vnr == volume.vnr);
+                if device.is_none() {
+                    let message = format!("resource '{lower}' has no volume {}", volume.vnr);
+                    let advice = "a stacked volume lies on the one with the same number";
+                    diagnostics.push(Diagnostic::error(volume.span, message, advice));
+                }
+                volume.disk = device.map(|(_, path)| path.clone());
+                volume.meta_disk = Some(MetaDisk::Internal);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 //! The options of each section. `disk`, `net` and `options` are the kernel's tables; what only drbdadm reads is here.
 
-use drbd_core::config::table::{flag, number, text, Attr, Place, Unit, Wire};
+use drbd_core::config::table::{choice, flag, number, text, Attr, Place, Unit, Wire};
 use drbd_core::config::{DiskConf, Kind, NetConf, ResourceOpts};
 
 use crate::model::{Opt, Sections};
@@ -44,7 +44,102 @@ const fn handler(name: &'static str) -> Attr {
     text(name, 1024)
 }
 
-static HANDLERS: [Attr; 12] = [
+/// What the driver of DRBD 9 knows and this one does not. It is read, so that a file can be shared with nodes that run
+/// DRBD 9, and has no effect here, which is said.
+static NINE_OPTIONS: [Attr; 12] = [
+    flag("auto-promote", true),
+    number(
+        Wire::U32,
+        "auto-promote-timeout",
+        (0, 600),
+        20,
+        Unit::Tenths,
+    ),
+    number(
+        Wire::U32,
+        "peer-ack-window",
+        (2048, 204_800),
+        4096,
+        Unit::Sectors,
+    ),
+    number(Wire::U32, "peer-ack-delay", (1, 10_000), 100, Unit::Count),
+    number(Wire::U32, "twopc-timeout", (50, 600), 300, Unit::Tenths),
+    number(Wire::U32, "twopc-retry-timeout", (1, 50), 1, Unit::Tenths),
+    number(
+        Wire::U32,
+        "max-io-depth",
+        (4, 0xffff_ffff),
+        8000,
+        Unit::Count,
+    ),
+    text("quorum", 16),
+    choice("on-no-quorum", &[("io-error", 0), ("suspend-io", 1)], 1),
+    text("quorum-minimum-redundancy", 16),
+    choice(
+        "on-suspended-primary-outdated",
+        &[("disconnect", 0), ("force-secondary", 1)],
+        0,
+    ),
+    flag("drbd8-compat-mode", false),
+];
+
+static NINE_NET: [Attr; 9] = [
+    text("transport", 64),
+    flag("load-balance-paths", false),
+    flag("allow-remote-read", true),
+    flag("tls", false),
+    text("tls-keyring", 64),
+    text("tls-privkey", 64),
+    text("tls-certificate", 64),
+    number(
+        Wire::U32,
+        "rdma-ctrl-rcvbuf-size",
+        (0, 128 << 20),
+        0,
+        Unit::Bytes,
+    ),
+    number(
+        Wire::U32,
+        "rdma-ctrl-sndbuf-size",
+        (0, 128 << 20),
+        0,
+        Unit::Bytes,
+    ),
+];
+
+static NINE_DISK: [Attr; 5] = [
+    flag("bitmap", true),
+    flag("peer-tiebreaker", true),
+    flag("resync-without-replication", true),
+    number(
+        Wire::U32,
+        "discard-granularity",
+        (0, 128 << 20),
+        0,
+        Unit::Bytes,
+    ),
+    number(Wire::U32, "block-size", (512, 4096), 512, Unit::Bytes),
+];
+
+/// Words that DRBD 9 added to choices of 8.4: option and word.
+const NINE_CHOICES: &[(&str, &str)] = &[
+    ("rr-conflict", "retry-connect"),
+    ("rr-conflict", "auto-discard"),
+];
+
+/// Whether only DRBD 9's driver knows the option.
+pub fn only_nine(attr: &Attr) -> bool {
+    [&NINE_OPTIONS[..], &NINE_NET, &NINE_DISK]
+        .iter()
+        .any(|table| table.iter().any(|row| row.name == attr.name))
+}
+
+/// Whether only DRBD 9's driver knows that word of the option.
+pub fn only_nine_choice(attr: &Attr, value: &str) -> bool {
+    NINE_CHOICES.contains(&(attr.name, value))
+}
+
+static HANDLERS: [Attr; 14] = [
     handler("pri-on-incon-degr"),
     handler("pri-lost-after-sb"),
     handler("pri-lost"),
@@ -57,6 +152,8 @@ static HANDLERS: [Attr; 12] = [
     handler("before-resync-target"),
     handler("after-resync-target"),
     handler("out-of-sync"),
+    handler("quorum-lost"),
+    handler("disconnected"),
 ];
 
 /// Statements of the section `global`.
@@ -110,6 +207,7 @@ impl Section {
             let writable = move |attr: &&Attr| {
                 attr.place == Place::Config
                     || matches!(section, Section::Startup | Section::Handlers)
+                    || only_nine(attr)
             };
             attrs
                 .iter()
@@ -117,9 +215,19 @@ impl Section {
                 .map(move |attr| (section, attr))
         };
         match self {
-            Section::Options => Box::new(of(self, ResourceOpts::NEST.attrs)),
-            Section::Net => Box::new(of(self, NetConf::NEST.attrs)),
-            Section::Disk => Box::new(of(self, DiskConf::NEST.attrs)),
+            Section::Options => {
+                Box::new(of(self, ResourceOpts::NEST.attrs).chain(of(self, &NINE_OPTIONS)))
+            }
+            // DRBD 9 moved the fencing policy to the connection; here it belongs to the disks.
+            Section::Net => {
+                let moved = |(_, attr): &(Section, &Attr)| attr.name == "fencing";
+                Box::new(
+                    of(self, NetConf::NEST.attrs)
+                        .chain(of(self, &NINE_NET))
+                        .chain(of(Section::Disk, DiskConf::NEST.attrs).filter(moved)),
+                )
+            }
+            Section::Disk => Box::new(of(self, DiskConf::NEST.attrs).chain(of(self, &NINE_DISK))),
             Section::Startup => Box::new(of(self, &STARTUP)),
             Section::Handlers => Box::new(of(self, &HANDLERS)),
             Section::Syncer => Box::new(

@@ -241,7 +241,7 @@ fn broken_in_every_way_and_still_a_diagnosis() {
         (
             "resource r0 { connection-mesh { } }".into(),
             1,
-            "'connection-mesh' is not known",
+            "a connection without hosts",
         ),
         ("common { on a { } }".into(), 1, "'on' in section 'common'"),
         ("}".into(), 1, "expected, but got '}'"),

@@ -45,6 +45,7 @@ fn differ(
 
 fn written(opts: &[Opt]) -> Vec<(&'static str, String)> {
     opts.iter()
+        .filter(|opt| steps::for_driver(opt))
         .map(|opt| (opt.name, opt.value.clone()))
         .collect()
 }
@@ -55,9 +56,9 @@ fn written_disk(selected: &Selected<'_>, volume: &Volume) -> Vec<(&'static str, 
         text.split_once('=')
             .map_or_else(String::new, |(_, value)| value.to_owned())
     };
-    volume
-        .options
-        .iter()
+    steps::disk_opts(selected, volume)
+        .into_iter()
+        .filter(|opt| steps::for_driver(opt))
         .zip(&texts)
         .map(|(opt, text)| (opt.name, value(text)))
         .collect()
@@ -201,10 +202,10 @@ fn adjust_connection(
     } else if differ(
         &NetConf::NEST,
         net,
-        &written(&selected.resource.sections.net),
+        &written(&steps::net_options(selected)?),
     ) {
         let mut more = words(&["--set-defaults"]);
-        more.extend(options(&selected.resource.sections.net));
+        more.extend(options(&steps::net_options(selected)?));
         plan.push(steps::per_connection(selected, "net-options", &more)?);
     } else if is_standalone(ours) {
         plan.push(steps::per_connection(selected, "disconnect", &[])?);

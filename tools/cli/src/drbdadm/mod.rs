@@ -18,7 +18,7 @@ use drbd_config::{Config, Identity};
 use crate::args::Takes;
 use crate::drbdsetup::{self, configure};
 use steps::{words, Step};
-use target::{Selected, RUN};
+use target::{Mode, Selected, RUN};
 
 const EXIT_USAGE: i32 = 1;
 const EXIT_CONFIG: i32 = 10;
@@ -178,6 +178,7 @@ static COMMANDS: &[Command] = &[
 struct Line {
     dry_run: bool,
     verbose: bool,
+    stacked: bool,
     config_file: Option<String>,
     sh_varname: Option<String>,
     peer: Option<String>,
@@ -294,7 +295,7 @@ impl Line {
                 self.backend.insert(self.passed, needed()?);
                 self.passed += 1;
             }
-            "stacked" => return Err("stacked resources are not supported yet".to_owned()),
+            "stacked" => self.stacked = true,
             // The programs are this one.
             _ => {
                 needed()?;
@@ -422,9 +423,11 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
             return EXIT_USAGE;
         }
     };
+    let mode = mode(name, line);
     let mut worst = 0;
     for operand in operands {
-        let selected = match target::select(&config, &identity, operand, line.peer.as_deref()) {
+        let selected = match target::select(&config, &identity, operand, line.peer.as_deref(), mode)
+        {
             Ok(selected) => selected,
             Err(text) => {
                 eprintln!("{text}");
@@ -442,6 +445,17 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
     worst
 }
 
+/// The kernel and udev name what they mean; people say which kind they mean.
+fn mode(name: &str, line: &Line) -> Mode {
+    if shell::HANDLERS.contains(&name) || name == "sh-udev" {
+        Mode::Either
+    } else if line.stacked {
+        Mode::Stacked
+    } else {
+        Mode::Normal
+    }
+}
+
 /// The commands that are about the configuration alone.
 fn about_config(
     name: &str,
@@ -453,13 +467,11 @@ fn about_config(
     match name {
         "sh-nop" => Some(0),
         "sh-resources" => {
-            let here = config
-                .resources
-                .iter()
-                .filter(|resource| resource.host_of(identity).is_some());
+            let here = target::all(config, identity, None, mode(name, line));
             println!(
                 "{}",
-                here.map(|resource| resource.name.clone())
+                here.iter()
+                    .map(|selected| steps::escaped(&selected.resource.name))
                     .collect::<Vec<_>>()
                     .join(" ")
             );

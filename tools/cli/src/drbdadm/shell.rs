@@ -123,9 +123,9 @@ pub fn handler(selected: &Selected<'_>, name: &str, dry_run: bool) -> i32 {
         .env("DRBD_LL_DISK", list(&|volume| volume.disk.clone()));
     if let Ok(peer) = selected.peer() {
         command
-            .env("DRBD_PEER", peer.names.join(" "))
-            .env("DRBD_PEERS", peer.names.join(" "));
-        if let Some(address) = &peer.address {
+            .env("DRBD_PEER", peer.host.names.join(" "))
+            .env("DRBD_PEERS", peer.host.names.join(" "));
+        if let Some([_, address]) = selected.resource.ends(selected.me, &peer) {
             // The kernel knows better, if it was it that called.
             if std::env::var_os("DRBD_PEER_ADDRESS").is_none() {
                 command
@@ -145,7 +145,11 @@ pub fn handler(selected: &Selected<'_>, name: &str, dry_run: bool) -> i32 {
 
 /// Complains about an address of ours that this machine does not have.
 pub fn verify_address(selected: &Selected<'_>) -> Result<(), String> {
-    let Some(address) = &selected.host().address else {
+    let ends = selected
+        .peer()
+        .ok()
+        .and_then(|peer| selected.resource.ends(selected.me, &peer));
+    let Some([address, _]) = ends else {
         return Ok(());
     };
     if selected

@@ -3,6 +3,7 @@
 //! What a drbdadm command expands to: command lines of drbdsetup and drbdmeta, made from a resource's configuration.
 
 use drbd_config::model::{Opt, Volume};
+use drbd_config::tables::{only_nine, only_nine_choice};
 
 use super::target::Selected;
 use crate::{drbdmeta, drbdsetup};
@@ -70,9 +71,15 @@ pub fn escaped(word: &str) -> String {
         .collect()
 }
 
+/// Whether this driver knows the option and its value; what is only for DRBD 9 is not passed on.
+pub fn for_driver(opt: &Opt) -> bool {
+    !only_nine(opt.attr) && !only_nine_choice(opt.attr, &opt.value)
+}
+
 /// `--name=value` for each option.
 pub fn options(opts: &[Opt]) -> impl Iterator<Item = String> + '_ {
     opts.iter()
+        .filter(|opt| for_driver(opt))
         .map(|opt| format!("--{}={}", opt.name, opt.value))
 }
 
@@ -165,32 +172,53 @@ pub fn disk_options(selected: &Selected<'_>, volume: &Volume) -> Vec<String> {
             .map_or_else(|| opt.value.clone(), |minor| minor.to_string()),
         _ => opt.value.clone(),
     };
-    volume
-        .options
-        .iter()
+    disk_opts(selected, volume)
+        .into_iter()
+        .filter(|opt| for_driver(opt))
         .map(|opt| format!("--{}={}", opt.name, value(opt)))
         .collect()
+}
+
+/// What holds for a volume's disk; what the connection says about it (DRBD 9) comes before what the resource says.
+pub fn disk_opts<'a>(selected: &Selected<'a>, volume: &'a Volume) -> Vec<&'a Opt> {
+    let connection = selected.peer().ok().and_then(|peer| peer.connection);
+    let Some(connection) = connection else {
+        return volume.options.iter().collect();
+    };
+    let mut opts: Vec<&Opt> = Vec::new();
+    for opt in connection.disk_options(volume) {
+        if !opts.iter().any(|own| own.name == opt.name) {
+            opts.push(opt);
+        }
+    }
+    let rest = volume
+        .options
+        .iter()
+        .filter(|opt| !opts.iter().any(|own| own.name == opt.name));
+    let rest: Vec<&Opt> = rest.collect();
+    opts.into_iter().chain(rest).collect()
 }
 
 /// Both ends of the connection.
 pub fn ends(selected: &Selected<'_>) -> Result<[String; 2], String> {
     let peer = selected.peer()?;
-    let end =
-        |host: &drbd_config::model::Host| host.address.as_ref().map(|address| address.operand());
-    match (end(selected.host()), end(peer)) {
-        (Some(me), Some(peer)) => Ok([me, peer]),
-        _ => Err(format!(
-            "resource '{}' has a host without address",
-            selected.resource.name
-        )),
-    }
+    let ends = selected.resource.ends(selected.me, &peer).ok_or_else(|| {
+        let name = &selected.resource.name;
+        format!("resource '{name}' has a host without address")
+    })?;
+    Ok(ends.map(|address| address.operand()))
+}
+
+/// The options of the connection.
+pub fn net_options(selected: &Selected<'_>) -> Result<Vec<Opt>, String> {
+    Ok(selected.resource.net_options(&selected.peer()?))
 }
 
 /// `connect`
 pub fn connect(selected: &Selected<'_>, more: &[String]) -> Result<Step, String> {
     let mut args = vec!["connect".to_owned(), selected.resource.name.clone()];
     args.extend(ends(selected)?);
-    args.extend(options(&selected.resource.sections.net));
+    args.extend(options(&net_options(selected)?));
     args.extend(more.iter().cloned());
     Ok(setup(args))
 }

@@ -4,7 +4,8 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use drbd_config::model::{Host, Resource, Volume};
+use drbd_config::links::Peer;
+use drbd_config::model::{Host, HostKind, Resource, Volume};
 use drbd_config::{Config, Identity, Loaded};
 
 /// Where the configuration is looked for; the first that is there counts.
@@ -42,29 +43,26 @@ impl<'a> Selected<'a> {
         &self.resource.hosts[self.me]
     }
 
-    /// The other node's section.
-    pub fn peer(&self) -> Result<&'a Host, String> {
-        let others = self
-            .resource
-            .hosts
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != self.me)
-            .map(|(_, host)| host);
-        let mut others: Vec<&Host> = match self.peer_name {
-            Some(name) => others
-                .filter(|host| host.names.iter().any(|n| n == name))
-                .collect(),
-            None => others.collect(),
-        };
-        let name = &self.resource.name;
-        match (others.pop(), others.is_empty()) {
+    /// The other node, and the connection to it.
+    pub fn peer(&self) -> Result<Peer<'a>, String> {
+        let resource: &'a Resource = self.resource;
+        let mut peers = resource.peers(self.me);
+        if let Some(name) = self.peer_name {
+            peers.retain(|peer| peer.host.names.iter().any(|n| n == name));
+        }
+        let name = &resource.name;
+        match (peers.pop(), peers.is_empty()) {
             (Some(peer), true) => Ok(peer),
             (Some(_), false) => Err(format!(
-                "resource '{name}' has several peers: choose one with --peer=NAME"
+                "resource '{name}' has several peers, and this driver connects to one: choose with --peer=NAME"
             )),
             (None, _) => Err(format!("resource '{name}' has no such peer")),
         }
+    }
+
+    /// Whether this node has the resource on top of another one.
+    pub fn is_stacked(&self) -> bool {
+        matches!(self.host().kind, HostKind::Stacked(_))
     }
 
     /// The minor that `RESOURCE[/VOLUME]` means on this node.
@@ -102,7 +100,7 @@ pub fn identity(config: &Config) -> Identity {
     };
     let hosts = config.resources.iter().flat_map(|resource| &resource.hosts);
     let mut addresses: Vec<IpAddr> = hosts
-        .filter(|host| host.kind == drbd_config::model::HostKind::Floating)
+        .filter(|host| host.kind == HostKind::Floating)
         .filter_map(|host| Some(host.address.as_ref()?.ip))
         .filter(|ip| is_local(*ip))
         .collect();
@@ -129,58 +127,107 @@ pub fn load(path: Option<&str>) -> Result<Loaded, String> {
     ))
 }
 
+/// Which resources a command line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Those that lie on disks.
+    Normal,
+    /// Those that lie on other resources (`--stacked`).
+    Stacked,
+    /// All: the command is told which, by the kernel or by udev.
+    Either,
+}
+
+impl Mode {
+    fn admits(self, selected: &Selected<'_>) -> bool {
+        match self {
+            Mode::Normal => !selected.is_stacked(),
+            Mode::Stacked => selected.is_stacked(),
+            Mode::Either => true,
+        }
+    }
+}
+
+/// The resources of this node, as the mode allows.
+pub fn all<'a>(
+    config: &'a Config,
+    identity: &'a Identity,
+    peer_name: Option<&'a str>,
+    mode: Mode,
+) -> Vec<Selected<'a>> {
+    let here = |resource: &'a Resource| {
+        let me = resource.host_of(identity)?;
+        Some(Selected {
+            config,
+            resource,
+            me,
+            volume: None,
+            peer_name,
+            identity,
+        })
+    };
+    config
+        .resources
+        .iter()
+        .filter_map(here)
+        .filter(|selected| mode.admits(selected))
+        .collect()
+}
+
 /// What one operand means: `all`, `RES`, `RES/VOLUME`, `minor-N`.
 pub fn select<'a>(
     config: &'a Config,
     identity: &'a Identity,
     operand: &str,
     peer_name: Option<&'a str>,
+    mode: Mode,
 ) -> Result<Vec<Selected<'a>>, String> {
-    let here = |resource: &'a Resource, volume| {
-        let me = resource.host_of(identity)?;
-        Some(Selected {
-            config,
-            resource,
-            me,
-            volume,
-            peer_name,
-            identity,
-        })
-    };
-    let all = || {
-        config
-            .resources
-            .iter()
-            .filter_map(|resource| here(resource, None))
-    };
+    let everything = all(config, identity, peer_name, Mode::Either);
+    let found = find(&everything, operand);
+    match found {
+        Some(selected) if mode.admits(&selected) => Ok(vec![selected]),
+        Some(selected) if selected.is_stacked() => Err(format!(
+            "'{operand}' is a stacked resource, and not available in normal mode.\nGive --stacked (-S) for it."
+        )),
+        Some(_) => Err(format!(
+            "'{operand}' is a normal resource, and not available in stacked mode.\nLeave out --stacked (-S)."
+        )),
+        None if operand == "all" => Ok(all(config, identity, peer_name, mode)),
+        None => {
+            let names = everything.iter().map(|s| s.resource.name.as_str());
+            let name = operand.split('/').next().unwrap_or_default();
+            let near = drbd_config::source::nearest(name, names.filter(|near| *near != name));
+            let hint = near.map_or_else(String::new, |near| format!("\nDid you mean '{near}'?"));
+            Err(format!(
+                "'{operand}' not defined in your config (for this host).{hint}"
+            ))
+        }
+    }
+}
+
+fn find<'a>(everything: &[Selected<'a>], operand: &str) -> Option<Selected<'a>> {
     // A resource may be called "all" or "minor-1": its name comes first.
-    if let Some(selected) = all().find(|selected| selected.resource.name == operand) {
-        return Ok(vec![selected]);
+    if let Some(selected) = everything.iter().find(|s| s.resource.name == operand) {
+        return Some(*selected);
     }
-    if operand == "all" {
-        return Ok(all().collect());
-    }
-    let volume_of = |selected: Selected<'a>, wanted: &dyn Fn(&Volume) -> bool| {
+    let volume_of = |selected: &Selected<'a>, wanted: &dyn Fn(&Volume) -> bool| {
         let volume = selected.host().volumes.iter().find(|v| wanted(v))?.vnr;
         Some(Selected {
             volume: Some(volume),
-            ..selected
+            ..*selected
         })
     };
-    let found = match (operand.strip_prefix("minor-"), operand.rsplit_once('/')) {
+    match (operand.strip_prefix("minor-"), operand.rsplit_once('/')) {
         (Some(minor), _) if minor.parse::<u32>().is_ok() => {
             let minor = minor.parse().ok();
-            all().find_map(|selected| volume_of(selected, &|volume| volume.minor == minor))
+            everything
+                .iter()
+                .find_map(|selected| volume_of(selected, &|volume| volume.minor == minor))
         }
-        (_, Some((name, vnr))) => all()
+        (_, Some((name, vnr))) => everything
+            .iter()
             .find(|selected| selected.resource.name == name)
             .and_then(|selected| volume_of(selected, &|volume| vnr.parse() == Ok(volume.vnr))),
         _ => None,
-    };
-    match found {
-        Some(selected) => Ok(vec![selected]),
-        None => Err(format!(
-            "'{operand}' not defined in your config (for this host)."
-        )),
     }
 }

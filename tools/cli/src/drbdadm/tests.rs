@@ -28,7 +28,14 @@ fn expand(config: &str, node: &str, line: &str) -> Result<String, String> {
     };
     let mut text = String::new();
     for operand in line.words.iter().skip(1) {
-        for selected in target::select(&loaded.config, &identity, operand, line.peer.as_deref())? {
+        let mode = mode(name, &line);
+        for selected in target::select(
+            &loaded.config,
+            &identity,
+            operand,
+            line.peer.as_deref(),
+            mode,
+        )? {
             for step in plan(command, &line, &selected)? {
                 text += &step.line();
                 text.push('\n');
@@ -170,4 +177,55 @@ fn escaping_is_the_shells() {
 
 fn escaped_line(word: &str) -> String {
     steps::escaped(word)
+}
+
+#[test]
+fn stacked_resources_lie_on_the_devices_below() {
+    let config = include_str!("../../../../tests/golden/config/cases/stacked.conf");
+    let up = "drbdsetup new-resource up\ndrbdsetup new-minor up 10 0\ndrbdmeta 10 v08 /dev/drbd0 internal apply-al\n\
+              drbdsetup attach 10 /dev/drbd0 /dev/drbd0 internal --on-io-error=detach\n\
+              drbdsetup connect up ipv4:10.3.3.3:99 ipv4:10.3.3.4:99 --protocol=A\n";
+    assert_eq!(expand(config, "alpha", "-S up up").unwrap(), up);
+    assert_eq!(expand(config, "beta", "-S up all").unwrap(), up);
+    assert_eq!(
+        expand(config, "alpha", "down all").unwrap(),
+        "drbdsetup down low\n"
+    );
+    // The third node has it on a disk: nothing special there.
+    assert_eq!(
+        expand(config, "gamma", "up all").unwrap(),
+        "drbdsetup new-resource up\ndrbdsetup new-minor up 10 0\ndrbdmeta 10 v08 /dev/q internal apply-al\n\
+         drbdsetup attach 10 /dev/q /dev/q internal --on-io-error=detach\n\
+         drbdsetup connect up ipv4:10.3.3.4:99 ipv4:10.3.3.3:99 --protocol=A\n"
+    );
+    let refused = |line: &str| expand(config, "alpha", line).unwrap_err();
+    assert!(refused("up up").contains("'up' is a stacked resource"));
+    assert!(refused("-S up low").contains("'low' is a normal resource"));
+}
+
+#[test]
+fn connections_of_the_ninth_version() {
+    let config = include_str!("../../../../tests/golden/config/cases/nine-connections.conf");
+    let run = |line: &str| expand(config, "alpha", line);
+    assert_eq!(
+        run("connect paths").unwrap(),
+        "drbdsetup connect paths ipv4:10.1.0.1:7001 ipv4:10.1.0.2:7001 --protocol=A\n"
+    );
+    assert_eq!(
+        run("attach paths").unwrap(),
+        "drbdmeta 5 v08 /dev/x internal apply-al\ndrbdsetup attach 5 /dev/x /dev/x internal --resync-rate=5M\n"
+    );
+    assert_eq!(
+        run("connect ports").unwrap(),
+        "drbdsetup connect ports ipv4:10.0.0.1:7791 ipv4:10.9.0.2:7791 --protocol=C\n"
+    );
+    assert!(run("connect mesh").unwrap_err().contains("several peers"));
+    assert_eq!(
+        run("--peer=gamma connect mesh").unwrap(),
+        "drbdsetup connect mesh ipv4:10.0.0.1:7788 ipv4:10.0.0.3:7788 --protocol=C --allow-two-primaries=yes --ping-int=5\n"
+    );
+    assert_eq!(
+        run("--peer=gamma attach mesh/1").unwrap(),
+        "drbdmeta 1 v08 /dev/c 0 apply-al\ndrbdsetup attach 1 /dev/b /dev/c 0 --resync-rate=20M --on-io-error=detach --fencing=resource-only --al-extents=257\n"
+    );
 }

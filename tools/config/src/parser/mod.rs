@@ -6,6 +6,7 @@
 //! reports all errors of a file. A missing `;` is reported right behind the last word of the statement, where it
 //! belongs, not at the word that surprised the parser.
 
+mod connection;
 mod options;
 mod resource;
 
@@ -41,6 +42,8 @@ pub struct RawResource {
     pub resource: Resource,
     /// Volumes written outside of host sections.
     pub volumes: Vec<Volume>,
+    /// What its template says instead of `common`.
+    pub template: Option<Sections>,
 }
 
 /// Reads `text` and what it includes.
@@ -55,7 +58,15 @@ pub fn parse(
     if let Ok(path) = Path::new(name).canonicalize() {
         seen.insert(path);
     }
-    parse_source(name, text, sources, diagnostics, &mut raw, &mut seen);
+    parse_source(
+        name,
+        text,
+        sources,
+        diagnostics,
+        &mut raw,
+        &mut seen,
+        Expects::Anything,
+    );
     raw
 }
 
@@ -66,6 +77,7 @@ fn parse_source(
     diagnostics: &mut Vec<Diagnostic>,
     raw: &mut Raw,
     seen: &mut HashSet<PathBuf>,
+    expects: Expects,
 ) {
     let file = sources.add(name, text);
     let tokens = lexer::tokens(file, sources.text(file), diagnostics);
@@ -76,6 +88,8 @@ fn parse_source(
         diagnostics,
         raw,
         seen,
+        template_at: Span::default(),
+        expects,
     };
     parser.file();
 }
@@ -87,18 +101,23 @@ struct Parser<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     raw: &'a mut Raw,
     seen: &'a mut HashSet<PathBuf>,
+    /// Where the name of the last template stands.
+    template_at: Span,
+    expects: Expects,
+}
+
+/// What a file may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expects {
+    /// Every section.
+    Anything,
+    /// It is a template: `common` alone.
+    Common,
 }
 
 const TOP: &[&str] = &["global", "common", "resource", "skip", "include"];
-/// Words of DRBD 9's language that deserve a better answer than "unexpected".
-const NINE: &[&str] = &[
-    "connection",
-    "connection-mesh",
-    "node-id",
-    "path",
-    "template-file",
-    "quorum",
-];
+/// Conditions on the version of the driver, which this one does not have to meet.
+const REQUIRE: &str = "require-drbd-module-version-";
 
 // The tokens themselves.
 impl Parser<'_> {
@@ -158,9 +177,7 @@ impl Parser<'_> {
 
     /// A word that is none of `words`.
     fn unknown<T>(&mut self, word: &str, span: Span, place: &str, words: &[&str]) -> Parsed<T> {
-        let advice = if NINE.contains(&word) {
-            "this is DRBD 9's language; this version configures DRBD 8.4 resources".to_owned()
-        } else if let Some(near) = nearest(word, words.iter().copied()) {
+        let advice = if let Some(near) = nearest(word, words.iter().copied()) {
             format!("did you mean '{near}'?")
         } else {
             format!("one of: {}", words.join(" "))
@@ -325,12 +342,29 @@ impl Parser<'_> {
             return Ok(());
         }
         let (word, span) = self.word("'global', 'common', 'resource', 'skip' or 'include'")?;
+        if self.expects == Expects::Common && word != "common" {
+            self.error(
+                span,
+                format!("'{word}' in a template"),
+                "a template has a section 'common' and nothing else",
+            );
+            return Err(Skip);
+        }
         match word.as_str() {
             "global" => self.global(span),
             "common" => self.common(span),
             "resource" => self.resource(),
             "skip" => self.skip_section(),
             "include" => self.include(),
+            _ if word.starts_with(REQUIRE) => {
+                self.word("a version like 9.0.16")?;
+                self.warn(
+                    span,
+                    format!("'{word}' has no effect"),
+                    "it is about the DRBD 9 driver",
+                );
+                self.semicolon()
+            }
             "protocol" => {
                 let mut common = self.raw.common.take().unwrap_or_default();
                 let read = self.option(Section::Net, "protocol", span, &mut common);
@@ -424,13 +458,18 @@ impl Parser<'_> {
         read
     }
 
-    fn include(&mut self) -> Parsed<()> {
-        let (pattern, span) = self.word("a file name")?;
-        self.semicolon()?;
+    /// A path, seen from the file that names it.
+    fn beside(&self, span: Span, path: &str) -> PathBuf {
         let from = Path::new(self.sources.name(span.file))
             .parent()
             .map(Path::to_owned);
-        let full = from.unwrap_or_default().join(&pattern);
+        from.unwrap_or_default().join(path)
+    }
+
+    fn include(&mut self) -> Parsed<()> {
+        let (pattern, span) = self.word("a file name")?;
+        self.semicolon()?;
+        let full = self.beside(span, &pattern);
         let paths = crate::glob::expand(&full);
         if paths.is_empty() && !crate::glob::is_pattern(&pattern) {
             self.error(
@@ -455,6 +494,7 @@ impl Parser<'_> {
                     self.diagnostics,
                     self.raw,
                     self.seen,
+                    self.expects,
                 ),
                 Err(error) => self.error(
                     span,

@@ -8,7 +8,7 @@ use super::{Parsed, Parser};
 use crate::lexer::Kind;
 use crate::model::{Opt, Sections};
 use crate::source::{nearest, Diagnostic, Span};
-use crate::tables::{Section, BECOME_PRIMARY_ON};
+use crate::tables::{only_nine, only_nine_choice, Section, BECOME_PRIMARY_ON};
 
 impl Parser<'_> {
     pub(super) fn section(&mut self, section: Section, sections: &mut Sections) -> Parsed<()> {
@@ -28,6 +28,13 @@ impl Parser<'_> {
             return self.unknown(word, span, &format!("section '{}'", section.name()), &names);
         };
         let (value, at) = self.value(attr, negated, span, word)?;
+        if only_nine(attr) {
+            self.warn(
+                span,
+                format!("'{word}' has no effect"),
+                "it is for the DRBD 9 driver",
+            );
+        }
         self.semicolon()?;
         let list = sections.list(target);
         let opt = Opt {
@@ -94,6 +101,11 @@ impl Parser<'_> {
     }
 
     pub(super) fn check_value(&mut self, attr: &Attr, value: &str, span: Span, word: &str) {
+        if only_nine_choice(attr, value) {
+            let advice = "the driver is given the default instead";
+            self.warn(span, format!("'{word} {value}' is only for DRBD 9"), advice);
+            return;
+        }
         let bad = match attr.parse(value) {
             Ok(_) => {
                 let plain = value.bytes().all(|b| b.is_ascii_digit());

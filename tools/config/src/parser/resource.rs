@@ -26,6 +26,9 @@ const RESOURCE: &[&str] = &[
     "proxy",
     "skip",
     "ignore-on",
+    "connection",
+    "connection-mesh",
+    "template-file",
 ];
 const HOST: &[&str] = &[
     "device",
@@ -36,6 +39,7 @@ const HOST: &[&str] = &[
     "volume",
     "proxy",
     "options",
+    "node-id",
 ];
 const VOLUME: &[&str] = &["device", "disk", "meta-disk", "flexible-meta-disk"];
 
@@ -54,11 +58,22 @@ impl Parser<'_> {
             span,
             sections: Sections::default(),
             hosts: Vec::new(),
+            connections: Vec::new(),
+            proxy: Vec::new(),
+            template: None,
         };
         let mut volumes = Vec::new();
         let read = self
             .block(|p, word, span| p.resource_statement(word, span, &mut resource, &mut volumes));
-        self.raw.resources.push(RawResource { resource, volumes });
+        let template = resource
+            .template
+            .take()
+            .and_then(|file| self.template(&mut resource, &file));
+        self.raw.resources.push(RawResource {
+            resource,
+            volumes,
+            template,
+        });
         read
     }
 
@@ -80,7 +95,25 @@ impl Parser<'_> {
             "volume" | "device" | "disk" | "meta-disk" | "flexible-meta-disk" => {
                 self.volume_statement(word, span, volumes)
             }
-            "proxy" | "skip" => self.skip_section(),
+            "skip" => self.skip_section(),
+            "proxy" => {
+                let items = self.proxy_items()?;
+                resource.proxy.extend(items);
+                Ok(())
+            }
+            "connection" | "connection-mesh" => {
+                let connection = self.connection(word == "connection-mesh", span)?;
+                resource.connections.push(connection);
+                Ok(())
+            }
+            "template-file" => {
+                let (file, at) = self.word("a file name")?;
+                if resource.template.replace(file).is_some() {
+                    self.error(at, "'template-file' for the second time", "one is allowed");
+                }
+                self.template_at = at;
+                self.semicolon()
+            }
             "ignore-on" => {
                 self.word("a host's name")?;
                 self.warn(
@@ -109,6 +142,8 @@ impl Parser<'_> {
             span,
             address: None,
             volumes: Vec::new(),
+            node_id: None,
+            proxy: None,
         };
         match word {
             "on" => {
@@ -140,7 +175,20 @@ impl Parser<'_> {
             "volume" | "device" | "disk" | "meta-disk" | "flexible-meta-disk" => {
                 p.volume_statement(word, span, &mut host.volumes)
             }
-            "proxy" | "options" => p.skip_section(),
+            "proxy" => {
+                let proxy = p.host_proxy()?;
+                host.proxy = Some(proxy);
+                Ok(())
+            }
+            "node-id" => {
+                let (id, at) = p.number::<u32>("a node number (0 to 31)")?;
+                if id > 31 {
+                    p.error(at, format!("node-id {id}"), "from 0 to 31");
+                }
+                host.node_id = Some(id);
+                p.semicolon()
+            }
+            "options" => p.skip_section(),
             "alternate-link-address" => {
                 p.address()?;
                 p.semicolon()
@@ -151,7 +199,7 @@ impl Parser<'_> {
     }
 
     /// `[family] IP:PORT`, with an IPv6 address in brackets.
-    fn address(&mut self) -> Parsed<Address> {
+    pub(super) fn address(&mut self) -> Parsed<Address> {
         let mut family = None;
         let (mut word, mut span) = (String::new(), self.peek().span);
         if !self.is_mark('[') {
@@ -223,16 +271,7 @@ impl Parser<'_> {
         span: Span,
         volumes: &mut Vec<Volume>,
     ) -> Parsed<()> {
-        let new = |vnr, implicit| Volume {
-            vnr,
-            implicit,
-            span,
-            device: None,
-            minor: None,
-            disk: None,
-            meta_disk: None,
-            options: Vec::new(),
-        };
+        let new = |vnr, implicit| Volume::new(vnr, implicit, span);
         if word == "volume" {
             let (vnr, at) = self.number::<u16>("a volume number (0 to 65534)")?;
             if volumes
@@ -278,6 +317,7 @@ impl Parser<'_> {
             }
             "disk" => {
                 let (disk, _) = self.word("the path of a disk, or 'none'")?;
+                volume.diskless = disk == "none";
                 volume.disk = (disk != "none").then_some(disk);
             }
             _ => {
