@@ -71,7 +71,7 @@ pub fn device_at<'r>(
     devices: &'r [Replicated],
     path: &str,
 ) -> Result<Option<&'r Replicated>, String> {
-    let by_minor = |minor| devices.iter().find(|d| d.minor == minor);
+    let by_minor = |minor: u32| devices.iter().find(|d| d.minor == minor);
     let found = devices.iter().find(|d| d.device == path);
     if found.is_some() {
         return Ok(found);
