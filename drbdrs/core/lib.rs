@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(test, CONFIG_RUST)), no_std)]
 
+pub mod activity_log;
 pub mod bitmap;
 pub mod config;
 pub mod epoch;
