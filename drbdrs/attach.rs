@@ -11,6 +11,7 @@
 //! the devices when that has been told to everybody.
 
 use crate::{
+    activity,
     change::{self, How},
     dependents,
     device::Device,
@@ -389,6 +390,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     dependents::check(device.minor, conf.resync_after)?;
     link(device, &local)?;
     let fencing = conf.fencing;
+    let (al_extents, al_updates) = (conf.al_extents, conf.al_updates);
     let attached = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
@@ -397,6 +399,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
         take_over(volume, local.clone(), block, conf, &attached);
         attached
     };
+    activity::attach(device, al_extents, al_updates).map_err(|_| RetCode::Nomem)?;
     limits::apply(device);
     load(device, &local, &attached)?;
     enter(device, &attached)?;
@@ -514,6 +517,9 @@ fn take_over(
         block.la_peer_max_bio_size.max(limits::MAX_BIO_SIZE_SAFE)
     };
     volume.md = Some(block);
+    if let Some(md) = volume.md.as_mut() {
+        activity::flag(&mut md.flags, conf.al_updates);
+    }
     volume.disk_conf = Some(conf);
     volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
     volume
@@ -740,6 +746,7 @@ pub(crate) fn release_disk(device: &Device) {
         });
         drop(local);
     }
+    activity::detach(device);
     device.bitmap.release();
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
         volume.stat.local = volume.stat.local.saturating_sub(1);

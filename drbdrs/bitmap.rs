@@ -4,13 +4,15 @@
 //!
 //! The bits live in memory; the area in the metadata is a copy that is brought up to date page by page. A page
 //! remembers that it changed since it was written last. Bits are set *before* the write that needs them is
-//! completed to the application; they reach the disk when the device is demoted, detached, or a resync ends. If a
-//! Primary crashes in between, the whole device is resynced (see `metadata.rs`), so that nothing is ever missed.
+//! completed to the application; they reach the disk when the device is demoted, detached, a resync ends, or an
+//! extent leaves the activity log. If a Primary crashes in between, the log on disk names every extent whose bits may
+//! be missing there (see `activity.rs`).
 //!
 //! The lock is the innermost one and is taken in interrupts: nothing below sleeps under it.
 
 use crate::{attach::Local, device::Device, metadata::MetaIo, prelude::*, tag::Tag};
 use drbd_core::bitmap;
+use kernel_ext::block::PageBuf;
 
 /// 64-bit words in a page of the area on disk.
 const PAGE_WORDS: usize = 512;
@@ -62,15 +64,25 @@ impl Inner {
     /// Takes the first changed page at or behind `from` off the list.
     fn take_changed(&mut self, from: usize) -> Option<usize> {
         let pages = self.words.len().div_ceil(PAGE_WORDS);
-        for page in from..pages {
-            let word = self.changed.get_mut(page / 64)?;
-            let bit = 1u64.wrapping_shl(page as u32 % 64);
-            if *word & bit != 0 {
-                *word &= !bit;
-                return Some(page);
-            }
+        (from..pages).find(|page| self.take_changed_page(*page).is_some())
+    }
+
+    /// Takes this page off the list, if it is on it.
+    fn take_changed_page(&mut self, page: usize) -> Option<()> {
+        let word = self.changed.get_mut(page / 64)?;
+        let bit = 1u64.wrapping_shl(page as u32 % 64);
+        if *word & bit == 0 {
+            return None;
         }
-        None
+        *word &= !bit;
+        Some(())
+    }
+
+    /// Copies a page as it is on disk.
+    fn copy_page(&self, at: usize, page: &mut PageBuf) {
+        let start = at.saturating_mul(PAGE_WORDS);
+        let words = self.words.get(start..start.saturating_add(PAGE_WORDS));
+        bitmap::words_to_page(words.unwrap_or(&[]), page.bytes_mut());
     }
 }
 
@@ -297,7 +309,6 @@ impl Bitmap {
 
     /// Writes the pages that changed. May sleep.
     pub(crate) fn write(&self, device: &Device, disk: &Local) -> Result {
-        let layout = disk.layout();
         let mut io = disk.meta_io.lock();
         let MetaIo { page } = &mut *io;
         let mut from = 0;
@@ -308,35 +319,60 @@ impl Bitmap {
                 let Some(at) = inner.take_changed(from) else {
                     break;
                 };
-                let start = at.saturating_mul(PAGE_WORDS);
-                let words = inner.words.get(start..start.saturating_add(PAGE_WORDS));
-                bitmap::words_to_page(words.unwrap_or(&[]), page.bytes_mut());
+                inner.copy_page(at, page);
                 at
             };
-            let sector = layout
-                .bitmap_sector
-                .saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
-            if let Err(error) = disk.write_meta(sector, page) {
-                self.inner.lock().mark(at);
-                return Err(error);
-            }
+            self.write_page(disk, page, at)?;
             written = written.saturating_add(1);
             from = at.saturating_add(1);
         }
         drop(io);
-        let mut shared = device.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.stat.bm_writes = volume.stat.bm_writes.saturating_add(written);
-        }
-        drop(shared);
+        count_writes(device, written);
         report(device, self.weight());
         Ok(())
+    }
+
+    /// Writes those of `pages` that changed: an extent leaves the activity log. May sleep.
+    pub(crate) fn write_pages(&self, device: &Device, disk: &Local, pages: &[usize]) -> Result {
+        let mut written = 0u64;
+        let mut io = disk.meta_io.lock();
+        let MetaIo { page } = &mut *io;
+        for &at in pages {
+            {
+                let mut inner = self.inner.lock();
+                if inner.take_changed_page(at).is_none() {
+                    continue;
+                }
+                inner.copy_page(at, page);
+            }
+            self.write_page(disk, page, at)?;
+            written = written.saturating_add(1);
+        }
+        drop(io);
+        count_writes(device, written);
+        Ok(())
+    }
+
+    /// Writes the copy of a page.
+    fn write_page(&self, disk: &Local, page: &PageBuf, at: usize) -> Result {
+        let offset = (at as u64).saturating_mul(PAGE_SECTORS);
+        let sector = disk.layout().bitmap_sector.saturating_add(offset);
+        disk.write_meta(sector, page).inspect_err(|_| {
+            self.inner.lock().mark(at);
+        })
     }
 
     /// Writes every page: the area moved, or nobody knows what is in it.
     pub(crate) fn write_all(&self, device: &Device, disk: &Local) -> Result {
         self.inner.lock().mark_all();
         self.write(device, disk)
+    }
+}
+
+fn count_writes(device: &Device, pages: u64) {
+    let mut shared = device.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(device.vnr) {
+        volume.stat.bm_writes = volume.stat.bm_writes.saturating_add(pages);
     }
 }
 

@@ -10,7 +10,9 @@
 //! so that the last one to close the block device is always the worker, who may sleep. I/O in flight counts without a
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
-use crate::{attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo};
+use crate::{
+    activity::Activity, attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo,
+};
 use drbd_core::{
     config::DiskConf,
     types::{DiskState, Role, State},
@@ -29,6 +31,9 @@ pub(crate) struct Device {
     /// Which blocks differ from the peer's.
     #[pin]
     pub(crate) bitmap: Bitmap,
+    /// Which parts of it may have writes in flight.
+    #[pin]
+    pub(crate) activity: Activity,
     /// The block device; taken away when the volume is deleted.
     #[pin]
     disk: Mutex<Option<BioDisk<Device>>>,
@@ -43,6 +48,7 @@ impl Device {
                 vnr,
                 resource,
                 bitmap <- Bitmap::new(),
+                activity <- Activity::new(),
                 disk <- new_mutex!(None),
             }),
             GFP_KERNEL,

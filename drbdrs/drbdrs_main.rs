@@ -6,6 +6,7 @@
 
 mod ack;
 mod acks;
+mod activity;
 mod admin;
 mod after;
 mod attach;

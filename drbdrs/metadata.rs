@@ -4,15 +4,13 @@
 //!
 //! Memory holds the truth while attached (`VolumeShared::md`, under the resource's lock); [`sync`] copies it out
 //! under the lock and writes it outside. On disk it is marked unclean as long as we are attached, and after: the
-//! next attach, ours or the stock driver's, needs `drbdadm apply-al` first. It also says that no activity log is
-//! kept, whatever `al-updates` is set to, because none is: both drivers then resync in full after a crash of a
-//! Primary.
+//! next attach, ours or the stock driver's, needs `drbdadm apply-al` first.
 
 use crate::{
     attach::Local, device::Device, prelude::*, resource::Resource, tag::Tag, worker::Todo,
 };
 use drbd_core::{
-    meta::{Flags, Superblock},
+    meta::Superblock,
     types::{Role, Uuid},
 };
 use kernel_ext::block::PageBuf;
@@ -54,7 +52,6 @@ pub(crate) fn sync(device: &Arc<Device>) {
             md.effective_size = volume.capacity;
         }
         md.la_peer_max_bio_size = volume.peer_max_bio_size;
-        md.flags.insert(Flags::AL_DISABLED);
         *md
     };
     if let Err(error) = write(disk, &mut io, &block) {

@@ -3,7 +3,7 @@
 //! The size of the device: what both disks, the metadata and the administrator agree on; and following a disk that
 //! grew.
 
-use crate::{attach::Local, device::Device, metadata, prelude::*, tag::Tag};
+use crate::{activity, attach::Local, device::Device, metadata, prelude::*, tag::Tag};
 use drbd_core::{
     handshake::{agreed_size, resized, ResizeRefusal, Resized, SizeFacts},
     meta::{Flags, Layout},
@@ -140,6 +140,9 @@ fn move_metadata(
         _ => "md moved",
     };
     pr_info!("{}: writing the whole bitmap, {}\n", Tag(device), what);
+    if moved {
+        activity::write_ring(device, local).map_err(|_| Failed::Resources)?;
+    }
     device
         .bitmap
         .write_all(device, local)

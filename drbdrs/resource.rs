@@ -10,6 +10,7 @@
 //! Order of locks: registry, `admin`, `devices`, `state_mutex`, the sockets' send mutexes, `shared`, a bitmap's lock.
 
 use crate::{
+    activity::VolumeLog,
     attach::Local,
     change::Changes,
     connection::Connection,
@@ -212,6 +213,10 @@ pub(crate) struct VolumeShared {
     pub(crate) local: Option<Arc<Local>>,
     /// The superblock, while attached.
     pub(crate) md: Option<Superblock>,
+    /// The activity log, while attached.
+    pub(crate) al: Option<KBox<VolumeLog>>,
+    /// How many logs there were.
+    pub(crate) al_serial: u32,
     /// The configuration of the local disk, while attached.
     pub(crate) disk_conf: Option<DiskConf>,
     /// `md` differs from what is on disk.
@@ -265,6 +270,8 @@ impl VolumeShared {
             todo: TodoSet::default(),
             local: None,
             md: None,
+            al: None,
+            al_serial: 0,
             disk_conf: None,
             md_dirty: false,
             exposed_uuid: Uuid(0),

@@ -15,6 +15,7 @@
 //! ```
 
 use crate::{
+    activity::{self, Entered, Hold},
     device::{Device, LocalRef},
     local,
     prelude::*,
@@ -77,18 +78,64 @@ pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
         return;
     };
     bio.start_accounting();
-    route(device, bio, &wish);
+    enter(device, bio, &wish);
 }
 
 /// A bio whose conflict with the other primary was resolved against it starts again.
 pub(crate) fn restart(device: &Arc<Device>, bio: Bio) {
     match Wish::of(device, &bio) {
-        Some(wish) => route(device, bio, &wish),
+        Some(wish) => enter(device, bio, &wish),
         None => bio.end(Status::IO_ERROR),
     }
 }
 
-fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
+/// A write whose extents have got into the activity log, or need not, goes on. Called by the log's thread.
+pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
+    match Wish::of(device, &bio) {
+        Some(wish) => route(device, bio, &wish, hold, true),
+        None => bio.end(Status::IO_ERROR),
+    }
+}
+
+/// A write may need the activity log first.
+fn enter(device: &Arc<Device>, bio: Bio, wish: &Wish) {
+    let entered = match wish.kind.modifies() {
+        true => activity::enter(device, &wish.range),
+        false => Entered::Free,
+    };
+    match entered {
+        Entered::Free => route(device, bio, wish, None, false),
+        Entered::Hot(hold) => route(device, bio, wish, Some(hold), false),
+        Entered::Cold if wish.nowait => bio.end(Status::AGAIN),
+        Entered::Cold => activity::wait_in_line(device, bio),
+    }
+}
+
+/// Before a wait its extents are given up; this takes them again. None: the bio was left to the log's thread.
+fn enter_again(
+    device: &Arc<Device>,
+    bio: Bio,
+    wish: &Wish,
+    by_log: bool,
+) -> Option<(Bio, Option<Hold>)> {
+    if !wish.kind.modifies() {
+        return Some((bio, None));
+    }
+    if by_log {
+        return Some((bio, activity::enter_here(device, &wish.range)));
+    }
+    match activity::enter(device, &wish.range) {
+        Entered::Free => Some((bio, None)),
+        Entered::Hot(hold) => Some((bio, Some(hold))),
+        Entered::Cold => {
+            activity::wait_in_line(device, bio);
+            None
+        }
+    }
+}
+
+/// `by_log`: in the thread of the activity log, which may write a transaction itself.
+fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish, mut hold: Option<Hold>, by_log: bool) {
     let resource = &device.resource;
     let may_change = stable::may_change(wish.kind, &bio);
     let mut copy = None;
@@ -117,6 +164,20 @@ fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
             {
                 continue
             }
+            // The disk came, or was replaced, since the extents were taken.
+            Plan::Go { local: true, .. }
+                if !wish.nowait
+                    && wish.kind.modifies()
+                    && !activity::holds(&shared, device, &hold) =>
+            {
+                drop(shared);
+                drop(hold.take());
+                match enter_again(device, bio, wish, by_log) {
+                    Some(again) => (bio, hold) = again,
+                    None => return,
+                }
+                continue;
+            }
             Plan::Go { local, job } if !local || clone.is_some() => (local, job),
             Plan::Go { .. } | Plan::Wait if wish.nowait => {
                 drop(shared);
@@ -136,7 +197,12 @@ fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
                 drop(shared);
                 drop(clone);
                 drop(local);
+                drop(hold.take());
                 wait(device, wish);
+                match enter_again(device, bio, wish, by_log) {
+                    Some(again) => (bio, hold) = again,
+                    None => return,
+                }
                 continue;
             }
         };
@@ -162,7 +228,10 @@ fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
             .net_conf
             .as_ref()
             .map_or(u32::MAX, |conf| conf.max_epoch_size);
-        match shared.transfer.admit(&new, max_epoch, bio, copy.clone()) {
+        match shared
+            .transfer
+            .admit(&new, max_epoch, bio, copy.clone(), &mut hold)
+        {
             Ok(slot) => {
                 begun(&mut shared, device.vnr, wish.kind);
                 drop(shared);
@@ -181,7 +250,12 @@ fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish) {
                     bio.end(Status::AGAIN);
                     return;
                 }
+                drop(hold.take());
                 wait(device, wish);
+                match enter_again(device, bio, wish, by_log) {
+                    Some(again) => (bio, hold) = again,
+                    None => return,
+                }
             }
         }
     }

@@ -7,6 +7,7 @@
 //! application.
 
 use crate::{
+    activity::{self, Hold},
     device::Device,
     prelude::*,
     resource::{Resource, Shared, VolumeShared},
@@ -33,6 +34,8 @@ struct Held {
     /// What is written instead of the bio's data, if those may change.
     copy: Option<StableCopy>,
     interval: Option<NodeId>,
+    /// The activity log that its extents are held in; 0 for none.
+    al: u32,
 }
 
 /// What is to be done when the lock is free.
@@ -95,6 +98,7 @@ impl Transfer {
         max_epoch_size: u32,
         bio: Bio,
         copy: Option<StableCopy>,
+        al: &mut Option<Hold>,
     ) -> Result<SlotId, Bio> {
         let Ok(slot) = self.log.admit(new, max_epoch_size) else {
             return Err(bio);
@@ -104,6 +108,7 @@ impl Transfer {
         };
         held.bio = Some(bio);
         held.copy = copy;
+        held.al = al.take().map_or(0, Hold::keep);
         held.interval = if new.kind.modifies() {
             self.writes.insert(new.range, Owner::Local(slot.0))
         } else {
@@ -317,6 +322,10 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         }
         if let Some(node) = held.interval.take() {
             parts.writes.remove(node);
+        }
+        let al = core::mem::take(&mut held.al);
+        if al != 0 {
+            activity::end(volume, range, al);
         }
     }
 }

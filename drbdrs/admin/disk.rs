@@ -7,7 +7,7 @@ use super::{
     refuse, Answer, Outcome,
 };
 use crate::{
-    attach as engine, dependents,
+    activity, attach as engine, dependents,
     device::Device,
     limits, metadata,
     prelude::*,
@@ -75,11 +75,41 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     }
     limits::apply(device);
     dependents::update();
-    metadata::mark_dirty(device);
-    metadata::sync(device);
+    if !conf.al_updates {
+        // The log on disk is not to be believed any more, before it gets old.
+        note_al(device, false);
+    }
+    if let Some(disk) = local.disk() {
+        let done = activity::configure(device, disk, conf.al_extents, conf.al_updates);
+        done.map_err(|error| {
+            info.say("the activity log is still in use: try again when I/O has settled");
+            log_failed(device, error);
+            RetCode::Nomem
+        })?;
+    }
+    note_al(device, conf.al_updates);
     // It watches the disk's patience.
     device.resource.worker.wake();
     Ok(Answer::OK)
+}
+
+/// Says in the superblock on disk whether its activity log can be trusted.
+fn note_al(device: &Arc<Device>, updates: bool) {
+    let mut shared = device.resource.shared.lock();
+    if let Some(md) = shared
+        .vol_mut(device.vnr)
+        .and_then(|volume| volume.md.as_mut())
+    {
+        activity::flag(&mut md.flags, updates);
+    }
+    drop(shared);
+    metadata::mark_dirty(device);
+    metadata::sync(device);
+}
+
+fn log_failed(device: &Device, error: Error) {
+    let tag = crate::tag::Tag(device);
+    pr_err!("{}: the activity log stays as it is: {:?}\n", tag, error);
 }
 
 /// `resize`

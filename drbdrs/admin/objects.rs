@@ -170,6 +170,7 @@ fn delete_device(context: &Context<'_>, device: &Arc<Device>) -> Outcome {
     attach::wait_released(device);
     events::device_destroyed(device);
     device.unpublish();
+    device.activity.stop();
     resource.remove_device(device);
     context.registry.remove_device(device);
     Ok(Answer::OK)

@@ -62,6 +62,83 @@ pub(super) fn primary_power_cut(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
+/// The writing node dies. Only the extents of its activity log are sent when it returns, and that is enough.
+pub(super) fn logged_extents(setup: Setup, logs: &Path) -> Result<()> {
+    const EXTENT: u64 = 4 << 20;
+    let text = Config::default().text();
+    let mut c = Cluster::start(setup, logs, 16 * EXTENT, &text)?;
+    c.mirror(0)?;
+    // An extent of its own, written once, whose slot stays in the log.
+    c.write_noise(0, 41, 1)?;
+    let writer = write(&c, LOAD, 300)?;
+    c.lab.node_mut(0).power_cut(PowerCut::Random(5))?;
+    let log = writer.lost();
+    c.wait(1, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    c.drbdadm(1, &["primary", "r0"])?;
+    log.check(c.lab.node(1).disk(DISK)?, "the survivor")?;
+    let before = c.lab.network().traffic(1, 0).bytes;
+    back(&mut c, 0)?;
+    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
+    let sent = c.lab.network().traffic(1, 0).bytes - before;
+    c.note(&format!("{sent} bytes were sent"));
+    if !(2 * EXTENT..3 * EXTENT).contains(&sent) {
+        return Err(Error::new(format!(
+            "two extents of {EXTENT} bytes were in the activity log, {sent} bytes were sent"
+        )));
+    }
+    c.compare()?;
+    log.check(c.lab.node(0).disk(DISK)?, "the node that came back")?;
+    c.drbdadm(1, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// Writes all over a device with many more extents than the log has slots, while the log is resized and switched off
+/// and on: nobody hangs, and the mirrors are equal.
+pub(super) fn cold_extents(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        disk: "al-extents 67;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, 600 << 20, &config.text())?;
+    c.up()?;
+    // Both disks are empty: nothing to sync.
+    c.sh(0, "drbdsetup new-current-uuid --clear-bitmap 1")?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    c.drbdadm(0, &["primary", "r0"])?;
+    let fio = format!(
+        "fio --name=cold --filename={DEVICE} --direct=1 --rw=randwrite --bs=4k --iodepth=16 \
+         --ioengine=libaio --number_ios=1500 --randseed=7 --output-format=terse"
+    );
+    let load = c.lab.node(0).spawn(&["/bin/sh", "-c", &fio])?;
+    for options in [
+        "--al-extents=89",
+        "--al-updates=no",
+        "--al-updates=yes",
+        "--al-extents=67",
+    ] {
+        let at = c.state(0)?.counter("ns");
+        c.sh(0, &format!("drbdsetup disk-options 1 {options}"))?;
+        c.wait(0, "writes on", 60, |m| {
+            m.counter("ns") > at + 100 || m.counter("ns") >= 6000
+        })?;
+    }
+    let output = load.wait(std::time::Duration::from_secs(180))?;
+    c.note(&output.text());
+    output.success()?;
+    let state = c.state(0)?;
+    if state.counter("al") < 100 {
+        return Err(Error::new(format!(
+            "1500 writes to 150 extents with 67 slots made {} transactions",
+            state.counter("al")
+        )));
+    }
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
 /// The other node dies; the writer goes on, and the one that comes back gets everything.
 pub(super) fn secondary_power_cut(setup: Setup, logs: &Path) -> Result<()> {
     let mut c = start(setup, logs)?;

@@ -95,6 +95,18 @@ pub fn all() -> Vec<Scenario> {
             primary_power_cut,
         ),
         scenario(
+            "logged_extents",
+            &[OURS, STOCK_AGAINST],
+            &[AGAINST_STOCK, OURS_STOCK_TOOLS],
+            acknowledged::logged_extents,
+        ),
+        scenario(
+            "cold_extents",
+            &[OURS],
+            &[AGAINST_STOCK],
+            acknowledged::cold_extents,
+        ),
+        scenario(
             "secondary_power_cut",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
