@@ -435,7 +435,9 @@ fn explain(step: &Step, error: &io::Error) -> String {
         Step::Write { path, .. } if path.ends_with("/enable") && path.starts_with("core/") => {
             "; is the device there, Primary here, and neither mounted nor used otherwise?"
         }
-        Step::Write { path, .. } if path.ends_with("vpd_unit_serial") => {
+        Step::Write { path, .. }
+            if path.contains("/attrib/") || path.ends_with("vpd_unit_serial") =>
+        {
             "; it cannot change while the unit is exported: drbd-iscsi remove, then apply"
         }
         Step::Folder(path) if path.contains("/np/") => "; does another target listen there?",

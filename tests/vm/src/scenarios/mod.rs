@@ -177,6 +177,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario("san_both_active", &[], &[OURS], san::both_active),
         scenario("san_locks", &[], &[OURS], san::locks),
+        scenario("san_conformance", &[], &[OURS], san::conformance),
         scenario("san_counter", &[], &[OURS], san::counter),
         scenario(
             "verify",

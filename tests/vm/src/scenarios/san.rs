@@ -6,7 +6,7 @@ use crate::acks::{Load, Writer};
 use crate::cluster::{Cluster, Setup, DISK, SEED};
 use crate::initiator::{self, INITIATOR, MAP, SEED_IETD, SERIAL};
 use crate::proc_drbd::Minor;
-use drbd_lab::{deadline, Error, PowerCut, Process, Result};
+use drbd_lab::{deadline, DiskSpec, Error, PowerCut, Process, Result};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -264,6 +264,92 @@ pub(super) fn counter(setup: Setup, logs: &Path) -> Result<()> {
     initiator::logout(&c)?;
     c.compare()?;
     finish(&c)
+}
+
+/// The suites of libiscsi that say what a target must do.
+const SUITES: [&str; 15] = [
+    "CompareAndWrite",
+    "ProutRegister",
+    "ProutReserve",
+    "PrinReadKeys",
+    "Reserve6",
+    "Inquiry",
+    "ReadCapacity10",
+    "ReadCapacity16",
+    "Read16",
+    "Write16",
+    "WriteSame10",
+    "WriteSame16",
+    "Unmap",
+    "ModeSense6",
+    "ReportSupportedOpcodes",
+];
+
+/// The mirrored disk answers every test of libiscsi as a plain disk under the same target does.
+pub(super) fn conformance(setup: Setup, logs: &Path) -> Result<()> {
+    let mut lab = initiator::lab(16 << 20);
+    for node in &mut lab.nodes[..2] {
+        node.disks.push(DiskSpec::new("sdc", 16 << 20));
+    }
+    let c = Cluster::start_with(setup, logs, lab, SEED)?;
+    c.mirror(0)?;
+    let plain = format!("{SEED_IETD}\nLun 1 Path=/dev/sdc,Type=blockio\n");
+    c.lab
+        .node(0)
+        .put("/etc/iet/ietd.conf", plain.as_bytes(), 0o644)?;
+    expect(&export(&c, 0, &["apply"])?, "/dev/drbd1: active: ")?;
+    let target = format!(
+        "iscsi://{}/iqn.2000-12.com.blogsite.lraikhman:storage.lun1",
+        c.lab.node(0).address()
+    );
+    let mut tests = 0;
+    for suite in SUITES {
+        let results = |unit: u32| -> Result<Vec<String>> {
+            let url = format!("{target}/{unit}");
+            let args = [
+                "iscsi-test-cu",
+                "-d",
+                "-n",
+                "-t",
+                &format!("SCSI.{suite}"),
+                &url,
+            ];
+            let output = c.lab.node(INITIATOR).run_within(deadline(240), &args)?;
+            let text = output.text();
+            c.note(&format!("{}\n{text}", args.join(" ")));
+            Ok(verdicts(&text))
+        };
+        let (mirror, plain) = (results(0)?, results(1)?);
+        if mirror.is_empty() || mirror != plain {
+            return Err(Error::new(format!(
+                "{suite}: the mirror says {mirror:?}, a plain disk {plain:?}"
+            )));
+        }
+        tests += mirror.len();
+    }
+    println!("san: {tests} tests of libiscsi answered as by a plain disk");
+    c.compare()?;
+    finish(&c)
+}
+
+/// `Test: NAME ...passed`, without what is said in between.
+fn verdicts(text: &str) -> Vec<String> {
+    let mut verdicts = Vec::new();
+    for line in text.lines() {
+        if let Some((_, rest)) = line.split_once("Test: ") {
+            verdicts.push(rest.split([' ', '.']).next().unwrap_or("").to_owned());
+        }
+        let word = ["passed", "FAILED"]
+            .into_iter()
+            .find(|word| line.trim_end().ends_with(word));
+        if let (Some(word), Some(last)) = (word, verdicts.last_mut()) {
+            if !last.contains(' ') {
+                last.push(' ');
+                last.push_str(word);
+            }
+        }
+    }
+    verdicts
 }
 
 /// Unexports and ends.
