@@ -12,7 +12,7 @@ use rustix::fs::{flock, FlockOperation};
 use crate::drbd::{replicated, Minor};
 use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
-use crate::policy::{decide, Access, Decision, Portal, View};
+use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
 use crate::steps::Step;
 use crate::tree::Tree;
 use crate::{follow, from_text, json, Planned};
@@ -404,12 +404,14 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
     let gone = tree.prune(&targets, &backstores).map_err(failed)?;
     gone.iter().for_each(|what| println!("removed {what}"));
-    for unit in plan.units().filter(|unit| locks_would_split(tree, unit)) {
-        // The other node does not know them, so they end: initiators lose the session, log in again, and are told by
-        // the unit attention of a new unit.
-        println!("{}: its reservations end with the switch", unit.path);
-        tree.remove_target(&unit.iqn).map_err(failed)?;
-        tree.remove_backstore(&unit.backstore()).map_err(failed)?;
+    for unit in plan.units() {
+        let before = tree.access(&unit.backstore());
+        let held = tree.has_locks(&unit.backstore());
+        if let Some(reason) = begins_anew(before, unit.access, unit.locks, held) {
+            println!("{}: initiators log in again: {reason}", unit.path);
+            tree.remove_target(&unit.iqn).map_err(failed)?;
+            tree.remove_backstore(&unit.backstore()).map_err(failed)?;
+        }
     }
     let mut changes = 0;
     for step in plan.steps() {
@@ -422,12 +424,6 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
         println!("{changes} changes");
     }
     Ok(())
-}
-
-/// Whether this node begins or ceases to serve a unit with reservations.
-fn locks_would_split(tree: &Tree, unit: &Unit) -> bool {
-    let before = tree.access(&unit.backstore());
-    before.is_some_and(|access| access != unit.access) && tree.has_locks(&unit.backstore())
 }
 
 fn explain(step: &Step, error: &io::Error) -> String {
