@@ -8,11 +8,14 @@
 pub mod configure;
 mod events;
 mod gi;
+mod json;
 mod kernel;
+mod metrics;
 mod observe;
 pub mod show;
 mod status;
 mod wait;
+mod watch;
 
 use crate::args::{parse, Parsed, Spec, Takes};
 
@@ -85,8 +88,17 @@ static OBSERVERS: &[Observer] = &[
             Spec::both("verbose", 'v', Takes::Nothing),
             Spec::both("statistics", 's', Takes::Nothing),
             Spec::both("color", 'c', Takes::Maybe),
+            Spec::both("json", 'j', Takes::Nothing),
+            Spec::both("watch", 'w', Takes::Nothing),
         ],
         run: status::run,
+    },
+    Observer {
+        name: "metrics",
+        operands: "",
+        help: "state and counters of all resources as OpenMetrics text",
+        options: NOTHING,
+        run: metrics::run,
     },
     Observer {
         name: "sh-status",

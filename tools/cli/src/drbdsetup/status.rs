@@ -20,12 +20,14 @@ use crate::names::{
 /// Everything that is known about one resource.
 #[derive(Debug, Default)]
 pub struct Picture {
-    name: String,
-    info: ResourceInfo,
-    statistics: ResourceStatistics,
-    devices: Vec<(u32, u32, DeviceInfo, DeviceStatistics)>,
-    connection: Option<(ConnectionInfo, ConnectionStatistics)>,
-    peer_devices: Vec<(u32, PeerDeviceInfo, PeerDeviceStatistics)>,
+    pub name: String,
+    pub info: ResourceInfo,
+    pub statistics: ResourceStatistics,
+    /// Volume, minor, ...
+    pub devices: Vec<(u32, u32, DeviceInfo, DeviceStatistics)>,
+    pub connection: Option<(ConnectionInfo, ConnectionStatistics)>,
+    /// Volume, ...
+    pub peer_devices: Vec<(u32, PeerDeviceInfo, PeerDeviceStatistics)>,
 }
 
 impl Picture {
@@ -60,6 +62,12 @@ impl Picture {
         }
         picture.name = name;
         Ok(picture)
+    }
+
+    /// Sectors of a volume; 0 if it is not known.
+    pub fn size_of(&self, volume: u32) -> u64 {
+        let device = self.devices.iter().find(|(v, ..)| *v == volume);
+        device.map_or(0, |device| device.3.size)
     }
 }
 
@@ -165,11 +173,7 @@ pub fn text(picture: &Picture, style: Style) -> String {
         peer(&mut out, style, info, statistics);
         for (volume, info, statistics) in &picture.peer_devices {
             if style.verbose || info.repl_state >= CONNECTED {
-                let size = picture
-                    .devices
-                    .iter()
-                    .find(|(v, ..)| v == volume)
-                    .map_or(0, |d| d.3.size);
+                let size = picture.size_of(*volume);
                 peer_device(&mut out, style, single, *volume, info, statistics, size);
             }
         }
@@ -177,23 +181,31 @@ pub fn text(picture: &Picture, style: Style) -> String {
     out.text + "\n\n"
 }
 
-/// Why I/O is suspended, or `no`.
-pub fn suspended(info: &ResourceInfo) -> String {
-    let reasons = [
-        (info.susp, "user"),
-        (info.susp_nod, "no-data"),
-        (info.susp_fen, "fencing"),
-    ];
-    let reasons: Vec<&str> = reasons
-        .iter()
-        .filter(|(is, _)| *is)
-        .map(|(_, word)| *word)
-        .collect();
+fn chosen(reasons: [(bool, &'static str); 3]) -> Vec<&'static str> {
+    let given = reasons.iter().filter(|(is, _)| *is);
+    given.map(|(_, word)| *word).collect()
+}
+
+fn or_no(reasons: &[&str]) -> String {
     if reasons.is_empty() {
         "no".to_owned()
     } else {
         reasons.join(",")
     }
+}
+
+/// Why I/O is suspended.
+pub fn reasons_of_resource(info: &ResourceInfo) -> Vec<&'static str> {
+    chosen([
+        (info.susp, "user"),
+        (info.susp_nod, "no-data"),
+        (info.susp_fen, "fencing"),
+    ])
+}
+
+/// Why I/O is suspended, or `no`.
+pub fn suspended(info: &ResourceInfo) -> String {
+    or_no(&reasons_of_resource(info))
 }
 
 /// Who waits for I/O, or `no`.
@@ -271,23 +283,18 @@ fn peer(out: &mut Lines, style: Style, info: &ConnectionInfo, statistics: &Conne
     }
 }
 
+/// Why a resync waits.
+pub fn reasons_of_resync(info: &PeerDeviceInfo) -> Vec<&'static str> {
+    chosen([
+        (info.susp_user != 0, "user"),
+        (info.susp_peer != 0, "peer"),
+        (info.susp_dependency != 0, "dependency"),
+    ])
+}
+
 /// Why a resync waits, or `no`.
 pub fn resync_suspended(info: &PeerDeviceInfo) -> String {
-    let reasons = [
-        (info.susp_user, "user"),
-        (info.susp_peer, "peer"),
-        (info.susp_dependency, "dependency"),
-    ];
-    let reasons: Vec<&str> = reasons
-        .iter()
-        .filter(|(is, _)| *is != 0)
-        .map(|(_, word)| *word)
-        .collect();
-    if reasons.is_empty() {
-        "no".to_owned()
-    } else {
-        reasons.join(",")
-    }
+    or_no(&reasons_of_resync(info))
 }
 
 fn peer_device(
@@ -367,10 +374,18 @@ pub fn run(parsed: &Parsed) -> i32 {
         Ok(kernel) => kernel,
         Err(exit) => return exit,
     };
-    match pictures(&mut kernel, parsed.operands.first().map(String::as_str)) {
+    let wanted = parsed.operands.first().map(String::as_str);
+    if parsed.has("watch") {
+        return super::watch::run(&mut kernel, wanted, style);
+    }
+    match pictures(&mut kernel, wanted) {
         Ok(pictures) if pictures.is_empty() && !parsed.operands.is_empty() => {
             eprintln!("{}: No such resource", parsed.operands[0]);
             10
+        }
+        Ok(pictures) if parsed.has("json") => {
+            print!("{}", super::json::text(&pictures));
+            0
         }
         Ok(pictures) => {
             pictures
@@ -382,7 +397,8 @@ pub fn run(parsed: &Parsed) -> i32 {
     }
 }
 
-fn pictures(kernel: &mut Kernel, wanted: Option<&str>) -> Result<Vec<Picture>, Error> {
+/// Asks the kernel for all resources, or for one.
+pub fn pictures(kernel: &mut Kernel, wanted: Option<&str>) -> Result<Vec<Picture>, Error> {
     let resources = kernel.list(Command::GetResources, None)?;
     resources
         .iter()
@@ -392,47 +408,54 @@ fn pictures(kernel: &mut Kernel, wanted: Option<&str>) -> Result<Vec<Picture>, E
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn picture(conn: u32, repl: u32, disk: u32, peer_disk: u32) -> Picture {
-        let statistics = DeviceStatistics {
-            size: 2 * 16344,
-            read: 2 * 3120,
-            al_writes: 8,
+fn picture(conn: u32, repl: u32, disk: u32, peer_disk: u32) -> Picture {
+    let statistics = DeviceStatistics {
+        size: 2 * 16344,
+        read: 2 * 3120,
+        al_writes: 8,
+        ..Default::default()
+    };
+    let peer = PeerDeviceStatistics {
+        sent: 2 * 3120,
+        out_of_sync: 2 * 13224,
+        ..Default::default()
+    };
+    Picture {
+        name: "ra".into(),
+        info: ResourceInfo {
+            role: 1,
             ..Default::default()
-        };
-        let peer = PeerDeviceStatistics {
-            sent: 2 * 3120,
-            out_of_sync: 2 * 13224,
-            ..Default::default()
-        };
-        Picture {
-            name: "ra".into(),
-            info: ResourceInfo {
-                role: 1,
+        },
+        statistics: ResourceStatistics { write_ordering: 2 },
+        devices: vec![(0, 0, DeviceInfo { disk_state: disk }, statistics)],
+        connection: Some((
+            ConnectionInfo {
+                connection_state: conn,
+                role: 2,
+            },
+            Default::default(),
+        )),
+        peer_devices: vec![(
+            0,
+            PeerDeviceInfo {
+                repl_state: repl,
+                disk_state: peer_disk,
                 ..Default::default()
             },
-            statistics: ResourceStatistics { write_ordering: 2 },
-            devices: vec![(0, 0, DeviceInfo { disk_state: disk }, statistics)],
-            connection: Some((
-                ConnectionInfo {
-                    connection_state: conn,
-                    role: 2,
-                },
-                Default::default(),
-            )),
-            peer_devices: vec![(
-                0,
-                PeerDeviceInfo {
-                    repl_state: repl,
-                    disk_state: peer_disk,
-                    ..Default::default()
-                },
-                peer,
-            )],
-        }
+            peer,
+        )],
     }
+}
+
+/// The source of a resync.
+#[cfg(test)]
+pub fn example() -> Picture {
+    picture(10, 16, 8, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn the_stock_tools_layout_while_syncing() {
