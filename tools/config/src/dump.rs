@@ -9,7 +9,7 @@ use crate::model::{
     Resource, Sections, Volume,
 };
 use crate::resolve::Identity;
-use crate::tables::BECOME_PRIMARY_ON;
+use crate::tables::{BECOME_PRIMARY_ON, STACKED_TIMEOUTS};
 
 /// Quotes a string unless it is a plain word.
 pub fn quoted(text: &str) -> String {
@@ -65,13 +65,23 @@ impl Out {
 
     fn options(&mut self, section: &str, options: &[Opt]) {
         let shown = |opt: &&Opt| !opt.inherited || self.inherited;
-        let options: Vec<&Opt> = options.iter().filter(shown).collect();
+        let mut options: Vec<&Opt> = options.iter().filter(shown).collect();
+        // The stock tool prints these two behind all others, the first without its value.
+        options.sort_by_key(|opt| match opt.name {
+            STACKED_TIMEOUTS => 1,
+            BECOME_PRIMARY_ON => 2,
+            _ => 0,
+        });
         if options.is_empty() {
             return;
         }
         self.block(section, |out| {
             for opt in options {
                 let width = 24usize.saturating_sub(4 * out.level);
+                if opt.name == STACKED_TIMEOUTS && opt.value == "yes" {
+                    out.line("stacked-timeouts;");
+                    continue;
+                }
                 let value = if opt.name == BECOME_PRIMARY_ON {
                     opt.value.clone()
                 } else {
@@ -264,15 +274,17 @@ pub fn head(config: &Config) -> String {
     };
     let flag = |name: &str| config.global.get(name).is_some();
     out.block("global", |out| {
-        for name in ["dialog-refresh", "minor-count"] {
+        if flag("disable-ip-verification") {
+            out.line("disable-ip-verification;");
+        }
+        for name in ["minor-count", "dialog-refresh"] {
             if let Some(value) = config.global.get(name) {
                 out.line(&format!("{name} {value};"));
             }
         }
-        for name in ["disable-ip-verification", "udev-always-use-vnr"] {
-            if flag(name) {
-                out.line(&format!("{name};"));
-            }
+        // The stock tool forgets it.
+        if flag("udev-always-use-vnr") {
+            out.line("udev-always-use-vnr;");
         }
         out.line(&format!(
             "usage-count {};",
@@ -291,7 +303,7 @@ pub fn head(config: &Config) -> String {
             config.global.get("cmd-timeout-long").unwrap_or("0")
         ));
     });
-    if let Some(common) = config.common.as_ref().filter(|common| !common.is_empty()) {
+    if let Some(common) = &config.common {
         out.text.push('\n');
         out.block("common", |out| out.sections(common));
     }

@@ -25,6 +25,8 @@ pub mod xml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_golden;
 
 use std::io::Read as _;
 use std::path::Path;

@@ -31,12 +31,15 @@ const fn timeout(name: &'static str) -> Attr {
 /// Who becomes primary at boot: names of hosts, or `both`.
 pub const BECOME_PRIMARY_ON: &str = "become-primary-on";
 
+/// Stacked resources wait as the others do.
+pub const STACKED_TIMEOUTS: &str = "stacked-timeouts";
+
 static STARTUP: [Attr; 6] = [
     timeout("wfc-timeout"),
     timeout("degr-wfc-timeout"),
     timeout("outdated-wfc-timeout"),
     flag("wait-after-sb", false),
-    flag("stacked-timeouts", false),
+    flag(STACKED_TIMEOUTS, false),
     text(BECOME_PRIMARY_ON, 1024),
 ];
 
