@@ -10,11 +10,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod catalog;
 mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;
 mod lock;
 mod names;
+mod pasted;
 mod time;
 
 use std::path::Path;
@@ -40,6 +42,13 @@ fn main() {
     let name = Path::new(&called)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let args = match pasted::clean(&name, &args) {
+        Ok(args) => args,
+        Err(text) => {
+            eprintln!("{text}");
+            std::process::exit(1);
+        }
+    };
     let exit = match run(&name, &args) {
         Some(exit) => exit,
         None => match args

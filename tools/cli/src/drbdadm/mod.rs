@@ -6,6 +6,7 @@
 //! fails ends its resource; the worst exit code of all resources is the result, 1 for the compound commands.
 
 mod adjust;
+mod listing;
 mod shell;
 mod steps;
 mod target;
@@ -17,6 +18,7 @@ use drbd_config::{Config, Identity};
 
 use crate::args::Takes;
 use crate::drbdsetup::{self, configure};
+use listing::{help, usage};
 use steps::{words, Step};
 use target::{Mode, Selected, RUN};
 
@@ -108,6 +110,16 @@ static COMMANDS: &[Command] = &[
         Kind::Config,
         "the configuration, inheritance applied",
     ),
+    command(
+        "dump-xml",
+        Kind::Config,
+        "the configuration as XML, for programs",
+    ),
+    command(
+        "format",
+        Kind::Config,
+        "the configuration in one way of writing, without inheritance",
+    ),
     command("dump-md", Kind::Meta, "the metadata as text"),
     command(
         "apply-al",
@@ -142,6 +154,27 @@ static COMMANDS: &[Command] = &[
         Kind::Compound,
         "wait until the peer is there",
     ),
+    command(
+        "wait-con-int",
+        Kind::Compound,
+        "wait until the peers are there, at boot",
+    ),
+    command("wait-sync", Kind::Volume, "wait until the resync is done"),
+    command(
+        "adjust-with-progress",
+        Kind::Compound,
+        "adjust, telling what is done",
+    ),
+    command(
+        "hidden-commands",
+        Kind::Config,
+        "what else there is, for scripts and experts",
+    ),
+    command("check-resize", Kind::Volume, "adapt to the disks' new size"),
+    command("set-gi", Kind::Meta, "write data generation identifiers"),
+    command("sh-new-minor", Kind::Compound, "new-minor, for scripts"),
+    command("proxy-up", Kind::Config, "configure the proxy"),
+    command("proxy-down", Kind::Config, "take the proxy down"),
     command("disk-options", Kind::Volume, "change options of the disks"),
     command(
         "net-options",
@@ -179,6 +212,7 @@ struct Line {
     dry_run: bool,
     verbose: bool,
     stacked: bool,
+    json: bool,
     config_file: Option<String>,
     sh_varname: Option<String>,
     peer: Option<String>,
@@ -240,6 +274,7 @@ impl Line {
                         };
                         line.general(name, value)?;
                     }
+                    None if name == "json" => line.json = true,
                     None => line.backend.push(arg.clone()),
                 }
             } else if let Some(letters) =
@@ -340,12 +375,14 @@ pub fn main(args: &[String]) -> i32 {
             eprintln!("'drbdadm state' is deprecated, use 'drbdadm role' instead.");
             "role"
         }
-        "adjust-with-progress" => "adjust",
         "check-resize" => "resize",
         "sh-new-minor" => "new-minor",
-        "wait-con-int" => "wait-connect",
         name => name,
     };
+    if name == "hidden-commands" {
+        print!("{}", listing::hidden());
+        return 0;
+    }
     let known = COMMANDS.iter().find(|command| command.name == name);
     let other = shell::HANDLERS.contains(&name) || shell::COMMANDS.contains(&name);
     if known.is_none() && !other {
@@ -370,6 +407,9 @@ fn check_options(name: &str, line: &Line) -> Result<(), String> {
             .map(|command| command.specs())
             .unwrap_or_default()
     };
+    if line.json && !matches!(name, "dump" | "status") {
+        return Err("unrecognized option '--json'".to_owned());
+    }
     for option in line.backend.iter().skip(line.passed) {
         let long = option
             .trim_start_matches('-')
@@ -402,7 +442,10 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
         }
     };
     // Warnings are for the commands with which a configuration is brought into use, not for every look.
-    let warns = matches!(name, "dump" | "sh-nop" | "create-md" | "up" | "adjust");
+    let warns = matches!(
+        name,
+        "dump" | "format" | "sh-nop" | "create-md" | "up" | "adjust"
+    );
     if loaded.is_broken() || warns {
         eprint!("{}", loaded.report());
     }
@@ -415,9 +458,12 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
     if let Some(exit) = about_config(name, line, &config, &identity, &operands) {
         return exit;
     }
+    if name == "status" && line.json && operands.is_empty() {
+        return execute(line, &[steps::setup(words(&["status", "--json"]))], false);
+    }
     let operands = match (operands.is_empty(), name) {
         (false, _) => operands,
-        (true, "status" | "wait-connect" | "sh-status") => vec!["all"],
+        (true, "status" | "wait-con-int" | "sh-status") => vec!["all"],
         (true, _) => {
             eprintln!("{}No resource names specified", help(name));
             return EXIT_USAGE;
@@ -484,31 +530,12 @@ fn about_config(
             );
             Some(0)
         }
-        "dump" => {
-            let expanded = line.verbose || line.dry_run;
-            let all = operands.is_empty() || operands.contains(&"all");
-            if all {
-                print!("{}", drbd_config::dump::head(config));
-            }
-            for operand in operands.iter().filter(|operand| **operand != "all") {
-                if !config
-                    .resources
-                    .iter()
-                    .any(|resource| resource.name == **operand)
-                {
-                    eprintln!("'{operand}' not defined in your config (for this host).");
-                    return Some(EXIT_USAGE);
-                }
-            }
-            for resource in &config.resources {
-                if all || operands.contains(&resource.name.as_str()) {
-                    print!(
-                        "{}",
-                        drbd_config::dump::resource(config, resource, identity, expanded)
-                    );
-                }
-            }
-            Some(0)
+        "dump" | "dump-xml" | "format" => {
+            Some(listing::print(name, line, config, identity, operands))
+        }
+        "proxy-up" | "proxy-down" => {
+            eprintln!("drbdadm: {name}: this version does not run a proxy; leave the sections 'proxy' out");
+            Some(EXIT_USAGE)
         }
         _ => None,
     }
@@ -530,7 +557,7 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
         }
         return 0;
     }
-    let verifies = matches!(name, "up" | "adjust" | "connect");
+    let verifies = matches!(name, "up" | "adjust" | "adjust-with-progress" | "connect");
     if verifies && (!line.dry_run || std::io::stdout().is_terminal()) {
         if let Err(text) = shell::verify_address(selected) {
             eprintln!("{text}");
@@ -542,7 +569,14 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
     };
     match plan(command, line, selected) {
         Ok(steps) => {
-            let deferred = matches!(name, "up" | "adjust");
+            let deferred = matches!(name, "up" | "adjust" | "adjust-with-progress");
+            if name == "adjust-with-progress" {
+                println!(
+                    "adjusting {}: {} steps",
+                    selected.resource.name,
+                    steps.len()
+                );
+            }
             let exit = execute(line, &steps, deferred);
             if exit == 0 && !line.dry_run {
                 remember(name, selected);
@@ -566,7 +600,8 @@ fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<S
         Kind::Meta => meta_steps(name, line, selected)?,
         Kind::VolumeOrMeta => volume_or_meta(name, line, selected),
         Kind::Resource => {
-            let head = [name.to_owned(), resource].into_iter();
+            let json = (name == "status" && line.json).then(|| "--json".to_owned());
+            let head = [name.to_owned(), resource].into_iter().chain(json);
             vec![steps::setup(head.chain(more.iter().cloned()))]
         }
         Kind::Connection => vec![steps::per_connection(selected, name, more)?],
@@ -577,7 +612,7 @@ fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<S
                 .flat_map(|volume| steps::attach(selected, volume, more))
                 .collect(),
             "connect" => vec![steps::connect(selected, more)?],
-            "adjust" => {
+            "adjust" | "adjust-with-progress" => {
                 let kernel = drbdsetup::driver(false)
                     .and_then(|mut kernel| kernel.all())
                     .unwrap_or_default();
@@ -588,7 +623,7 @@ fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<S
                 .map(|volume| steps::new_minor(selected, volume))
                 .collect(),
             "sh-b-pri" if becomes_primary(selected) => steps::per_volume(selected, "primary", &[]),
-            "wait-connect" => steps::wait_connect(selected),
+            "wait-connect" | "wait-con-int" => steps::wait_connect(selected),
             _ => Vec::new(),
         },
     })
@@ -697,7 +732,7 @@ fn remember(name: &str, selected: &Selected<'_>) {
             selected.resource.name
         )]);
     match name {
-        "up" | "adjust" | "new-resource" | "new-minor" => {
+        "up" | "adjust" | "adjust-with-progress" | "new-resource" | "new-minor" => {
             use std::os::unix::fs::DirBuilderExt as _;
             let _ = std::fs::DirBuilder::new()
                 .recursive(true)
@@ -732,46 +767,6 @@ fn version() -> String {
         "DRBDADM_BUILDTAG=drbdrs-{ours}\nDRBDADM_API_VERSION=1\nDRBD_KERNEL_VERSION_CODE=0x{code:06x}\n\
          DRBD_KERNEL_VERSION={version}\nDRBDADM_VERSION_CODE=0x080400\nDRBDADM_VERSION=8.4.0\n"
     )
-}
-
-fn usage() -> String {
-    let mut text = String::from(
-        "USAGE: drbdadm [OPTIONS] COMMAND [all|RESOURCE|RESOURCE/VOLUME|minor-N]...\n\nOPTIONS:\n  \
-         -d, --dry-run              print what would be done\n  \
-         -v, --verbose              print what is done\n  \
-         -c, --config-file=FILE     instead of /etc/drbd.conf ('-': standard input)\n  \
-         -P, --peer=NAME            which peer, if a resource has several\n  \
-         -W, --setup-option=OPTION  pass an option on, as '--' in front of it does\n  \
-         -n, --sh-varname=NAME      print NAME=RESOURCE in front of the output\n  \
-         -V, --version  -h, --help\n\nCOMMANDS:\n",
-    );
-    for command in COMMANDS {
-        text += &format!("  {:<18} {}\n", command.name, command.help);
-    }
-    text += "\nExit codes: 0 done, 1 wrong command line or a compound command failed, 10 configuration invalid or\n\
-             request refused, 11 state change refused, 17 no up-to-date data, 20 not even asked.\n";
-    text
-}
-
-fn help(name: &str) -> String {
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        return usage();
-    };
-    let mut text = format!(
-        "USAGE: drbdadm [OPTIONS] {name} {{all|RESOURCE[/VOLUME]|minor-N}}...\n  {}\n",
-        command.help
-    );
-    if let Some(backend) = configure::find(name) {
-        let options: Vec<String> = backend
-            .specs()
-            .iter()
-            .map(|spec| format!("--{}", spec.name))
-            .collect();
-        if !options.is_empty() {
-            text += &format!("  also takes: {}\n", options.join(" "));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub const COMMANDS: &[&str] = &[
     "sh-ip",
     "sh-udev",
     "sh-status",
+    "sh-lr-of",
 ];
 
 /// The lines that a `sh-` command prints for a resource.
@@ -59,6 +60,10 @@ pub fn lines(selected: &Selected<'_>, command: &str) -> Vec<String> {
         }),
         "sh-md-idx" => per_volume(&|volume| Some(volume.meta_disk.as_ref()?.index())),
         "sh-ip" => host.address.iter().map(|address| address.host()).collect(),
+        "sh-lr-of" => match &host.kind {
+            drbd_config::model::HostKind::Stacked(lower) => vec![escaped(lower)],
+            _ => Vec::new(),
+        },
         "sh-udev" => per_volume(&|volume| Some(udev(selected, volume))),
         _ => per_volume(&|volume| Some(status_head(selected, volume))),
     }

@@ -267,6 +267,11 @@ impl Configure {
             .filter(|attr| attr.place != Place::Elsewhere && !(self.change && attr.invariant))
     }
 
+    /// The rows of the option table that its command line takes.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Attr> + '_ {
+        self.attrs()
+    }
+
     /// The options that its command line takes.
     pub fn specs(&self) -> Vec<Spec> {
         let takes = |attr: &Attr| match attr.kind {
