@@ -19,7 +19,7 @@ use crate::{
     metadata::MetaIo,
     prelude::*,
     resize,
-    resource::VolumeShared,
+    resource::{Shared, VolumeShared},
     tag::Tag,
 };
 use drbd_core::{
@@ -630,6 +630,11 @@ pub(crate) fn is_open(disk: DiskState) -> bool {
 
 /// No application I/O from here on, and none in flight. Counted: see [`resume_io`].
 pub(crate) fn suspend_io(device: &Device) {
+    suspend_io_while(device, |_| true);
+}
+
+/// As [`suspend_io`]; what is under way is not waited for any longer when `worth` does not hold any more.
+pub(crate) fn suspend_io_while(device: &Device, worth: impl Fn(&Shared) -> bool) {
     let resource = &device.resource;
     {
         let mut shared = resource.shared.lock();
@@ -643,9 +648,8 @@ pub(crate) fn suspend_io(device: &Device) {
     }
     resource.state_wait.wait(|| {
         let shared = resource.shared.lock();
-        shared
-            .vol(device.vnr)
-            .is_none_or(|volume| volume.stat.application == 0 || volume.suspended())
+        let quiet = |volume: &VolumeShared| volume.stat.application == 0 || volume.suspended();
+        !worth(&shared) || shared.vol(device.vnr).is_none_or(quiet)
     });
 }
 

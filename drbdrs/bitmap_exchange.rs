@@ -11,6 +11,7 @@ use crate::{
     params::{has_metadata, with_volume},
     prelude::*,
     receiver::Arrived,
+    resource::ReceiverOrder,
     tag::Tag,
 };
 use drbd_core::{
@@ -119,7 +120,8 @@ fn log_stats(device: &Device, direction: &str, stats: &TransferStats) {
 
 /// The worker's part of WFBitMapS: sends the bitmap while no application I/O changes it.
 pub(crate) fn send_from_worker(device: &Arc<Device>) {
-    attach::suspend_io(device);
+    // Requests that wait for a connection that is gone end only after this: the receiver waits for the worker first.
+    attach::suspend_io_while(device, |shared| shared.conn.receiver == ReceiverOrder::Run);
     if let Err(error) = send(device) {
         pr_err!("{}: sending the bitmap failed: {:?}\n", Tag(device), error);
         device.resource.connection_failed(ConnState::NetworkFailure);

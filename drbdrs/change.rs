@@ -444,7 +444,12 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
 
 /// One effect that belongs to the change itself.
 fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
-    let Shared { volumes, conn, .. } = shared;
+    let Shared {
+        volumes,
+        conn,
+        transfer,
+        ..
+    } = shared;
     let Some(volume) = volumes.iter_mut().find(|volume| volume.vnr == vnr) else {
         return;
     };
@@ -478,7 +483,10 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
         }
         Now::StopReceiver => conn.receiver = ReceiverOrder::Stop,
         Now::RestartReceiver => conn.receiver = ReceiverOrder::Restart,
-        Now::StartEpoch => conn.new_epoch = true,
+        // The sender sends the barrier of the old one when it looks next.
+        Now::StartEpoch => {
+            transfer.log.epoch.close();
+        }
         Now::KeepVerifyPosition
         | Now::StartVerify { .. }
         | Now::ContinueResync { .. }

@@ -117,8 +117,6 @@ pub(crate) struct ConnShared {
     pub(crate) established: u32,
     /// What the receiver shall do.
     pub(crate) receiver: ReceiverOrder,
-    /// Requests from here on need other acknowledgements than those before: close the epoch.
-    pub(crate) new_epoch: bool,
     /// Epochs of the peer's writes that are not finished.
     pub(crate) epochs: u32,
     /// The send path is congested.
@@ -389,7 +387,6 @@ impl Resource {
                 dry_run: false,
                 established: 0,
                 receiver: ReceiverOrder::Run,
-                new_epoch: false,
                 epochs: 1,
                 congested: false,
                 disconnect_sent: false,

@@ -231,7 +231,9 @@ pub fn conclude(
     new.pdsk = peer_disk;
     new.peer_isp = peer.aftr_isp || peer.user_isp;
     let settles = matches!(new.conn, ConnState::Connected | ConnState::WfBitmapS);
-    if settles && new.disk == DiskState::Negotiating {
+    // A state that was sent before the peer's generations for this disk: they follow, with another state.
+    let compared = verdict.is_some() || is_failed_or_less(peer.disk);
+    if settles && compared && new.disk == DiskState::Negotiating {
         new.disk = f.negotiated_disk;
     }
     let establishes = !is_connected(own.conn) && is_connected(new.conn);

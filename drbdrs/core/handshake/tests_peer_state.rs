@@ -279,6 +279,32 @@ fn a_negotiating_disk_becomes_what_it_wanted_unless_it_is_a_target() {
     }
 }
 
+/// A state that the peer sent before it knew of our disk: nothing was compared, so ours may be the old one.
+#[test]
+fn a_negotiating_disk_waits_for_the_comparison() {
+    let own = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let facts = Facts {
+        have_peer_uuids: false,
+        ..FACTS
+    };
+    let settled = |peer: State| {
+        let Considered::Pending(p) = consider(&own, &peer, peer.disk, &facts) else {
+            panic!();
+        };
+        assert_eq!(p.compare, None);
+        written(conclude(&own, &peer, &p, None, &facts)).0.disk
+    };
+    assert_eq!(settled(CONNECTED), D::Negotiating);
+    let diskless = State {
+        disk: D::Diskless,
+        ..CONNECTED
+    };
+    assert_eq!(settled(diskless), D::UpToDate);
+}
+
 #[test]
 fn data_that_does_not_fit_costs_the_attaching_disk_or_the_connection() {
     let refused = Some(Err(Refusal::Unrelated));

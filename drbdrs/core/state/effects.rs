@@ -341,9 +341,13 @@ fn sync_uuid(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList
 }
 
 fn peer_attached(old: &State, new: &State, _: &AfterContext, out: &mut AfterList) {
-    let attached = old.pdsk == DiskState::Diskless
+    let appeared = old.pdsk == DiskState::Diskless
         && !matches!(new.pdsk, DiskState::Diskless | DiskState::Unknown);
-    if attached {
+    // A disk forgets what it was told while it was attaching (the connection came up meanwhile).
+    let settled = old.pdsk == DiskState::Attaching
+        && !is_failed_or_less(new.pdsk)
+        && new.pdsk != DiskState::Unknown;
+    if appeared || settled {
         out.push(After::ResetResync);
         out.push(After::SendUuids);
         out.push(After::SendState);
@@ -410,9 +414,8 @@ fn diskless_peer_changed_role(old: &State, new: &State, facts: &AfterContext, ou
 
 fn demoted(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {
     let demoted = old.role == Role::Primary && new.role == Role::Secondary;
-    let quiet = !is_beyond_connected(facts.now.conn);
     out.push_if(
-        demoted && quiet && facts.has_disk,
+        demoted && facts.has_disk,
         After::WriteBitmap(BitmapWrite::Demoted),
     );
 }

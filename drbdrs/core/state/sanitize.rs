@@ -62,7 +62,7 @@ pub fn sanitize(old: State, wished: State, conf: &Conf) -> (State, Option<Warnin
     stop_waiting_when_unconfigured(&mut s);
     abort_sync_without_disks(&mut s, &mut warning);
     settle_negotiation(&mut s, conf, &mut warning);
-    settle_when_connected(&mut s);
+    settle_when_connected(&old, &mut s);
     clamp_disks(&mut s, &mut warning);
     suspend_while_fencing(&old, &mut s, conf);
     suspend_without_data(&old, &mut s, conf);
@@ -123,13 +123,16 @@ fn settle_negotiation(s: &mut State, conf: &Conf, warning: &mut Option<Warning>)
     }
 }
 
-/// Two connected sides know: what is merely consistent or was outdated is either good, or being synced.
-fn settle_when_connected(s: &mut State) {
+/// Two sides that have just met know: what is merely consistent or was outdated is either good, or being synced. If
+/// it was being synced and that was aborted, it stays what it was: it is the older copy (8.4 calls it UpToDate).
+fn settle_when_connected(old: &State, s: &mut State) {
     if !is_connected_in_step(s.conn) {
         return;
     }
-    for disk in [&mut s.disk, &mut s.pdsk] {
-        if matches!(*disk, DiskState::Consistent | DiskState::Outdated) {
+    for (was, disk) in [(old.disk, &mut s.disk), (old.pdsk, &mut s.pdsk)] {
+        let unknown = matches!(*disk, DiskState::Consistent | DiskState::Outdated);
+        let aborted = is_connected(old.conn) && *disk == was;
+        if unknown && !aborted {
             *disk = DiskState::UpToDate;
         }
     }

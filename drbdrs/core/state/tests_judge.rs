@@ -670,3 +670,44 @@ fn the_recorded_flags_follow_the_state() {
     let f = metadata_flags(old, &TARGET, false);
     assert!(!f.consistent && !f.was_up_to_date);
 }
+
+/// The source lost its disk before the target had got anything: what the target has is still the old version.
+#[test]
+fn an_aborted_resync_leaves_the_target_outdated() {
+    let target = State {
+        conn: C::WfBitmapT,
+        peer: Role::Secondary,
+        disk: D::Outdated,
+        pdsk: D::UpToDate,
+        ..State::NEW
+    };
+    let lost = Change {
+        pdsk: Some(D::Failed),
+        ..Change::NONE
+    };
+    let conf = Conf::UNCONFIGURED;
+    let (new, _) = sanitize(target, lost.apply(target), &conf);
+    assert_eq!((new.conn, new.disk), (C::Connected, D::Outdated));
+    let gone = Change {
+        pdsk: Some(D::Diskless),
+        ..Change::NONE
+    };
+    assert_eq!(sanitize(new, gone.apply(new), &conf).0.disk, D::Outdated);
+    let alone = gone.apply(new);
+    let promoted = judge(
+        alone,
+        Change::role(Role::Primary).apply(alone),
+        How::SOFT,
+        &conf,
+    );
+    assert_eq!(promoted.err(), Some(StateRv::NoUpToDateDisk));
+    let source = State {
+        conn: C::WfBitmapS,
+        disk: D::UpToDate,
+        pdsk: D::Consistent,
+        ..target
+    };
+    let failed = Change::disk(D::Failed);
+    let (new, _) = sanitize(source, failed.apply(source), &conf);
+    assert_eq!((new.conn, new.pdsk), (C::Connected, D::Consistent));
+}

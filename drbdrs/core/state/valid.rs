@@ -95,8 +95,9 @@ fn primary_needs_data(s: &State, conf: &Conf) -> Option<StateRv> {
     if fences && !is_connected(s.conn) && is_better_than_outdated(s.pdsk) {
         return Some(StateRv::PrimaryNop);
     }
-    (is_inconsistent_or_less(s.disk) && is_inconsistent_or_less(s.pdsk))
-        .then_some(StateRv::NoUpToDateDisk)
+    // Connected and outdated: what an aborted resync leaves of its target.
+    let no_good = is_inconsistent_or_less(s.disk) || s.disk == DiskState::Outdated;
+    (no_good && is_inconsistent_or_less(s.pdsk)).then_some(StateRv::NoUpToDateDisk)
 }
 
 fn resync_needs_disks(s: &State, _: &Conf) -> Option<StateRv> {

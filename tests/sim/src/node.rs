@@ -562,6 +562,9 @@ impl Node {
             }
             Now::ConsiderResync => self.flags.consider_resync = true,
             Now::StopReceiver => self.order = Order::Stop,
+            Now::StartEpoch => {
+                self.log.epoch.close();
+            }
             Now::RestartReceiver => self.order = Order::Restart,
             _ => {}
         }

@@ -217,7 +217,7 @@ impl Node {
         if !std::mem::replace(&mut self.suspended_by_worker, true) {
             self.io_suspenders += 1;
         }
-        if !self.suspended() && self.application > 0 {
+        if !self.suspended() && self.application > 0 && self.wanted() {
             return false;
         }
         self.send_bitmap();

@@ -342,6 +342,9 @@ impl World {
         let [a, b] = &mut self.nodes;
         let (source, target) = if to == 0 { (b, a) } else { (a, b) };
         let link = target.link.as_mut().expect("just seen");
+        if link.ended {
+            return false;
+        }
         let moved = match source
             .link
             .as_mut()
@@ -690,9 +693,10 @@ impl World {
                     self.shown[id] = now;
                 }
             }
-            self.alone[id] |= node.up
-                && node.state.role == Role::Primary
-                && !state::is_connected(node.state.conn);
+            let writes = node.state.role == Role::Primary || node.state.peer == Role::Primary;
+            let reaches =
+                state::is_connected(node.state.conn) && !state::has_no_data(node.state.pdsk);
+            self.alone[id] |= node.up && writes && !reaches && node.has_disk();
         }
         let equal = |node: &Node| {
             node.up
