@@ -24,7 +24,7 @@ use crate::{
     submit, transfer,
 };
 use drbd_core::{
-    activity_log::{self, extents, heads_for, ActivityLog, Begun},
+    activity_log::{self, extents, heads_for, ActivityLog, Begun, Extents},
     interval::Range,
     meta::{log, Flags},
 };
@@ -216,7 +216,7 @@ pub(crate) fn holds(shared: &Shared, device: &Device, hold: &Option<Hold>) -> bo
     log.is_none_or(|log| hold.as_ref().is_some_and(|hold| hold.serial == log.serial))
 }
 
-fn touched(range: &Range) -> core::ops::RangeInclusive<u32> {
+fn touched(range: &Range) -> Extents {
     extents(range.sector, u64::from(range.sectors))
 }
 

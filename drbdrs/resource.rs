@@ -259,8 +259,8 @@ pub(crate) struct VolumeShared {
 
 impl VolumeShared {
     /// A volume without disk, in the resource's connection state.
-    pub(crate) fn new(device: Arc<Device>, state: State) -> Self {
-        Self {
+    pub(crate) fn new(device: Arc<Device>, state: State) -> impl Init<Self> {
+        init!(Self {
             vnr: device.vnr,
             device,
             state,
@@ -289,7 +289,7 @@ impl VolumeShared {
             stat: Counters::default(),
             packet_seq: 0,
             peer_seq: 0,
-        }
+        })
     }
 
     /// Whether the local disk can be used for something: it is attached and has not failed.
@@ -344,10 +344,7 @@ impl Shared {
 /// A box of a volume's part. On its own, because the value is too large for a deep stack.
 #[inline(never)]
 fn new_volume(device: &Arc<Device>) -> Result<KBox<VolumeShared>> {
-    Ok(KBox::new(
-        VolumeShared::new(device.clone(), State::NEW),
-        GFP_KERNEL,
-    )?)
+    KBox::init(VolumeShared::new(device.clone(), State::NEW), GFP_KERNEL)
 }
 
 impl Resource {

@@ -15,7 +15,7 @@
 //! Nobody may take a slot while a transaction is on its way to the disk. Several writes share one transaction.
 //! The memory is the caller's: slots and hash heads.
 
-use core::ops::{DerefMut, RangeInclusive};
+use core::ops::DerefMut;
 
 use crate::meta::log;
 
@@ -24,16 +24,43 @@ pub const EXTENT_SECTORS: u64 = 8192;
 
 const NIL: u32 = u32::MAX;
 
+/// Neighbouring extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    first: u32,
+    count: u32,
+}
+
+impl Extents {
+    /// `first..=last`.
+    pub fn new(first: u32, last: u32) -> Self {
+        let count = last.saturating_sub(first).saturating_add(1);
+        Extents { first, count }
+    }
+}
+
+impl Iterator for Extents {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        self.count = self.count.checked_sub(1)?;
+        let next = self.first;
+        self.first = next.wrapping_add(1);
+        Some(next)
+    }
+}
+
 /// The extents of so many sectors; an empty range touches the one where it is.
-pub fn extents(sector: u64, sectors: u64) -> RangeInclusive<u32> {
+pub fn extents(sector: u64, sectors: u64) -> Extents {
     let last = sector.saturating_add(sectors.saturating_sub(u64::from(sectors > 0)));
-    let extent = |sector: u64| u32::try_from(sector / EXTENT_SECTORS).unwrap_or(log::FREE - 1);
-    extent(sector)..=extent(last)
+    let extent =
+        |sector: u64| u32::try_from(sector / EXTENT_SECTORS).unwrap_or(log::FREE.wrapping_sub(1));
+    Extents::new(extent(sector), extent(last))
 }
 
 /// Hash heads for so many slots.
 pub fn heads_for(slots: usize) -> usize {
-    slots.max(1).next_power_of_two()
+    slots.max(1).checked_next_power_of_two().unwrap_or(1)
 }
 
 /// A slot of the log.
@@ -138,8 +165,8 @@ where
     }
 
     /// Uses the extents if all of them are hot. Otherwise nothing changes, and the answer is no.
-    pub fn begin_hot(&mut self, extents: RangeInclusive<u32>) -> bool {
-        if !extents.clone().all(|extent| self.is_hot(extent)) {
+    pub fn begin_hot(&mut self, extents: Extents) -> bool {
+        if extents.into_iter().any(|extent| !self.is_hot(extent)) {
             return false;
         }
         extents.for_each(|extent| self.use_known(extent));
@@ -147,16 +174,12 @@ where
     }
 
     /// Uses the extents; the cold ones take the place of the least recently used.
-    pub fn begin(&mut self, extents: RangeInclusive<u32>) -> Begun {
-        let cold = extents.clone().filter(|e| self.find(*e).is_none()).count();
-        let idle = extents.clone().filter(|e| self.is_idle(*e)).count();
-        let room = log::UPDATES.saturating_sub(self.pendings);
-        let free = (self.unused as usize).saturating_sub(idle);
-        if cold > 0 && (self.locked || cold > room || cold > free) {
+    pub fn begin(&mut self, extents: Extents) -> Begun {
+        if self.would_wait(extents) {
             return Begun::Wait;
         }
         // Those that are there first: they must not be the ones that make room.
-        for extent in extents.clone() {
+        for extent in extents {
             self.use_known(extent);
         }
         let mut hot = true;
@@ -177,16 +200,19 @@ where
     }
 
     /// Whether [`ActivityLog::begin`] would say `Wait`.
-    pub fn would_wait(&self, extents: RangeInclusive<u32>) -> bool {
-        let cold = extents.clone().filter(|e| self.find(*e).is_none()).count();
-        let idle = extents.filter(|e| self.is_idle(*e)).count();
+    pub fn would_wait(&self, extents: Extents) -> bool {
+        let (mut cold, mut idle) = (0usize, 0usize);
+        for extent in extents {
+            cold = cold.saturating_add(usize::from(self.find(extent).is_none()));
+            idle = idle.saturating_add(usize::from(self.is_idle(extent)));
+        }
         let room = log::UPDATES.saturating_sub(self.pendings);
         let free = (self.unused as usize).saturating_sub(idle);
         cold > 0 && (self.locked || cold > room || cold > free)
     }
 
     /// A write that used the extents is over: its blocks are equal on both nodes, or marked in the bitmap.
-    pub fn end(&mut self, extents: RangeInclusive<u32>) {
+    pub fn end(&mut self, extents: Extents) {
         for extent in extents {
             let Some(at) = self.find(extent) else {
                 continue;
@@ -420,58 +446,58 @@ mod tests {
 
     #[test]
     fn the_extents_of_a_range() {
-        assert_eq!(extents(0, 8), 0..=0);
-        assert_eq!(extents(8191, 1), 0..=0);
-        assert_eq!(extents(8191, 2), 0..=1);
-        assert_eq!(extents(8192, 0), 1..=1);
+        assert_eq!(extents(0, 8), Extents::new(0, 0));
+        assert_eq!(extents(8191, 1), Extents::new(0, 0));
+        assert_eq!(extents(8191, 2), Extents::new(0, 1));
+        assert_eq!(extents(8192, 0), Extents::new(1, 1));
     }
 
     #[test]
     fn a_cold_extent_waits_for_its_transaction_and_stays_hot() {
         let (mut log, mut ring) = (new(3), Vec::new());
-        assert!(!log.begin_hot(5..=5));
-        assert_eq!(log.begin(5..=5), Begun::Pending);
+        assert!(!log.begin_hot(Extents::new(5, 5)));
+        assert_eq!(log.begin(Extents::new(5, 5)), Begun::Pending);
         // Another write to it does not start before the transaction either.
-        assert!(!log.begin_hot(5..=5));
-        assert_eq!(log.begin(5..=5), Begun::Pending);
+        assert!(!log.begin_hot(Extents::new(5, 5)));
+        assert_eq!(log.begin(Extents::new(5, 5)), Begun::Pending);
         assert!(commit(&mut log, &mut ring).is_empty());
-        assert!(log.begin_hot(5..=5));
-        (0..3).for_each(|_| log.end(5..=5));
+        assert!(log.begin_hot(Extents::new(5, 5)));
+        (0..3).for_each(|_| log.end(Extents::new(5, 5)));
         assert_eq!(log.in_use(), 0);
-        assert!(log.begin_hot(5..=5));
+        assert!(log.begin_hot(Extents::new(5, 5)));
     }
 
     #[test]
     fn the_least_recently_used_one_makes_room() {
         let (mut log, mut ring) = (new(2), Vec::new());
-        assert_eq!(log.begin(1..=2), Begun::Pending);
+        assert_eq!(log.begin(Extents::new(1, 2)), Begun::Pending);
         commit(&mut log, &mut ring);
-        log.end(2..=2);
-        log.end(1..=1);
-        assert_eq!(log.begin(3..=3), Begun::Pending);
+        log.end(Extents::new(2, 2));
+        log.end(Extents::new(1, 1));
+        assert_eq!(log.begin(Extents::new(3, 3)), Begun::Pending);
         assert_eq!(commit(&mut log, &mut ring), BTreeSet::from([2]));
         // 1 is unused, and must not make room for 4 in a write that uses both.
-        assert_eq!(log.begin(1..=1), Begun::Hot);
-        assert_eq!(log.begin(4..=4), Begun::Wait);
-        log.end(1..=1);
-        log.end(3..=3);
-        assert!(!log.would_wait(4..=4));
+        assert_eq!(log.begin(Extents::new(1, 1)), Begun::Hot);
+        assert_eq!(log.begin(Extents::new(4, 4)), Begun::Wait);
+        log.end(Extents::new(1, 1));
+        log.end(Extents::new(3, 3));
+        assert!(!log.would_wait(Extents::new(4, 4)));
         assert_eq!(replay(&ring), BTreeSet::from([1, 3]));
     }
 
     #[test]
     fn a_range_that_needs_what_is_idle_does_not_evict_it() {
         let (mut log, mut ring) = (new(2), Vec::new());
-        assert_eq!(log.begin(1..=1), Begun::Pending);
+        assert_eq!(log.begin(Extents::new(1, 1)), Begun::Pending);
         commit(&mut log, &mut ring);
-        log.end(1..=1);
-        assert_eq!(log.begin(7..=7), Begun::Pending);
+        log.end(Extents::new(1, 1));
+        assert_eq!(log.begin(Extents::new(7, 7)), Begun::Pending);
         commit(&mut log, &mut ring);
         // Slots: 1 idle, 7 in use. 1 and 2 together need two slots.
-        assert!(log.would_wait(1..=2));
-        assert_eq!(log.begin(1..=2), Begun::Wait);
-        log.end(7..=7);
-        assert_eq!(log.begin(1..=2), Begun::Pending);
+        assert!(log.would_wait(Extents::new(1, 2)));
+        assert_eq!(log.begin(Extents::new(1, 2)), Begun::Wait);
+        log.end(Extents::new(7, 7));
+        assert_eq!(log.begin(Extents::new(1, 2)), Begun::Pending);
         assert_eq!(commit(&mut log, &mut ring), BTreeSet::from([7]));
         assert_eq!(replay(&ring), BTreeSet::from([1, 2]));
     }
@@ -479,15 +505,15 @@ mod tests {
     #[test]
     fn nobody_joins_a_transaction_that_is_on_its_way_and_a_full_one() {
         let mut log = new(200);
-        assert_eq!(log.begin(0..=0), Begun::Pending);
+        assert_eq!(log.begin(Extents::new(0, 0)), Begun::Pending);
         let mut page = [0; TRANSACTION_BYTES];
         log.emit(&mut page, |_| ());
-        assert_eq!(log.begin(1..=1), Begun::Wait);
+        assert_eq!(log.begin(Extents::new(1, 1)), Begun::Wait);
         log.committed();
         for extent in 1..=UPDATES as u32 {
-            assert_eq!(log.begin(extent..=extent), Begun::Pending);
+            assert_eq!(log.begin(Extents::new(extent, extent)), Begun::Pending);
         }
-        assert_eq!(log.begin(100..=100), Begun::Wait);
+        assert_eq!(log.begin(Extents::new(100, 100)), Begun::Wait);
         assert!(log.has_pending());
     }
 
@@ -506,13 +532,12 @@ mod tests {
             let (mut log, mut ring) = (new(slots), Vec::new());
             // A ring of 8 transactions repeats all slots twice.
             (0..8).for_each(|_| drop(commit(&mut log, &mut ring)));
-            let (mut used, mut waiting): (Vec<RangeInclusive<u32>>, Vec<RangeInclusive<u32>>) =
-                Default::default();
+            let (mut used, mut waiting): (Vec<Extents>, Vec<Extents>) = Default::default();
             for step in 0..800 {
                 let first = next(slots as u64 * 2) as u32;
-                let range = first..=first + next(2) as u32;
+                let range = Extents::new(first, first + next(2) as u32);
                 match next(4) {
-                    0 | 1 => match log.begin(range.clone()) {
+                    0 | 1 => match log.begin(range) {
                         Begun::Hot => used.push(range),
                         Begun::Pending => waiting.push(range),
                         Begun::Wait => assert!(log.has_pending() || log.in_use() > 0),
@@ -530,7 +555,7 @@ mod tests {
                     continue;
                 }
                 let told = replay(&ring);
-                let missing = used.iter().cloned().flatten().find(|e| !told.contains(e));
+                let missing = used.iter().copied().flatten().find(|e| !told.contains(e));
                 assert_eq!(missing, None, "seed {seed}, {slots} slots");
             }
             commit(&mut log, &mut ring);

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
         "uuid",
         "state",
         "bitmap",
-        "actlog",
+        "activity_log",
         "interval",
         "epoch",
         "proc_text",
