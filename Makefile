@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
 
-.PHONY: help all module tools check test test-long san sim demo bench lab test-uml install clean
+.PHONY: help all module tools check test test-long san sim demo bench fuzz lab test-uml install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,6 +54,9 @@ bench: ## ratios against the stock driver, in the same virtual machines
 
 sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
 	$(CARGO) run --quiet --release --package drbd-sim -- $(or $(COUNT),1000000)
+
+fuzz: ## ten million damaged inputs for each decoder (RUNS=n for fewer)
+	DRBDRS_FUZZ_RUNS=$(or $(RUNS),10000000) scripts/cargo test --release -p drbd-fuzz
 
 lab: ## two virtual machines with a stock kernel, and a shell in the first
 	@scripts/lab up

@@ -5,7 +5,8 @@
 //! Whatever a peer, a disk, a netlink client or a configuration file can say goes through a decoder that must end
 //! with a value or an error, never with a panic: in the kernel that would be a BUG(). The tests damage real input in the
 //! ways that find mistakes (bits, lengths, cuts, repetitions, numbers at the edge), always the same for the same seed.
-//! Each runs for a fixed number of rounds; `DRBDRS_FUZZ_ROUNDS` multiplies it.
+//! Each runs for a fixed number of rounds; `make fuzz` makes it
+//! ten million (`DRBDRS_FUZZ_RUNS`), `DRBDRS_FUZZ_ROUNDS` multiplies it.
 
 /// A small generator (splitmix64): good enough to damage bytes, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -93,10 +94,11 @@ pub fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// How many rounds a test runs, `base` without the environment variable.
+/// How many rounds a test runs: `base`, times `DRBDRS_FUZZ_ROUNDS`, or `DRBDRS_FUZZ_RUNS` whatever the base.
 pub fn rounds(base: usize) -> usize {
-    let factor = std::env::var("DRBDRS_FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    base.saturating_mul(factor.unwrap_or(1))
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(runs) = number("DRBDRS_FUZZ_RUNS") {
+        return runs;
+    }
+    base.saturating_mul(number("DRBDRS_FUZZ_ROUNDS").unwrap_or(1))
 }
