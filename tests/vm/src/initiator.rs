@@ -81,7 +81,7 @@ pub fn login(c: &Cluster) -> Result<()> {
 pub fn logout(c: &Cluster) -> Result<()> {
     c.sh(
         INITIATOR,
-        "multipath -F; iscsiadm -m node -U all && udevadm settle",
+        "udevadm settle; multipath -F; iscsiadm -m node -U all && udevadm settle",
     )
     .map(drop)
 }
