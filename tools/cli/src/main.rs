@@ -16,6 +16,7 @@ mod drbdmeta;
 mod drbdsetup;
 mod lock;
 mod names;
+mod pages;
 mod pasted;
 mod time;
 
@@ -70,6 +71,7 @@ fn run(name: &str, args: &[String]) -> Option<i32> {
         "drbdsetup" => Some(drbdsetup::main(args)),
         "drbdadm" => Some(drbdadm::main(args)),
         "drbdmeta" => Some(drbdmeta::main(args)),
+        "pages" => Some(pages::main(args)),
         "drbd-iscsi" => Some(drbd_iscsi::main(args)),
         _ => None,
     }

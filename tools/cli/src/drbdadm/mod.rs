@@ -18,6 +18,7 @@ use drbd_config::{Config, Identity};
 
 use crate::args::Takes;
 use crate::drbdsetup::{self, configure};
+pub use listing::catalog;
 use listing::{help, usage};
 use steps::{words, Step};
 use target::{Mode, Selected, RUN};

@@ -23,6 +23,7 @@ use drbd_core::meta::Why;
 use crate::args::{parse, Parsed, Spec, Takes};
 use crate::drbdsetup::{attached_to, minor_operand};
 use crate::lock::DeviceLock;
+use crate::pages::{Entry, Program};
 use disk::{Disk, Found};
 
 const EXIT_ARGS: i32 = 10;
@@ -212,6 +213,48 @@ fn confirm(question: &str, force: bool) -> bool {
     let read = stdin.lock().read_line(&mut answer);
     eprintln!();
     read.is_ok() && answer.trim() == "yes"
+}
+
+/// The program as man page and completion need it.
+pub fn program() -> Program {
+    let entry = |command: &Command| Entry {
+        name: command.name,
+        operands: command.operand.to_owned(),
+        about: command.help,
+        options: match command.name {
+            "create-md" => OPTIONS
+                .iter()
+                .filter(|spec| {
+                    spec.name == "force" || spec.name.contains("al-") || spec.name.contains("max")
+                })
+                .cloned()
+                .collect(),
+            _ if command.writes => vec![Spec::both("force", 'f', Takes::Nothing)],
+            _ => Vec::new(),
+        },
+        details: Vec::new(),
+    };
+    Program {
+        name: "drbdmeta",
+        about: "reads and writes the metadata of a DRBD device that is not attached",
+        synopsis: "[--force] MINOR v08|v09 DEVICE internal|flex-external|INDEX COMMAND [OPERAND]",
+        text: &[
+            "MINOR is the device that the metadata belongs to: its lock is taken, and what writes is refused while it \
+             is attached. '-' stands for none. DEVICE may be an image file.",
+            "Metadata v09 of DRBD 9 is read only: get-gi --node-id=N, show-gi, dstate, check, read-dev-uuid.",
+        ],
+        before: 4,
+        candidates: "true",
+        entries: COMMANDS.iter().map(entry).collect(),
+        exits: &[
+            (0, "done"),
+            (1, "no: not confirmed, not found, damage found"),
+            (5, "the data is inconsistent"),
+            (10, "wrong arguments"),
+            (20, "device busy or unusable"),
+            (40, "refused because of data on the device"),
+        ],
+    }
 }
 
 fn usage() -> String {

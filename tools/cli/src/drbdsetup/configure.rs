@@ -292,6 +292,12 @@ impl Configure {
         specs
     }
 
+    /// A line for each option: `--name=range (default)`.
+    pub fn details(&self) -> Vec<String> {
+        let lines = self.attrs().map(describe);
+        lines.map(|line| line.trim().to_owned()).collect()
+    }
+
     fn usage(&self) -> String {
         let mut text = format!("USAGE: drbdsetup {} {}", self.name, self.operands.join(" "));
         if self.change {

@@ -18,6 +18,7 @@ mod wait;
 mod watch;
 
 use crate::args::{parse, Parsed, Spec, Takes};
+use crate::pages::{Entry, Program};
 
 pub use gi::GenerationIds;
 pub use kernel::{attached_to, driver, minor_operand};
@@ -200,6 +201,42 @@ impl Observer {
             "USAGE: drbdsetup {} {}{options}\n  {}\n",
             self.name, self.operands, self.help
         )
+    }
+}
+
+/// The program as man page and completion need it.
+pub fn program() -> Program {
+    let changing = configure::COMMANDS.iter().map(|command| Entry {
+        name: command.name,
+        operands: command.operands.join(" "),
+        about: command.help,
+        options: command.specs(),
+        details: command.details(),
+    });
+    let observing = OBSERVERS.iter().map(|observer| Entry {
+        name: observer.name,
+        operands: observer.operands.to_owned(),
+        about: observer.help,
+        options: observer.options.to_vec(),
+        details: Vec::new(),
+    });
+    Program {
+        name: "drbdsetup",
+        about: "changes and observes DRBD in the kernel",
+        synopsis: "COMMAND [OPERANDS] [OPTIONS]",
+        text: &["One request to the kernel per command; drbdadm does so for whole resources out of drbd.conf."],
+        before: 0,
+        candidates: "drbdadm sh-resources 2>/dev/null",
+        entries: changing.chain(observing).collect(),
+        exits: &[
+            (0, "done"),
+            (5, "timeout, or the data is inconsistent"),
+            (10, "refused"),
+            (11, "state change refused"),
+            (16, "no local disk"),
+            (17, "no up-to-date data"),
+            (20, "the kernel was not even asked"),
+        ],
     }
 }
 
