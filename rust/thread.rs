@@ -10,9 +10,12 @@ use kernel::{error::from_err_ptr, prelude::*};
 ///
 /// # Invariants
 ///
-/// `task` is a thread made by [`Thread::spawn`], on which we hold a reference.
+/// `task` is a thread made by [`Thread::spawn`], on which we hold a reference. `work` is the box that it was made with,
+/// and belongs to it once it has run; `discard` drops a box of that type.
 pub struct Thread {
     task: NonNull<bindings::task_struct>,
+    work: *mut c_void,
+    discard: unsafe fn(*mut c_void),
 }
 
 // SAFETY: A task may be stopped from any thread.
@@ -53,7 +56,11 @@ impl Thread {
             bindings::wake_up_process(task.as_ptr());
         }
         // INVARIANT: As just made.
-        Ok(Self { task })
+        Ok(Self {
+            task,
+            work: work.cast(),
+            discard: discard::<F>,
+        })
     }
 
     /// Whether this is the thread that runs.
@@ -71,11 +78,26 @@ impl Drop for Thread {
             return;
         }
         // SAFETY: Alive by our reference. A kthread that already returned is fine, too.
-        unsafe {
-            bindings::kthread_stop(self.task.as_ptr());
-            bindings::kx_put_task_struct(self.task.as_ptr());
+        let result = unsafe { bindings::kthread_stop(self.task.as_ptr()) };
+        // SAFETY: Our reference, not used any more.
+        unsafe { bindings::kx_put_task_struct(self.task.as_ptr()) };
+        if result != RAN {
+            // SAFETY: Only a thread that never came to `run` ends with something else: stopped before its first
+            // instruction. It is gone now, so its box is nobody's but ours.
+            unsafe { (self.discard)(self.work) };
         }
     }
+}
+
+/// What [`run`] returns. A kthread that is stopped before it begins never gets there: its result is `-EINTR`.
+const RAN: c_int = 0;
+
+/// # Safety
+///
+/// `work` is a box of [`Thread::spawn`] with the same `F`, and nobody else's.
+unsafe fn discard<F>(work: *mut c_void) {
+    // SAFETY: The caller's promise.
+    drop(unsafe { KBox::from_raw(work.cast::<F>()) });
 }
 
 /// Whether the current thread was asked to stop. Only for threads of [`Thread::spawn`].
@@ -90,5 +112,32 @@ pub fn should_stop() -> bool {
 unsafe extern "C" fn run<F: FnOnce()>(data: *mut c_void) -> c_int {
     // SAFETY: The box of `spawn`, handed over once.
     KBox::into_inner(unsafe { KBox::from_raw(data.cast::<F>()) })();
-    0
+    RAN
+}
+
+#[kunit_tests(kernel_ext_thread)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+    struct Counted;
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// On one CPU, most of them are stopped before they begin.
+    #[test]
+    fn what_a_thread_owns_is_dropped_whether_it_ran_or_not() -> Result {
+        for _ in 0..50 {
+            let owned = Counted;
+            drop(Thread::spawn(c"drbd_test", move || drop(owned))?);
+        }
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 50);
+        Ok(())
+    }
 }
