@@ -127,6 +127,7 @@ fn one(
         command: header.command,
         fixed,
         payload: bounds.payload,
+        integrity: None,
     };
     if header.command == Command::PingAck {
         patience.pinged = false;

@@ -5,12 +5,15 @@
 //! The names are options of the connection, and may change while it is up. The algorithm behind a name is found when
 //! the option is set (that may load a module), and again where it is needed first, from then on kept.
 
-use crate::{prelude::*, resource::Resource};
+use crate::{prelude::*, receiver::Arrived, resource::Resource};
 use drbd_core::{
     config::{text::Text, NetConf},
     wire::MAX_DIGEST_SIZE,
 };
-use kernel_ext::{block::PageVec, crypto::Shash};
+use kernel_ext::{
+    block::{Bio, PageVec},
+    crypto::{Hasher, Shash},
+};
 
 const SIZE: usize = MAX_DIGEST_SIZE as usize;
 
@@ -145,6 +148,71 @@ pub(crate) fn of_pages(resource: &Resource, what: Use, pages: &PageVec) -> Resul
     let mut hasher = shash.begin()?;
     pages.for_each(|part| hasher.update(part))?;
     Digest::fill(shash.digest_size(), |digest| hasher.finish(digest))
+}
+
+/// How many bytes of data a packet carries that may have their digest in front of them.
+pub(crate) fn data_bytes(packet: &Arrived<'_>) -> u32 {
+    let digest = packet.integrity.map_or(0, |shash| shash.digest_size());
+    let digest = u32::try_from(digest).unwrap_or(u32::MAX);
+    packet.payload.saturating_sub(digest)
+}
+
+/// Receives the digest that comes before the data, if there is one.
+pub(crate) fn receive(packet: &Arrived<'_>) -> Result<Option<Digest>> {
+    let Some(shash) = packet.integrity else {
+        return Ok(None);
+    };
+    let receive = |bytes: &mut [u8]| packet.stream.recv_exact(bytes);
+    Digest::fill(shash.digest_size(), receive).map(Some)
+}
+
+/// Whether the data that were received are those that were sent; that they are not is an error.
+pub(crate) fn check_pages(
+    packet: &Arrived<'_>,
+    digest: Option<&Digest>,
+    sector: u64,
+    pages: &PageVec,
+) -> Result {
+    check(packet, digest, sector, |hasher| {
+        pages.for_each(|part| hasher.update(part))
+    })
+}
+
+/// As [`check_pages`], for data in a bio.
+pub(crate) fn check_bio(
+    packet: &Arrived<'_>,
+    digest: Option<&Digest>,
+    sector: u64,
+    bio: &Bio,
+) -> Result {
+    check(packet, digest, sector, |hasher| {
+        bio.for_each(|part| hasher.update(part))
+    })
+}
+
+fn check(
+    packet: &Arrived<'_>,
+    digest: Option<&Digest>,
+    sector: u64,
+    add: impl FnOnce(&mut Hasher<'_>) -> Result,
+) -> Result {
+    let (Some(theirs), Some(shash)) = (digest, packet.integrity) else {
+        return Ok(());
+    };
+    let mut hasher = shash.begin()?;
+    add(&mut hasher)?;
+    let ours = Digest::fill(shash.digest_size(), |bytes| hasher.finish(bytes))?;
+    if ours == *theirs {
+        return Ok(());
+    }
+    pr_err!(
+        "{}/{}: Digest integrity check FAILED: {}s +{}; the connection is given up and what was not confirmed is resynced\n",
+        packet.resource.name(),
+        packet.vnr,
+        sector,
+        data_bytes(packet)
+    );
+    Err(EIO)
 }
 
 /// How long a digest for `what` is, in bytes. May sleep.

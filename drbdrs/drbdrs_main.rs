@@ -49,6 +49,7 @@ mod session;
 mod stable;
 mod submit;
 mod tag;
+mod throttle;
 mod transfer;
 mod verify;
 mod views;

@@ -608,6 +608,7 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
                 let weight = device.bitmap.weight();
                 volume.resync.begin(weight, kernel_ext::time::now_ms());
                 volume.resync.by_checksums = by_checksums;
+                crate::throttle::begin(volume);
                 Some((weight, volume.state.conn))
             }
             _ => None,

@@ -5,10 +5,11 @@
 //! A peer that takes nothing is given `timeout` (net section) at a time, `ko-count` times without a single byte of
 //! progress; then sending fails and the connection is given up.
 
-use crate::prelude::*;
+use crate::{digests::Digest, prelude::*};
 use drbd_core::wire::{frame, Command, Empty, Format, Packet};
 use kernel_ext::{
     block::{Bio, PageBuf, PageVec},
+    crypto::Shash,
     net::TcpStream,
 };
 
@@ -24,6 +25,27 @@ struct Sending {
     format: Format,
     ko_count: u32,
     buffer: PageBuf,
+    integrity: Option<Arc<Shash>>,
+}
+
+/// Data that a packet carries.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// Of a write, as the application has them.
+    Bio(&'a Bio),
+    /// In pages of ours.
+    Pages(&'a PageVec),
+}
+
+impl Content<'_> {
+    fn digest(self, shash: &Shash) -> Result<Digest> {
+        let mut hasher = shash.begin()?;
+        match self {
+            Self::Bio(bio) => bio.for_each(|part| hasher.update(part))?,
+            Self::Pages(pages) => pages.for_each(|part| hasher.update(part))?,
+        }
+        Digest::fill(shash.digest_size(), |digest| hasher.finish(digest))
+    }
 }
 
 /// A packet whose head is on its way and whose payload follows.
@@ -46,6 +68,7 @@ impl Link {
             format,
             ko_count,
             buffer,
+            integrity: None,
         });
         Ok(())
     }
@@ -86,21 +109,64 @@ impl Link {
         payload: impl FnOnce(&Payload<'_>) -> Result,
     ) -> Result {
         let mut sending = self.sending.lock();
-        let Some(sending) = &mut *sending else {
-            return Err(ENOTCONN);
+        let sending: &mut Option<Sending> = &mut sending;
+        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        sending.send(vnr, command, packet, length, payload)
+    }
+
+    /// Sends a packet that announces with which digest the data come from now on. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send_and_sign<P: Packet>(
+        &self,
+        command: Command,
+        packet: &P,
+        integrity: Option<Arc<Shash>>,
+    ) -> Result {
+        let mut sending = self.sending.lock();
+        let sending: &mut Option<Sending> = &mut sending;
+        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        sending.send(0, command, packet, 0, |_| Ok(()))?;
+        sending.integrity = integrity;
+        Ok(())
+    }
+
+    /// Sends a packet with data: of `length` bytes, behind their digest if one was announced. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send_data<P: Packet>(
+        &self,
+        vnr: u16,
+        command: Command,
+        packet: &P,
+        length: u32,
+        content: Content<'_>,
+    ) -> Result {
+        let mut sending = self.sending.lock();
+        let sending: &mut Option<Sending> = &mut sending;
+        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        let digest = match sending.integrity.as_ref() {
+            Some(shash) => Some(content.digest(shash)?),
+            None => None,
         };
-        let Sending {
-            stream,
-            format,
-            ko_count,
-            buffer,
-        } = sending;
-        let buffer = buffer.bytes_mut();
-        let head = frame(*format, vnr, command, packet, length, buffer).ok_or(EMSGSIZE)?;
-        let head = buffer.get(..head).ok_or(EMSGSIZE)?;
-        let ko_count = *ko_count;
-        stream.send_all(head, length > 0, &mut patience(ko_count))?;
-        payload(&Payload { stream, ko_count })
+        let digest = digest.as_ref().map_or(&[][..], |digest| digest.as_bytes());
+        let length = u32::try_from(digest.len())
+            .ok()
+            .and_then(|more| length.checked_add(more))
+            .ok_or(EMSGSIZE)?;
+        sending.send(vnr, command, packet, length, |payload| {
+            if !digest.is_empty() {
+                payload.bytes(digest, true)?;
+            }
+            match content {
+                Content::Bio(bio) => payload.bio(bio),
+                Content::Pages(pages) => payload.pages(pages),
+            }
+        })
     }
 
     /// Sends several packets that nothing comes between. May sleep.
@@ -114,6 +180,31 @@ impl Link {
         work(&mut Burst {
             sending: sending.as_mut().ok_or(ENOTCONN)?,
         })
+    }
+}
+
+impl Sending {
+    fn send<P: Packet>(
+        &mut self,
+        vnr: u16,
+        command: Command,
+        packet: &P,
+        length: u32,
+        payload: impl FnOnce(&Payload<'_>) -> Result,
+    ) -> Result {
+        let Self {
+            stream,
+            format,
+            ko_count,
+            buffer,
+            ..
+        } = self;
+        let buffer = buffer.bytes_mut();
+        let head = frame(*format, vnr, command, packet, length, buffer).ok_or(EMSGSIZE)?;
+        let head = buffer.get(..head).ok_or(EMSGSIZE)?;
+        let ko_count = *ko_count;
+        stream.send_all(head, length > 0, &mut patience(ko_count))?;
+        payload(&Payload { stream, ko_count })
     }
 }
 
@@ -134,6 +225,7 @@ impl Burst<'_> {
             format,
             ko_count,
             buffer,
+            ..
         } = &mut *self.sending;
         let buffer = buffer.bytes_mut();
         let length = u32::try_from(content.len()).map_err(|_| EMSGSIZE)?;
@@ -157,7 +249,7 @@ fn patience(ko_count: u32) -> impl FnMut() -> bool {
 
 impl Payload<'_> {
     /// Sends the data of a write.
-    pub(crate) fn bio(&self, bio: &Bio) -> Result {
+    fn bio(&self, bio: &Bio) -> Result {
         let mut left = bio.bytes() as usize;
         bio.for_each(|segment| {
             left = left.saturating_sub(segment.len());
@@ -166,14 +258,14 @@ impl Payload<'_> {
         })
     }
 
-    /// Sends bytes.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result {
+    /// Sends bytes; `more` follow.
+    pub(crate) fn bytes(&self, bytes: &[u8], more: bool) -> Result {
         self.stream
-            .send_all(bytes, false, &mut patience(self.ko_count))
+            .send_all(bytes, more, &mut patience(self.ko_count))
     }
 
     /// Sends pages.
-    pub(crate) fn pages(&self, pages: &PageVec) -> Result {
+    fn pages(&self, pages: &PageVec) -> Result {
         self.stream
             .send_pages(pages, false, &mut patience(self.ko_count))
     }

@@ -17,6 +17,7 @@ use crate::{
     attach::Local,
     conflict::{self, Verdict},
     device::{Device, LocalRef},
+    digests,
     local::{self, Failure},
     peer_read::{self, Reply},
     prelude::*,
@@ -25,6 +26,7 @@ use crate::{
     resync,
     ring::Ring,
     tag::Tag,
+    throttle,
 };
 use drbd_core::{
     config::choices::Protocol,
@@ -229,14 +231,17 @@ fn drain_bytes(stream: &TcpStream, bytes: u32) -> Result {
 }
 
 /// Waits for room, and receives `bytes` of payload into new pages.
-pub(crate) fn receive_admitted(packet: &Arrived<'_>, bytes: u32) -> Result<PageVec> {
+pub(crate) fn receive_admitted(packet: &Arrived<'_>, range: &Range, bytes: u32) -> Result<PageVec> {
     admit(packet.resource, bytes)?;
-    receive_pages(packet, bytes).inspect_err(|_| release(&mut packet.resource.shared.lock(), bytes))
+    receive_pages(packet, range.sector, bytes)
+        .inspect_err(|_| release(&mut packet.resource.shared.lock(), bytes))
 }
 
-fn receive_pages(packet: &Arrived<'_>, bytes: u32) -> Result<PageVec> {
+fn receive_pages(packet: &Arrived<'_>, sector: u64, bytes: u32) -> Result<PageVec> {
+    let digest = digests::receive(packet)?;
     let mut pages = PageVec::new(&packet.resource.pools.received, bytes as usize);
     pages.fill(|part| packet.stream.recv_exact(part))?;
+    digests::check_pages(packet, digest.as_ref(), sector, &pages)?;
     Ok(pages)
 }
 
@@ -317,6 +322,9 @@ impl PeerWrite {
             let running = state::is_resync(volume.state.conn);
             let outcome = peer_request::written(self.origin, ok, running);
             volume.stat.written = volume.stat.written.saturating_add(sectors);
+            if self.origin == Origin::Resync {
+                throttle::count(volume, sectors);
+            }
             if outcome.set_in_sync {
                 resync::set_in_sync(volume, sector, sectors);
             }
@@ -391,13 +399,13 @@ pub(crate) fn submit_write(write: PeerWrite, local: &LocalRef, flags: Flags) {
 /// P_DATA: a write with its data.
 pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
-    let bytes = packet.payload;
+    let bytes = digests::data_bytes(packet);
     let (device, range) = locate(packet, head.sector, bytes, MAX_DATA_SIZE)?;
     let Some(local) = Device::get_local(&device) else {
         refuse(packet, &range, head.block_id);
         return drain(packet);
     };
-    let pages = receive_admitted(packet, bytes)?;
+    let pages = receive_admitted(packet, &range, bytes)?;
     let pages = Some(pages).filter(|pages| !pages.is_empty());
     let block_id = head.block_id;
     let origin = begin(packet, &range, &head, bytes);

@@ -11,7 +11,8 @@
 use crate::{
     acks, checksums,
     device::{Device, LocalRef},
-    digests::Digest,
+    digests::{self, Digest},
+    link::Content,
     local::{self, Failure},
     peer_data::{admit, locate, release_pages},
     prelude::*,
@@ -19,7 +20,7 @@ use crate::{
     resource::{Resource, Shared},
     resync,
     tag::Tag,
-    transfer, verify,
+    throttle, transfer, verify,
 };
 use drbd_core::{
     interval::{NodeId, Range},
@@ -114,6 +115,9 @@ impl EndIo for PeerRead {
             if let Some(volume) = shared.vol_mut(device.vnr) {
                 let sectors = u64::from(range.sectors);
                 volume.stat.read = volume.stat.read.saturating_add(sectors);
+                if purpose != Purpose::Application {
+                    throttle::count(volume, sectors);
+                }
             }
             shared.peer.in_flight = shared.peer.in_flight.saturating_sub(1);
             let reply = Reply {
@@ -222,15 +226,19 @@ pub(crate) fn count_unacked(resource: &Resource, vnr: u16) {
 /// P_DATA_REPLY: the data of a read that we asked the peer for.
 pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
     let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
+    let digest = digests::receive(packet)?;
     let (slot, mut bio) = take_reader(packet, &head)?;
-    let filled = if bio.bytes() == packet.payload {
-        bio.fill(|part| packet.stream.recv_exact(part))
+    let bytes = digests::data_bytes(packet);
+    let filled = if bio.bytes() == bytes {
+        let read = |part: &mut [u8]| packet.stream.recv_exact(part);
+        bio.fill(read)
+            .and_then(|()| digests::check_bio(packet, digest.as_ref(), head.sector, &bio))
     } else {
         pr_err!(
             "{}/{}: {} bytes of data came for a read of {}\n",
             packet.resource.name(),
             packet.vnr,
-            packet.payload,
+            bytes,
             bio.bytes()
         );
         Err(EPROTO)
@@ -239,7 +247,7 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
         let mut shared = packet.resource.shared.lock();
         shared.transfer.put_bio(slot, bio);
         if filled.is_ok() {
-            let sectors = u64::from(packet.payload / 512);
+            let sectors = u64::from(bytes / 512);
             if let Some(volume) = shared.vol_mut(packet.vnr) {
                 volume.stat.received = volume.stat.received.saturating_add(sectors);
             }
@@ -368,7 +376,5 @@ pub(crate) fn send_data(
     resource
         .connection
         .data
-        .send_with(vnr, command, &head, bytes, |payload| {
-            payload.pages(&reply.pages)
-        })
+        .send_data(vnr, command, &head, bytes, Content::Pages(&reply.pages))
 }

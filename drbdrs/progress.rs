@@ -79,6 +79,7 @@ pub(crate) fn on_effect(volume: &mut VolumeShared, effect: Now, version: u32) {
             volume.resync.verify.begin(as_source, version, capacity);
             let left = volume.resync.verify.left();
             volume.resync.begin(left, now_ms);
+            crate::throttle::begin(volume);
             volume.requests.reset();
             volume.stat.resync_pending = 0;
             if as_source {

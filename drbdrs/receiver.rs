@@ -4,16 +4,16 @@
 //! each handed to the file that knows what it means.
 
 use crate::{
-    bitmap_exchange, change::How, consent, device::Device, handshake as peer_handshake, params,
-    peer_data, peer_read, prelude::*, resource::Resource, resync, session::Session, verify,
+    bitmap_exchange, change::How, consent, device::Device, digests, handshake as peer_handshake,
+    params, peer_data, peer_read, prelude::*, resource::Resource, resync, session::Session, verify,
 };
 use drbd_core::{
-    config::choices,
-    handshake::{check_protocol, ProtocolOptions},
+    config::text::Text,
+    handshake::{adopt_protocol, check_protocol, ProtocolOptions},
     types::ConnState,
-    wire::{Command, ConnFlags, Header, Packet, Protocol, Refused, Socket, StateChange},
+    wire::{Agreed, Command, ConnFlags, Header, Packet, Protocol, Refused, Socket, StateChange},
 };
-use kernel_ext::net::TcpStream;
+use kernel_ext::{crypto::Shash, net::TcpStream};
 
 /// Room for the largest header.
 pub(crate) const HEADER_SIZE: usize = 16;
@@ -34,6 +34,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) fixed: &'a [u8],
     /// The bytes that are still in the stream; the handler receives them all.
     pub(crate) payload: u32,
+    /// The digest that comes before the data of packets that carry data.
+    pub(crate) integrity: Option<&'a Shash>,
 }
 
 impl Arrived<'_> {
@@ -56,11 +58,29 @@ impl Arrived<'_> {
     }
 }
 
+/// What the peer's packets look like: that changes when it announces another digest.
+struct Inbound {
+    agreed: Agreed,
+    integrity: Option<Arc<Shash>>,
+}
+
+impl Inbound {
+    fn announce(&mut self, integrity: Option<Arc<Shash>>) {
+        let bytes = integrity.as_ref().map_or(0, |shash| shash.digest_size());
+        self.agreed.integrity_digest = u32::try_from(bytes).unwrap_or(0);
+        self.integrity = integrity;
+    }
+}
+
 /// Receives packets until the connection ends.
 #[inline(never)]
 pub(crate) fn run(resource: &Arc<Resource>, session: &Session) {
+    let mut inbound = Inbound {
+        agreed: session.agreed,
+        integrity: None,
+    };
     while resource.connection_wanted() {
-        if let Err(why) = one(resource, session) {
+        if let Err(why) = one(resource, session, &mut inbound) {
             // Refused if somebody else was faster to say how it broke.
             resource.connection_failed(why);
             return;
@@ -68,8 +88,12 @@ pub(crate) fn run(resource: &Arc<Resource>, session: &Session) {
     }
 }
 
-fn one(resource: &Arc<Resource>, session: &Session) -> Result<(), ConnState> {
-    let (stream, agreed) = (&*session.data, &session.agreed);
+fn one(
+    resource: &Arc<Resource>,
+    session: &Session,
+    inbound: &mut Inbound,
+) -> Result<(), ConnState> {
+    let (stream, agreed) = (&*session.data, &inbound.agreed);
     let name = resource.name();
     let mut head = [0; HEADER_SIZE];
     let head = head
@@ -101,8 +125,15 @@ fn one(resource: &Arc<Resource>, session: &Session) -> Result<(), ConnState> {
         command: header.command,
         fixed,
         payload: bounds.payload,
+        integrity: inbound.integrity.as_deref(),
     };
-    dispatch(&packet).map_err(|error| {
+    let done = match packet.command {
+        Command::Protocol | Command::ProtocolUpdate => {
+            protocol(&packet).map(|integrity| inbound.announce(integrity))
+        }
+        _ => dispatch(&packet),
+    };
+    done.map_err(|error| {
         if resource.connection_wanted() {
             let (what, length) = (header.command.name(), header.length);
             pr_err!("{name}: error receiving {what}, e: {error:?} l: {length}!\n");
@@ -173,7 +204,6 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
         Command::State => peer_handshake::state(packet),
         Command::SyncUuid => peer_handshake::sync_uuid(packet),
         Command::Bitmap | Command::CompressedBitmap => bitmap_exchange::receive(packet),
-        Command::Protocol | Command::ProtocolUpdate => protocol(packet),
         Command::StateChgReq => requested_change(packet),
         Command::ConnStChgReq => requested_connection_change(packet),
         Command::DelayProbe => packet.skip(),
@@ -183,7 +213,7 @@ fn dispatch(packet: &Arrived<'_>) -> Result {
 
 /// The peer's options: they must be ours, or become ours if it changes them later.
 #[inline(never)]
-fn protocol(packet: &Arrived<'_>) -> Result {
+fn protocol(packet: &Arrived<'_>) -> Result<Option<Arc<Shash>>> {
     let resource = packet.resource;
     let mut bytes = [0; FIXED_SIZE];
     let (fixed, payload) = (packet.fixed.len(), packet.payload as usize);
@@ -197,9 +227,6 @@ fn protocol(packet: &Arrived<'_>) -> Result {
         .recv_exact(bytes.get_mut(fixed..all).ok_or(EPROTO)?)?;
     let peer = Protocol::decode(bytes.get(..all).ok_or(EPROTO)?).ok_or(EPROTO)?;
     let mine = resource.shared.lock().conn.net_conf.ok_or(ENOTCONN)?;
-    if packet.command == Command::ProtocolUpdate {
-        return protocol_update(resource, &peer);
-    }
     let integrity = peer
         .integrity_alg
         .as_ref()
@@ -212,6 +239,17 @@ fn protocol(packet: &Arrived<'_>) -> Result {
         two_primaries: peer.two_primaries != 0,
         integrity_alg: integrity,
     };
+    let announced = || {
+        let name = Text::new(integrity).map_err(|_| EPROTO)?;
+        peers_digest(resource, &name)
+    };
+    if packet.command == Command::ProtocolUpdate {
+        let mut shared = resource.shared.lock();
+        let net = shared.conn.net_conf.as_mut().ok_or(ENOTCONN)?;
+        adopt_protocol(net, &theirs).map_err(|_| EPROTO)?;
+        drop(shared);
+        return announced();
+    }
     let ours = ProtocolOptions {
         protocol: mine.wire_protocol.to_wire(),
         after_sb: ProtocolOptions::after_sb(mine.after_sb_0p, mine.after_sb_1p, mine.after_sb_2p),
@@ -229,27 +267,28 @@ fn protocol(packet: &Arrived<'_>) -> Result {
         resource.connection_failed(ConnState::Disconnecting);
         return Err(EIO);
     }
-    if !integrity.is_empty() {
-        pr_err!(
-            "{}: peer data-integrity-alg is not supported\n",
-            resource.name()
-        );
-        resource.connection_failed(ConnState::Disconnecting);
-        return Err(EIO);
-    }
     resource.shared.lock().conn.dry_run = theirs.dry_run;
-    Ok(())
+    announced()
 }
 
-/// The peer changed options of the connection that hold for both sides.
-#[inline(never)]
-fn protocol_update(resource: &Resource, peer: &Protocol) -> Result {
-    let protocol = choices::Protocol::from_wire(peer.protocol).ok_or(EPROTO)?;
-    let mut shared = resource.shared.lock();
-    let net = shared.conn.net_conf.as_mut().ok_or(ENOTCONN)?;
-    net.wire_protocol = protocol;
-    net.two_primaries = peer.two_primaries != 0;
-    Ok(())
+/// The digest with which the peer's data come from now on.
+fn peers_digest(resource: &Resource, name: &Text<64>) -> Result<Option<Arc<Shash>>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match digests::find(name) {
+        Ok(found) => Ok(Some(Arc::new(found, GFP_KERNEL)?)),
+        Err(error) => {
+            pr_err!(
+                "{}: peer data-integrity-alg {} not supported ({:?})\n",
+                resource.name(),
+                name.as_str().unwrap_or(""),
+                error
+            );
+            resource.connection_failed(ConnState::Disconnecting);
+            Err(EIO)
+        }
+    }
 }
 
 /// The peer wants the state of a volume to change: P_STATE_CHG_REQ.

@@ -29,7 +29,7 @@ use drbd_core::{
         text::Bytes,
     },
     meta::Superblock,
-    resync::Verify,
+    resync::{Throttle, Verify},
     state,
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::PeerUuids,
@@ -177,6 +177,10 @@ pub(crate) struct ResyncShared {
     pub(crate) total: u64,
     /// Blocks that could not be resynced.
     pub(crate) failed: u64,
+    /// Sectors that the resync or verify itself read and wrote on our disk.
+    pub(crate) disk_sectors: u64,
+    /// Whether to yield to other users of our disk.
+    pub(crate) throttle: Throttle,
     /// The target asks by checksums.
     pub(crate) by_checksums: bool,
     /// Bits that needed no transfer, because their checksums were equal.

@@ -30,7 +30,7 @@ use crate::{
     receiver::Arrived,
     resource::{Resource, Shared, VolumeShared},
     tag::{Shown, Tag},
-    verify,
+    throttle, verify,
 };
 use drbd_core::{
     interval::{NodeId, Owner, Range},
@@ -231,6 +231,9 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
     if volume.state.conn != ConnState::SyncTarget || volume.stat.resync_pending >= MOST_REQUESTS {
         return None;
     }
+    if throttle::yields(volume) {
+        return None;
+    }
     let bitmap = &volume.device.bitmap;
     let Some(bit) = bitmap.find_set(volume.requests.cursor) else {
         // Bits that were set behind the cursor meanwhile get another round.
@@ -305,7 +308,12 @@ pub(crate) fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> 
 /// P_RS_DATA_REPLY: blocks that we asked for.
 pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
     let head = DataPacket::decode(packet.fixed).ok_or(EPROTO)?;
-    let (device, range) = locate(packet, head.sector, packet.payload, MAX_DATA_SIZE)?;
+    let (device, range) = locate(
+        packet,
+        head.sector,
+        digests::data_bytes(packet),
+        MAX_DATA_SIZE,
+    )?;
     if head.block_id != SYNCER || range.sectors == 0 {
         return Err(EPROTO);
     }
@@ -316,7 +324,7 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
         leave(packet.resource, requested);
         return drained;
     };
-    let pages = peer_data::receive_admitted(packet, range.bytes())?;
+    let pages = peer_data::receive_admitted(packet, &range, range.bytes())?;
     let node = occupy_admitted(packet.resource, &range, range.bytes())?;
     leave(packet.resource, requested);
     {
@@ -465,6 +473,7 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         );
         return Ok(());
     };
+    throttle::before_serving(packet);
     admit(packet.resource, range.bytes())?;
     let node = match serve(packet.resource, &range) {
         Ok(node) => node,
@@ -512,7 +521,7 @@ pub(crate) fn send_digest(
     let length = u32::try_from(bytes.len()).map_err(|_| EMSGSIZE)?;
     let link = &resource.connection.data;
     link.send_with(range.volume, command, &request, length, |payload| {
-        payload.bytes(bytes)
+        payload.bytes(bytes, false)
     })
 }
 

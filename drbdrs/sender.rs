@@ -5,7 +5,7 @@
 //! between their epochs, and resync requests when their time has come.
 
 use crate::{
-    link::Link,
+    link::{Content, Link},
     peer_read,
     prelude::*,
     resource::{Resource, Shared},
@@ -171,10 +171,13 @@ fn replicate(resource: &Resource, work: &Work, source: &Source) -> Result {
     };
     let size = bio.bytes();
     match request.kind {
-        Kind::Write => link.send_with(vnr, Command::Data, &head, size, |payload| match copy {
-            Some(copy) => payload.pages(copy.pages()),
-            None => payload.bio(bio),
-        }),
+        Kind::Write => {
+            let content = match copy {
+                Some(copy) => Content::Pages(copy.pages()),
+                None => Content::Bio(bio),
+            };
+            link.send_data(vnr, Command::Data, &head, size, content)
+        }
         Kind::Discard => link.send(vnr, Command::Trim, &TrimPacket { data: head, size }),
         Kind::Zeroes => link.send(vnr, Command::Zeroes, &TrimPacket { data: head, size }),
         Kind::Read | Kind::Flush => Ok(()),

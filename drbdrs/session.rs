@@ -6,7 +6,7 @@
 //! visitor must come from the peer's address, and say within four ping timeouts which socket it wants to be; several
 //! may wait at once, so that one who says nothing cannot keep the peer out.
 
-use crate::{change::How, params, prelude::*, receiver, resource::Resource};
+use crate::{change::How, digests, params, prelude::*, receiver, resource::Resource};
 use drbd_core::{
     config::NetConf,
     handshake::{self, Dialed, First, Next, Pairing},
@@ -445,7 +445,14 @@ pub(crate) fn send_protocol(resource: &Resource, command: Command) -> Result<(),
         two_primaries: net.two_primaries.into(),
         integrity_alg: (version >= 87).then_some(integrity),
     };
-    Ok(resource.connection.data.send(0, command, &protocol)?)
+    let integrity = if net.integrity_alg.is_empty() {
+        None
+    } else {
+        let found = digests::find(&net.integrity_alg).map_err(|_| Failure::GiveUp)?;
+        Some(Arc::new(found, GFP_KERNEL).map_err(|_| Failure::TryAgain)?)
+    };
+    let link = &resource.connection.data;
+    Ok(link.send_and_sign(command, &protocol, integrity)?)
 }
 
 #[inline(never)]

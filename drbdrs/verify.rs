@@ -24,6 +24,7 @@ use crate::{
     resource::{Resource, Shared, VolumeShared},
     resync,
     tag::Tag,
+    throttle,
 };
 use drbd_core::{
     interval::{NodeId, Owner, Range},
@@ -101,7 +102,7 @@ fn pick(shared: &mut Shared, vnr: u16) -> Option<Range> {
     } = shared;
     let volume = volumes.iter_mut().find(|volume| volume.vnr == vnr)?;
     let full = volume.stat.resync_pending >= resync::MOST_REQUESTS;
-    if volume.state.conn != ConnState::VerifyS || full {
+    if volume.state.conn != ConnState::VerifyS || full || throttle::yields(volume) {
         return None;
     }
     let verify = &volume.resync.verify;
@@ -153,6 +154,7 @@ pub(crate) fn request(packet: &Arrived<'_>) -> Result {
         acks::send(resource, Command::NegRsDreply, &range, request.block_id);
         return Ok(());
     };
+    throttle::before_serving(packet);
     admit(packet.resource, range.bytes())?;
     let node = serve(packet.resource, &range).inspect_err(|_| {
         peer_data::release(&mut packet.resource.shared.lock(), range.bytes());

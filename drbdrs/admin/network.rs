@@ -6,7 +6,7 @@ use super::{
     context::{Context, Info},
     refuse, Answer, Outcome,
 };
-use crate::{change::How, events, prelude::*, resource::Resource};
+use crate::{change::How, events, params, prelude::*, resource::Resource, session};
 use drbd_core::{
     config::{
         choices::{Fencing, OnCongestion, Protocol},
@@ -17,6 +17,7 @@ use drbd_core::{
     },
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv},
+    wire::Command,
 };
 use kernel_ext::{crypto::Shash, time};
 
@@ -163,7 +164,26 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
         return Err(RetCode::VerifyRunning.into());
     }
     shared.conn.net_conf = Some(new);
+    let connected = shared.conn.cstate == ConnState::WfReportParams;
+    let version = shared.conn.agreed_version;
+    drop(shared);
+    if connected {
+        tell_peer(resource, version);
+    }
     Ok(Answer::OK)
+}
+
+/// Options that hold for both sides were changed while they are connected.
+fn tell_peer(resource: &Arc<Resource>, version: u32) {
+    // Whoever finds the connection broken says so elsewhere.
+    if version >= 100 {
+        let _ = session::send_protocol(resource, Command::ProtocolUpdate);
+    }
+    let mut from = Some(0);
+    while let Some(device) = from.and_then(|vnr| resource.device_from(vnr)) {
+        let _ = params::send_sync_param(&device);
+        from = device.vnr.checked_add(1);
+    }
 }
 
 /// `disconnect`

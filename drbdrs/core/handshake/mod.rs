@@ -31,7 +31,7 @@ pub use peer_state::{
     Reason,
 };
 pub use peer_uuids::{on_peer_uuids, sync_uuid_arrival, SyncUuidArrival, UuidFacts, UuidReaction};
-pub use protocol::{check_protocol, Mismatch, ProtocolOptions};
+pub use protocol::{adopt_protocol, check_protocol, Mismatch, ProtocolOptions};
 pub use sizes::{
     agreed_size, differ_considerably, follow_up, on_peer_sizes, resized, DevSize, FollowUp,
     FollowUpFacts, GrownPart, LocalSizes, PeerSizes, ResizeRefusal, Resized, SizeFacts, SizeRule,

@@ -3,6 +3,7 @@
 //! P_PROTOCOL: options that must be the same on both sides.
 
 use crate::config::choices::{AfterSb0p, AfterSb1p, AfterSb2p, Protocol};
+use crate::config::NetConf;
 
 /// The options that P_PROTOCOL carries. `discard_my_data` and `dry_run` come in its flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +109,68 @@ pub fn check_protocol(
     }
 }
 
+/// P_PROTOCOL_UPDATE: the peer's administrator changed options that hold for both sides. Nothing is taken over if one
+/// of them has a number that nobody knows. (The digest of the peer's data is no option of ours.)
+pub fn adopt_protocol(mine: &mut NetConf, peer: &ProtocolOptions<'_>) -> Result<(), Mismatch> {
+    let [none, one, two] = peer.after_sb.map(seen_from_here);
+    let protocol = Protocol::from_wire(peer.protocol).ok_or(Mismatch::Protocol)?;
+    let none = AfterSb0p::from_wire(none).ok_or(Mismatch::AfterSb0p)?;
+    let one = AfterSb1p::from_wire(one).ok_or(Mismatch::AfterSb1p)?;
+    let two = AfterSb2p::from_wire(two).ok_or(Mismatch::AfterSb2p)?;
+    mine.wire_protocol = protocol;
+    mine.after_sb_0p = none;
+    mine.after_sb_1p = one;
+    mine.after_sb_2p = two;
+    mine.two_primaries = peer.two_primaries;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_peer_changes_holds_here_seen_from_here() {
+        let mut conf = NetConf::default();
+        let local = AfterSb0p::DiscardLocal.to_wire();
+        let peer = ProtocolOptions {
+            protocol: 1,
+            after_sb: [local, AfterSb1p::Consensus.to_wire(), AfterSb2p::DEFAULT],
+            two_primaries: true,
+            integrity_alg: b"sha1",
+            ..MINE
+        };
+        assert_eq!(adopt_protocol(&mut conf, &peer), Ok(()));
+        assert_eq!(conf.wire_protocol, Protocol::A);
+        assert_eq!(conf.after_sb_0p, AfterSb0p::DiscardRemote);
+        assert_eq!(conf.after_sb_1p, AfterSb1p::Consensus);
+        assert!(conf.two_primaries && conf.integrity_alg.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_number_changes_nothing() {
+        let mut conf = NetConf::default();
+        for (bad, what) in [
+            (
+                ProtocolOptions {
+                    protocol: 9,
+                    ..MINE
+                },
+                Mismatch::Protocol,
+            ),
+            (
+                ProtocolOptions {
+                    protocol: 1,
+                    after_sb: [0, 0, 99],
+                    ..MINE
+                },
+                Mismatch::AfterSb2p,
+            ),
+        ] {
+            assert_eq!(adopt_protocol(&mut conf, &bad), Err(what));
+            assert_eq!(conf.wire_protocol, NetConf::default().wire_protocol);
+        }
+    }
 
     const MINE: ProtocolOptions<'static> = ProtocolOptions {
         protocol: 3,

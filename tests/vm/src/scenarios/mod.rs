@@ -11,6 +11,7 @@ mod disks;
 mod failures;
 mod freeze;
 mod hostile;
+mod integrity;
 mod metadata;
 mod protocols;
 mod resources;
@@ -184,6 +185,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             &[OURS_STOCK_TOOLS, STOCK_AGAINST, OURS],
             verify::online,
+        ),
+        scenario(
+            "integrity",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            integrity::checked,
         ),
         scenario(
             "checksums",
