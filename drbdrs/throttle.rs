@@ -7,7 +7,6 @@
 //! (`core::resync::Throttle` decides.)
 
 use crate::{
-    prelude::*,
     receiver::Arrived,
     resource::{ResyncShared, VolumeShared, SYNC_MARKS},
 };
@@ -46,7 +45,9 @@ fn recent_rate_kib(resync: &ResyncShared, left: u64) -> u64 {
     let mark = |values: &[u64; SYNC_MARKS]| values.get(at).copied().unwrap_or(0);
     let done = mark(&resync.mark_left).saturating_sub(left);
     let seconds = time::now_ms().saturating_sub(mark(&resync.mark_ms)) / 1000;
-    (done / seconds.max(1)).saturating_mul(4)
+    done.checked_div(seconds.max(1))
+        .unwrap_or(done)
+        .saturating_mul(4)
 }
 
 /// Disk I/O of the resync or verify itself was done.

@@ -78,7 +78,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "pause_and_rate",
             &[],
-            &[OURS_STOCK_TOOLS, AGAINST_STOCK],
+            &[OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_AGAINST],
             sync::pause,
         ),
         scenario("black_hole_a", &[AGAINST_STOCK], &[OURS], protocols::a),
