@@ -8,6 +8,7 @@ use crate::runner::Scenario;
 mod acknowledged;
 mod cycles;
 mod disks;
+mod external;
 mod failures;
 mod freeze;
 mod hostile;
@@ -120,6 +121,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             &[OURS_STOCK_TOOLS],
             metadata::exchange,
+        ),
+        scenario(
+            "external_metadata",
+            &[AGAINST_STOCK_OUR_TOOLS],
+            &[STOCK_AGAINST, OURS],
+            external::metadata,
         ),
         scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
