@@ -225,7 +225,13 @@ pub(crate) fn write_bitmap(device: &Arc<Device>, why: &str) {
             why,
             error
         );
+        drop(local);
+        crate::local::io_error(device, crate::local::Failure::Metadata);
+        return;
     }
+    drop(local);
+    // A demotion may be on disk from here on.
+    metadata::sync(device);
 }
 
 fn connection_changed(resource: &Arc<Resource>, change: &Committed) {

@@ -713,8 +713,8 @@ pub(crate) fn go_diskless(device: &Arc<Device>) {
             if device.bitmap.write(device, disk).is_err() {
                 // The copy on disk is too old to be trusted; if the superblock can still be written, say so.
                 set_full_sync(device, true);
-                metadata::sync(device);
             }
+            metadata::sync(device);
         }
     }
     {

@@ -271,6 +271,11 @@ impl Bitmap {
         }
     }
 
+    /// Whether it differs from its copy on disk.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.inner.lock().changed.iter().any(|word| *word != 0)
+    }
+
     /// Whether some bit of `first..=last` is set.
     pub(crate) fn any_set(&self, first: u64, last: u64) -> bool {
         let inner = self.inner.lock();

@@ -40,6 +40,8 @@ impl VolFlag {
     pub(crate) const CLUSTER_CHANGE_REFUSED: Self = Self(1 << 17);
     /// Resync reads and writes stopped because of an aborted resync.
     pub(crate) const RESYNC_ABORTED: Self = Self(1 << 18);
+    /// The superblock on disk says that we are Primary.
+    pub(crate) const PRIMARY_ON_DISK: Self = Self(1 << 19);
 }
 
 /// The facts that hold for a volume.

@@ -10,7 +10,7 @@ use crate::{
     attach::Local, device::Device, prelude::*, resource::Resource, tag::Tag, worker::Todo,
 };
 use drbd_core::{
-    meta::Superblock,
+    meta::{Flags, Superblock},
     types::{Role, Uuid},
 };
 use kernel_ext::block::PageBuf;
@@ -52,7 +52,17 @@ pub(crate) fn sync(device: &Arc<Device>) {
             md.effective_size = volume.capacity;
         }
         md.la_peer_max_bio_size = volume.peer_max_bio_size;
-        *md
+        let mut block = *md;
+        let primary = block.flags.contains(Flags::PRIMARY_IND);
+        let owed = !primary && volume.device.bitmap.is_changed();
+        if owed && volume.flags.has(VolFlag::PRIMARY_ON_DISK) {
+            // A Primary until the bitmap is written: `apply-al` looks at the activity log of a Primary only.
+            block.flags.insert(Flags::PRIMARY_IND);
+            volume.md_dirty = true;
+        } else {
+            volume.flags.assign(VolFlag::PRIMARY_ON_DISK, primary);
+        }
+        block
     };
     if let Err(error) = write(disk, &mut io, &block) {
         pr_err!("{}: metadata update failed: {:?}\n", Tag(device), error);
