@@ -448,10 +448,14 @@ pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
     with_volume(&device, |volume| {
         volume.peer_max_bio_size = theirs.max_bio_size
     });
+    let disk_size_changed = local
+        .as_ref()
+        .and_then(|l| l.disk())
+        .is_some_and(|disk| resize::disk_changed(&device, disk));
     let resized = settle_size(&device, rule, theirs.flags)?;
     metadata::sync(&device);
     drop(local);
-    after_sizes(&device, &theirs, resized)
+    after_sizes(&device, &theirs, resized, disk_size_changed)
 }
 
 fn warn_if_different(device: &Device, what: &str, peer: u64, mine: u64) {
@@ -531,7 +535,7 @@ fn settle_size(
     }
 }
 
-/// Application I/O is only suspended when the size really changes: its answers may be behind this very packet.
+/// Application I/O is only suspended when something really changes: its answers may be behind this very packet.
 fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resized> {
     let Some(local) = Device::get_local(device) else {
         return Ok(handshake::Resized::Unchanged);
@@ -539,7 +543,10 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
     let Some(disk) = local.disk() else {
         return Ok(handshake::Resized::Unchanged);
     };
-    let mine = disk.layout().max_capacity;
+    // The disk may have grown since it was looked at last; the metadata then move.
+    let layout = resize::layout_now(device, disk).map_err(|_| EIO)?;
+    let moved = layout != disk.layout();
+    let mine = layout.max_capacity;
     let changes = with_volume(device, |volume| {
         let facts = SizeFacts {
             mine,
@@ -550,7 +557,7 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
         };
         handshake::agreed_size(&facts, volume.state.conn).sectors != volume.capacity
     });
-    if changes != Some(true) {
+    if !moved && changes != Some(true) {
         return Ok(handshake::Resized::Unchanged);
     }
     let wish = Wish {
@@ -570,8 +577,33 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
     })
 }
 
+/// After a `resize` command: the peer learns of it, and answers with what it has. May sleep.
+pub(crate) fn announce_resize(
+    device: &Arc<Device>,
+    resized: handshake::Resized,
+    flags: SizesFlags,
+) -> Result {
+    let announcement = with_volume(device, |volume| {
+        let announcement = handshake::announcement(volume.state.conn, resized);
+        if announcement.pending {
+            volume.flags.set(VolFlag::RESIZE_PENDING);
+        }
+        announcement
+    });
+    if announcement.is_some_and(|a| a.tell_peer) {
+        send_uuids(device)?;
+        send_sizes(device, true, flags)?;
+    }
+    Ok(())
+}
+
 /// The peer may need our new size, and a part that is new on both sides wants a resync.
-fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized) -> Result {
+fn after_sizes(
+    device: &Arc<Device>,
+    theirs: &Sizes,
+    resized: handshake::Resized,
+    disk_size_changed: bool,
+) -> Result {
     let follow_up = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
@@ -579,7 +611,7 @@ fn after_sizes(device: &Arc<Device>, theirs: &Sizes, resized: handshake::Resized
             state: volume.state,
             peer_current: theirs.current,
             current: volume.capacity,
-            disk_size_changed: false,
+            disk_size_changed,
             resized,
             resize_pending: state::is_connected(volume.state.conn)
                 && volume.flags.clear(VolFlag::RESIZE_PENDING),

@@ -79,8 +79,14 @@ pub(crate) fn determine(
     Ok(result)
 }
 
+/// Whether there is room for more or less data than when the disk was looked at last.
+pub(crate) fn disk_changed(device: &Device, local: &Local) -> bool {
+    let before = local.layout().max_capacity;
+    layout_now(device, local).is_ok_and(|layout| layout.max_capacity != before)
+}
+
 /// Where the metadata belong, given the sizes that the devices have now.
-fn layout_now(device: &Device, local: &Local) -> Result<Layout, Failed> {
+pub(crate) fn layout_now(device: &Device, local: &Local) -> Result<Layout, Failed> {
     let (stripes, stripe_size) = {
         let shared = device.resource.shared.lock();
         let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());

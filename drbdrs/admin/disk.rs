@@ -9,7 +9,7 @@ use super::{
 use crate::{
     activity, attach as engine, dependents,
     device::Device,
-    limits, metadata,
+    limits, metadata, params,
     prelude::*,
     resize::{self, Failed, Wish},
 };
@@ -18,6 +18,7 @@ use drbd_core::{
     handshake::ResizeRefusal,
     state,
     types::{RetCode, Role},
+    wire::SizesFlags,
 };
 
 /// `attach`
@@ -140,7 +141,18 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     engine::resume_io(device);
     metadata::sync(device);
     match result {
-        Ok(_) => Ok(Answer::OK),
+        Ok(resized) => {
+            let mut flags = SizesFlags::NONE;
+            if wish.assume_peer_has_space {
+                flags = flags.union(SizesFlags::FORCED);
+            }
+            if wish.assume_clean {
+                flags = flags.union(SizesFlags::NO_RESYNC);
+            }
+            // A link that breaks now says so itself, and the next introduction tells the size.
+            let _ = params::announce_resize(device, resized, flags);
+            Ok(Answer::OK)
+        }
         Err(Failed::Resources) => Err(RetCode::NomemBitmap.into()),
         Err(Failed::Refused(ResizeRefusal::ImplicitShrink)) => Err(RetCode::ImplicitShrink.into()),
         Err(Failed::Refused(ResizeRefusal::NoSpaceForMetadata)) => {

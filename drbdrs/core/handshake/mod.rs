@@ -33,7 +33,8 @@ pub use peer_state::{
 pub use peer_uuids::{on_peer_uuids, sync_uuid_arrival, SyncUuidArrival, UuidFacts, UuidReaction};
 pub use protocol::{adopt_protocol, check_protocol, Mismatch, ProtocolOptions};
 pub use sizes::{
-    agreed_size, differ_considerably, follow_up, on_peer_sizes, resized, DevSize, FollowUp,
-    FollowUpFacts, GrownPart, LocalSizes, PeerSizes, ResizeRefusal, Resized, SizeFacts, SizeRule,
+    agreed_size, announcement, differ_considerably, follow_up, on_peer_sizes, resized,
+    Announcement, DevSize, FollowUp, FollowUpFacts, GrownPart, LocalSizes, PeerSizes,
+    ResizeRefusal, Resized, SizeFacts, SizeRule,
 };
 pub use sockets::{Accepted, Dialed, First, Next, Pairing};

@@ -295,6 +295,24 @@ pub fn follow_up(f: &FollowUpFacts) -> FollowUp {
     }
 }
 
+/// What follows from a resize that the administrator asked for on this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Send P_UUIDS, then P_SIZES that asks for the peer's: the new size is settled when it answers.
+    pub tell_peer: bool,
+    /// Remember that this side grew already: the peer's answer will show nothing new (8.4: RESIZE_PENDING).
+    pub pending: bool,
+}
+
+/// Decides whom to tell after a `resize` command.
+pub fn announcement(conn: ConnState, resized: Resized) -> Announcement {
+    let tell_peer = conn == ConnState::Connected;
+    Announcement {
+        tell_peer,
+        pending: tell_peer && resized == Resized::Grew,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -569,5 +587,21 @@ mod tests {
                 differ_considerably(a, b);
             }
         }
+    }
+
+    #[test]
+    fn a_resize_is_announced_to_a_connected_peer_only() {
+        let told = |conn, resized| {
+            let a = announcement(conn, resized);
+            (a.tell_peer, a.pending)
+        };
+        // The peer's disk was not known to be larger: the size changes when it answers.
+        assert_eq!(
+            told(ConnState::Connected, Resized::Unchanged),
+            (true, false)
+        );
+        assert_eq!(told(ConnState::Connected, Resized::Shrunk), (true, false));
+        assert_eq!(told(ConnState::Connected, Resized::Grew), (true, true));
+        assert_eq!(told(ConnState::WfConnection, Resized::Grew), (false, false));
     }
 }

@@ -15,6 +15,7 @@ mod hostile;
 mod integrity;
 mod metadata;
 mod protocols;
+mod resize;
 mod resources;
 mod san;
 mod split_brain;
@@ -222,6 +223,18 @@ pub fn all() -> Vec<Scenario> {
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
             resources::volumes,
+        ),
+        scenario(
+            "resize_internal",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            resize::internal,
+        ),
+        scenario(
+            "resize_external",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            resize::external,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The disks under a mirror in use grow, and it follows; then it is shrunk by hand.
+//!
+//! `/dev/dm-0` is the first part of the spare disk, so that the disk can be looked at from outside as ever.
+
+use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
+use crate::proc_drbd::Minor;
+use drbd_lab::{deadline, until, Error, Result};
+use std::path::Path;
+
+const DISK_SIZE: u64 = 48 << 20;
+const SMALL: u64 = 16 << 20;
+const LARGE: u64 = 40 << 20;
+const SHRUNK: u64 = 12 << 20;
+
+/// Metadata at the end of the disk: they move. The new part is synced, and nothing else.
+pub(super) fn internal(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "internal")?;
+    let before = c.device_size(0, 1)?;
+    // What the disks hold behind the mirror differs.
+    let noise: Vec<u8> = (0..1u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for at in [before + (1 << 20), LARGE - (4 << 20)] {
+        c.lab.node(0).disk(DISK)?.overwrite(at, &noise)?;
+    }
+    c.write_noise(0, 2, 3)?;
+    let sum = checksum(&c, 0)?;
+    let sent = c.state(0)?.counter("ns");
+    grow_disks(&c)?;
+    c.drbdadm(0, &["resize", "r0"])?;
+    let size = resized(&c, |size| size > before)?;
+    c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    c.compare()?;
+    let copied = c.state(0)?.counter("ns") - sent;
+    let new = (size - before) >> 10;
+    if !(new..new + 1024).contains(&copied) {
+        return Err(Error::new(format!(
+            "{new} KiB are new, and {copied} KiB were sent"
+        )));
+    }
+    if checksum(&c, 0)? != sum {
+        return Err(Error::new("the old data are not what they were"));
+    }
+    // The new part is as good as the old one.
+    c.write_noise(0, (size >> 20) - 2, 2)?;
+    c.compare()?;
+    shrink(&c, &sum)?;
+    again(&c, SHRUNK)?;
+    c.finish()
+}
+
+/// Metadata on a device of their own, whose bitmap has room; the administrator says that the new part is equal.
+pub(super) fn external(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "/dev/sda")?;
+    c.write_noise(0, 2, 3)?;
+    let sum = checksum(&c, 0)?;
+    let sent = c.state(0)?.counter("ns");
+    grow_disks(&c)?;
+    c.drbdadm(0, &["--", "--assume-clean", "resize", "r0"])?;
+    let size = resized(&c, |size| size > SMALL)?;
+    if size != LARGE {
+        return Err(Error::new(format!("{size} bytes, not {LARGE}")));
+    }
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    let copied = c.state(0)?.counter("ns") - sent;
+    if copied != 0 {
+        return Err(Error::new(format!(
+            "{copied} KiB were sent of what is equal"
+        )));
+    }
+    c.write_noise(0, 36, 3)?;
+    c.compare()?;
+    if checksum(&c, 0)? != sum {
+        return Err(Error::new("the old data are not what they were"));
+    }
+    again(&c, LARGE)?;
+    c.finish()
+}
+
+fn start(setup: Setup, logs: &Path, meta_disk: &str) -> Result<Cluster> {
+    let config = Config {
+        meta_disk: meta_disk.into(),
+        ..Config::default()
+    };
+    let text = config.text().replace("/dev/sdb", "/dev/dm-0");
+    let c = Cluster::start(setup, logs, DISK_SIZE, &text)?;
+    let sectors = SMALL >> 9;
+    c.both(|node| {
+        c.sh(
+            node,
+            &format!(
+                "modprobe dm-mod; dmsetup create data --table '0 {sectors} linear /dev/sdb 0'"
+            ),
+        )
+    })?;
+    c.mirror(0)?;
+    Ok(c)
+}
+
+fn grow_disks(c: &Cluster) -> Result<()> {
+    let sectors = LARGE >> 9;
+    c.both(|node| {
+        c.sh(
+            node,
+            &format!(
+                "dmsetup load data --table '0 {sectors} linear /dev/sdb 0' && \
+                 dmsetup suspend data && dmsetup resume data && blockdev --getsz /dev/dm-0"
+            ),
+        )
+    })
+    .map(drop)
+}
+
+/// Waits until both nodes have the same size, one that is wanted.
+fn resized(c: &Cluster, wanted: impl Fn(u64) -> bool) -> Result<u64> {
+    until("both nodes have the new size", deadline(60), || {
+        let (a, b) = (c.device_size(0, 1)?, c.device_size(1, 1)?);
+        Ok((a == b && wanted(a)).then_some(a))
+    })
+}
+
+/// Of what is inside all sizes.
+fn checksum(c: &Cluster, node: usize) -> Result<String> {
+    c.sh(
+        node,
+        &format!("dd if={DEVICE} bs=1M count=10 iflag=direct 2>/dev/null | sha256sum"),
+    )
+}
+
+fn shrink(c: &Cluster, sum: &str) -> Result<()> {
+    c.drbdadm(
+        0,
+        &["--", &format!("--size={}s", SHRUNK >> 9), "resize", "r0"],
+    )?;
+    resized(c, |size| size == SHRUNK)?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    if checksum(c, 0)? != sum {
+        return Err(Error::new("the data changed when the device was shrunk"));
+    }
+    c.compare()
+}
+
+/// What is on the disks describes the new size: the mirror comes up again without a resync, the other way round.
+fn again(c: &Cluster, size: u64) -> Result<()> {
+    let sum = checksum(c, 0)?;
+    c.both(|node| {
+        c.drbdadm(node, &["down", "r0"])?;
+        // An explicit size is part of the configuration, from which it is applied again.
+        let text = c.sh(node, "cat /etc/drbd.conf")?;
+        let sized = text.replace(" disk { ", &format!(" disk {{ size {}s; ", size >> 9));
+        c.configure(node, &sized)?;
+        c.drbdadm(node, &["up", "r0"])
+    })?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    let moved = c.state(0)?.counter("ns") + c.state(1)?.counter("ns");
+    if moved != 0 {
+        return Err(Error::new(format!(
+            "{moved} KiB were resynced after a clean restart"
+        )));
+    }
+    resized(c, |now| now == size)?;
+    c.drbdadm(1, &["primary", "r0"])?;
+    if checksum(c, 1)? != sum {
+        return Err(Error::new("the other node has other data"));
+    }
+    c.drbdadm(1, &["secondary", "r0"])?;
+    c.compare()
+}
