@@ -3,7 +3,7 @@
 //! Online verify, and resync by checksums: differences that were planted in one disk from outside are found, counted
 //! to the sector, and repaired; nothing else is sent.
 
-use crate::cluster::{Cluster, Config, Setup, DISK, MINOR};
+use crate::cluster::{Cluster, Config, Module, Setup, DISK, MINOR};
 use crate::proc_drbd::Minor;
 use drbd_lab::{Error, Result};
 use std::collections::BTreeSet;
@@ -101,7 +101,9 @@ pub(super) fn online(setup: Setup, logs: &Path) -> Result<()> {
     out_of_sync(&c, planted.len() as u64 * BLOCK / 1024)?;
     for node in 0..2 {
         let found = reports(&c, node)?;
-        if found != planted {
+        // The stock driver forgets a run when the results come out of order.
+        let stock = setup.modules[node] == Module::Stock;
+        if !(found == planted || stock && found.is_subset(&planted)) {
             return Err(Error::new(format!(
                 "n{} reported {found:?}; planted was {planted:?}",
                 node + 1
