@@ -11,6 +11,7 @@ use crate::{
 };
 use drbd_core::{
     meta::{Flags, Superblock},
+    state,
     types::{Role, Uuid},
 };
 use kernel_ext::block::PageBuf;
@@ -54,14 +55,13 @@ pub(crate) fn sync(device: &Arc<Device>) {
         md.la_peer_max_bio_size = volume.peer_max_bio_size;
         let mut block = *md;
         let primary = block.flags.contains(Flags::PRIMARY_IND);
-        let owed = !primary && volume.device.bitmap.is_changed();
-        if owed && volume.flags.has(VolFlag::PRIMARY_ON_DISK) {
-            // A Primary until the bitmap is written: `apply-al` looks at the activity log of a Primary only.
-            block.flags.insert(Flags::PRIMARY_IND);
-            volume.md_dirty = true;
-        } else {
-            volume.flags.assign(VolFlag::PRIMARY_ON_DISK, primary);
-        }
+        let before = volume.flags.has(VolFlag::PRIMARY_ON_DISK);
+        let owed = volume.device.bitmap.is_changed();
+        let on_disk = state::primary_on_disk(primary, before, owed);
+        block.flags.set(Flags::PRIMARY_IND, on_disk);
+        volume.flags.assign(VolFlag::PRIMARY_ON_DISK, on_disk);
+        // The truth is written when the bitmap has been.
+        volume.md_dirty = on_disk != primary;
         block
     };
     if let Err(error) = write(disk, &mut io, &block) {

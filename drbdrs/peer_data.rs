@@ -14,6 +14,7 @@
 
 use crate::{
     acks,
+    activity::{self, Hold},
     attach::Local,
     conflict::{self, Verdict},
     device::{Device, LocalRef},
@@ -253,6 +254,8 @@ pub(crate) struct PeerWrite {
     pub(crate) block_id: u64,
     pub(crate) origin: Origin,
     pub(crate) node: Option<NodeId>,
+    /// Ours is the only copy: the activity log names its extents, as for a write of our own.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl PeerWrite {
@@ -367,6 +370,7 @@ impl EndIo for PeerWrite {
     fn end_io(self, status: Status) {
         self.ended(status);
         self.device.put_local();
+        drop(self.hold);
     }
 
     fn pages(&self) -> Option<&PageVec> {
@@ -409,6 +413,7 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     let pages = Some(pages).filter(|pages| !pages.is_empty());
     let block_id = head.block_id;
     let origin = begin(packet, &range, &head, bytes);
+    let hold = hold(&device, &range);
     let mut write = PeerWrite {
         device,
         pages,
@@ -416,6 +421,7 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
         block_id,
         origin,
         node: None,
+        hold,
     };
     match conflict::enter(&write.device, &range, head.seq_num) {
         Ok(Verdict::Write(node)) => write.node = Some(node),
@@ -482,6 +488,15 @@ fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> 
     }
 }
 
+/// What a write of a peer without disk holds in our activity log. May sleep.
+fn hold(device: &Arc<Device>, range: &Range) -> Option<Hold> {
+    let alone = device.state().is_some_and(|state| without_disk(state.pdsk));
+    if !alone || range.sectors == 0 {
+        return None;
+    }
+    activity::enter_here(device, range)
+}
+
 /// The peer keeps no copy of what it writes.
 pub(crate) fn without_disk(pdsk: DiskState) -> bool {
     match pdsk {
@@ -521,6 +536,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
     admit(packet.resource, 0)?;
     let block_id = head.block_id;
     let origin = begin(packet, &range, &head, 0);
+    let hold = hold(&device, &range);
     let mut write = PeerWrite {
         device,
         pages: None,
@@ -528,6 +544,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         block_id,
         origin,
         node: None,
+        hold,
     };
     match conflict::enter(&write.device, &range, head.seq_num) {
         Ok(Verdict::Write(node)) => write.node = Some(node),

@@ -344,6 +344,7 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
         block_id: SYNCER,
         origin: Origin::Resync,
         node: Some(node),
+        hold: None,
     };
     peer_data::submit_write(write, &local, Flags::default());
     Ok(())
@@ -384,6 +385,7 @@ pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
         block_id: SYNCER,
         origin,
         node: Some(node),
+        hold: None,
     }
     .ended(status);
     Ok(())

@@ -67,6 +67,12 @@ pub fn attach(flags: &Recorded, role: Role, frozen: bool, fencing: Fencing) -> A
     }
 }
 
+/// Must the superblock on disk say *Primary*? A demoted node stays one there until its bitmap is written: nothing
+/// else tells what may differ from the peer, because the activity log of a Primary only is looked at after a crash.
+pub fn primary_on_disk(primary: bool, before: bool, bitmap_owed: bool) -> bool {
+    primary || (before && bitmap_owed)
+}
+
 /// The flags that a state leaves in the metadata; `full_sync` and `al_disabled` are not its business.
 pub fn metadata_flags(old: Recorded, s: &State, crashed_primary: bool) -> Recorded {
     Recorded {

@@ -598,7 +598,15 @@ impl Node {
         if let Some(md) = self.md.as_mut() {
             md.effective_size = capacity;
             md.flags.insert(Flags::AL_DISABLED);
-            md.emit_unclean(&mut self.stable.superblock);
+            let primary = md.flags.contains(Flags::PRIMARY_IND);
+            let before = Superblock::read(&self.stable.superblock)
+                .is_ok_and(|(block, _)| block.flags.contains(Flags::PRIMARY_IND));
+            let owed = self.stable.bitmap != self.bits;
+            let on_disk = state::primary_on_disk(primary, before, owed);
+            let mut block = *md;
+            block.flags.set(Flags::PRIMARY_IND, on_disk);
+            block.emit_unclean(&mut self.stable.superblock);
+            self.md_dirty = on_disk != primary;
         }
     }
 

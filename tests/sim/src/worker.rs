@@ -64,6 +64,7 @@ impl Node {
         } else if std::mem::take(&mut self.todo_diskless) {
             if self.state.disk == DiskState::Failed {
                 self.stable.bitmap.clone_from(&self.bits);
+                self.sync_metadata();
                 self.change(&Change::disk(DiskState::Diskless), How::HARD);
             }
         } else if std::mem::take(&mut self.todo_release)
@@ -161,7 +162,10 @@ impl Node {
             }
             After::NewCurrentUuid => self.new_current_uuid(),
             After::NewCurrentUuidLater => self.flags.new_current_uuid = true,
-            After::WriteBitmap(_) => self.write_bitmap(),
+            After::WriteBitmap(_) => {
+                self.write_bitmap();
+                self.sync_metadata();
+            }
             After::ResetResync => self.failed = 0,
             After::StartFullSync => self.start_full_sync(new),
             After::SyncMetadata => self.sync_metadata(),

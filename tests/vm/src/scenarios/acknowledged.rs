@@ -94,6 +94,30 @@ pub(super) fn logged_extents(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
+/// The Primary has no disk; the node with the only copy dies. The activity log that it kept for the other one's writes
+/// tells what the other disk lacks.
+pub(super) fn lone_copy(setup: Setup, logs: &Path) -> Result<()> {
+    let mut c = start(setup, logs)?;
+    c.drbdadm(0, &["detach", "r0"])?;
+    c.wait(1, "is the only copy", 30, |m| m.disks.1 == "Diskless")?;
+    c.write_noise(0, 3, 1)?;
+    c.write_noise(0, 9, 1)?;
+    c.lab.node_mut(1).power_cut(PowerCut::Random(9))?;
+    c.wait(0, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    back(&mut c, 1)?;
+    c.wait_both("is connected", 90, |m| m.connection == "Connected")?;
+    c.drbdadm(0, &["attach", "r0"])?;
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    if c.state(0)?.counter("nr") < 2048 {
+        return Err(Error::new("what the lone copy got was not sent"));
+    }
+    c.compare()?;
+    c.finish()
+}
+
 /// Writes all over a device with many more extents than the log has slots, while the log is resized and switched off
 /// and on: nobody hangs, and the mirrors are equal.
 pub(super) fn cold_extents(setup: Setup, logs: &Path) -> Result<()> {

@@ -104,6 +104,12 @@ pub fn all() -> Vec<Scenario> {
             acknowledged::logged_extents,
         ),
         scenario(
+            "lone_copy",
+            &[STOCK_AGAINST],
+            &[OURS, AGAINST_STOCK],
+            acknowledged::lone_copy,
+        ),
+        scenario(
             "cold_extents",
             &[OURS],
             &[AGAINST_STOCK],
