@@ -40,7 +40,7 @@ fn run(setup: Setup, logs: &Path, cycles: usize) -> Result<()> {
         c.write_noise(cycle % 2, 1, 1)?;
         c.compare()?;
         c.both(|node| {
-            c.drbdadm(node, &["down", "r0"])?;
+            c.down(node)?;
             c.unload(node)?;
             c.nothing_left(node)
         })?;
