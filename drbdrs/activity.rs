@@ -380,7 +380,7 @@ fn commit(device: &Arc<Device>) {
 
 /// Writes a transaction, if something is pending or it is to be written `anyway`.
 fn write_one(device: &Device, disk: &Local, page: &mut PageBuf, anyway: bool) -> Result {
-    let mut pages = [usize::MAX; log::UPDATES];
+    let mut pages = [u32::MAX; log::UPDATES];
     let (block, updates) = {
         let mut shared = device.resource.shared.lock();
         let Some(volume) = shared.vol_mut(device.vnr) else {
@@ -399,7 +399,7 @@ fn write_one(device: &Device, disk: &Local, page: &mut PageBuf, anyway: bool) ->
         let mut free = pages.iter_mut();
         let number = log.log.emit(page.bytes_mut(), |extent| {
             if let Some(free) = free.next() {
-                *free = (extent / EXTENTS_PER_PAGE) as usize;
+                *free = extent / EXTENTS_PER_PAGE;
             }
         });
         (log::block_of(number, stripes, size), log.updates || anyway)

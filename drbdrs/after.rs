@@ -142,7 +142,12 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             );
         }
         After::SendUuids => sent(device, "UUIDs", params::send_uuids(device)),
-        After::SendState => sent(device, "a state", params::send_state_value(device, *new)),
+        After::SendState => {
+            sent(device, "a state", params::send_state_value(device, *new));
+            if !crate::resource::usable(new.disk) {
+                told_of_loss(device);
+            }
+        }
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
         After::SyncGrownPart => params::sync_grown_part(device, true),
         After::AbortLocalIo => local::abort(device),
@@ -153,6 +158,14 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             }
         }
     }
+}
+
+/// Writes that go to the peer alone follow the news that ours is not a copy any more.
+fn told_of_loss(device: &Device) {
+    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
+        volume.flags.clear(VolFlag::LOSS_UNTOLD);
+    }
+    device.resource.state_wait.wake_all();
 }
 
 /// The connection may be gone by now, which is no reason to give it up.

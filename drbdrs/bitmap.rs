@@ -338,11 +338,12 @@ impl Bitmap {
     }
 
     /// Writes those of `pages` that changed: an extent leaves the activity log. May sleep.
-    pub(crate) fn write_pages(&self, device: &Device, disk: &Local, pages: &[usize]) -> Result {
+    pub(crate) fn write_pages(&self, device: &Device, disk: &Local, pages: &[u32]) -> Result {
         let mut written = 0u64;
         let mut io = disk.meta_io.lock();
         let MetaIo { page } = &mut *io;
         for &at in pages {
+            let at = at as usize;
             {
                 let mut inner = self.inner.lock();
                 if inner.take_changed_page(at).is_none() {

@@ -257,6 +257,11 @@ impl Changes {
     fn is_done(&self, serial: u64) -> bool {
         self.done >= serial
     }
+
+    /// Whether everything that follows from changes so far has been done.
+    pub(crate) fn all_done(&self) -> bool {
+        self.is_done(self.pushed)
+    }
 }
 
 /// What the core needs to know beside the states.
@@ -426,6 +431,9 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         has_disk,
         others_report_params,
     };
+    if crate::resource::usable(volume.state.disk) && !crate::resource::usable(new.disk) {
+        volume.flags.set(VolFlag::LOSS_UNTOLD);
+    }
     volume.state = new;
     for effect in state::now_effects(&old, &new, &context).iter() {
         carry_out(shared, vnr, effect);

@@ -42,6 +42,8 @@ impl VolFlag {
     pub(crate) const RESYNC_ABORTED: Self = Self(1 << 18);
     /// The superblock on disk says that we are Primary.
     pub(crate) const PRIMARY_ON_DISK: Self = Self(1 << 19);
+    /// The peer may not know yet that our disk cannot be used.
+    pub(crate) const LOSS_UNTOLD: Self = Self(1 << 20);
 }
 
 /// The facts that hold for a volume.

@@ -98,6 +98,7 @@ pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
 }
 
 /// A write may need the activity log first.
+#[inline]
 fn enter(device: &Arc<Device>, bio: Bio, wish: &Wish) {
     let entered = match wish.kind.modifies() {
         true => activity::enter(device, &wish.range),
@@ -336,6 +337,11 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
             } else {
                 Job::Nothing
             };
+            // The peer marks a block that only it has, so it must know that only it has it.
+            let untold = volume.flags.has(VolFlag::LOSS_UNTOLD) && !shared.changes.all_done();
+            if !has_disk && job == Job::Replicate && untold {
+                return Plan::Wait;
+            }
             if has_disk || job == Job::Replicate {
                 Plan::Go {
                     local: has_disk,

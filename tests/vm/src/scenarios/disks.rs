@@ -118,6 +118,8 @@ fn stalled(c: &Cluster, by_hand: bool) -> Result<()> {
     let timeout = if by_hand { 0 } else { 30 };
     options(c, &format!("--on-io-error=detach --disk-timeout={timeout}"))?;
     let disk = c.lab.node(0).disk(DISK)?;
+    // The extent is hot then: a transaction of the activity log would wait for the disk for ever.
+    c.write_noise(0, 5, 1)?;
     disk.set_fault(Fault::Stall);
     let script = format!("dd if=/dev/urandom of={DEVICE} bs=64k count=4 seek=96 oflag=direct 2>&1; echo $? > /tmp/stalled");
     c.sh(
