@@ -12,6 +12,7 @@ use crate::{
     device::Device,
     events, handlers, handshake as peer_handshake, local, metadata, params,
     prelude::*,
+    requests,
     resource::Resource,
     tag::Tag,
     transfer,
@@ -151,12 +152,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
         After::SyncGrownPart => params::sync_grown_part(device, true),
         After::AbortLocalIo => local::abort(device),
-        After::CancelResync => {
-            // What is under way is answered by the peer and then forgotten; no more is asked for.
-            if let Some(volume) = resource.shared.lock().vol_mut(device.vnr) {
-                volume.requests.reset();
-            }
-        }
+        After::CancelResync => requests::forget(device),
     }
 }
 

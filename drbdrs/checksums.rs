@@ -14,6 +14,7 @@ use crate::{
     peer_data::{self, SYNCER},
     peer_read::{self, Purpose, Reply},
     prelude::*,
+    requests,
     resource::{Resource, VolumeShared},
     resync,
 };
@@ -60,6 +61,7 @@ pub(crate) fn read(device: &Arc<Device>, range: Range) -> Result<bool> {
         purpose: Purpose::OwnChecksum,
         node: None,
         digest: None,
+        resync_ms: 0,
     };
     peer_read::submit_read_into(device.clone(), &local, read, pages);
     Ok(true)
@@ -73,6 +75,10 @@ pub(crate) fn read(device: &Arc<Device>, range: Range) -> Result<bool> {
 /// Those of the network, and of finding the algorithm.
 pub(crate) fn ask(resource: &Resource, reply: &Reply) -> Result {
     let range = &reply.range;
+    if !requests::is_asked_for(&resource.shared.lock().transfer, range) {
+        // Our disk went meanwhile.
+        return Ok(());
+    }
     if reply.ok {
         let digest = digests::of_pages(resource, Use::Checksums, &reply.pages)?;
         return resync::send_digest(resource, Command::CsumRsRequest, range, &digest);

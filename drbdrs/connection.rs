@@ -23,9 +23,9 @@ use crate::{
     link::Link,
     peer_data,
     prelude::*,
-    receiver,
+    receiver, requests,
     resource::{ReceiverOrder, Resource},
-    resync, sender,
+    sender,
     session::{self, Failure, Session},
     transfer,
 };
@@ -367,7 +367,7 @@ fn teardown(resource: &Arc<Resource>, helpers: Helpers) {
 #[inline(never)]
 fn forget_peer(resource: &Arc<Resource>) {
     peer_data::connection_lost(resource);
-    resync::connection_lost(resource);
+    requests::connection_lost(resource);
     // Consequences of the loss, a new generation for one, come before the next handshake.
     resource.flush_changes();
     let suspended = {

@@ -40,6 +40,7 @@ mod proc;
 mod progress;
 mod receiver;
 mod registry;
+mod requests;
 mod resize;
 mod resource;
 mod resync;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! What is under way is bounded: the receiver takes nothing in before there is room for the answer. An interval in
-//! `transfer.writes` with one of the owners here keeps others off those blocks, see [`DISK`], [`REQUESTED`] and
-//! [`SERVING`].
+//! `transfer.writes` with one of the owners here keeps others off those blocks, see [`DISK`], [`REQUESTED`],
+//! [`ANSWERED`] and [`SERVING`].
 
 use crate::{
     acks,
@@ -48,10 +48,12 @@ use kernel_ext::{
 
 /// Owner of an interval: a write of the peer is on its way to our disk.
 pub(crate) const DISK: u32 = 0;
-/// Owner of an interval: we asked the peer for these blocks, and what it sent is not on our disk yet.
+/// Owner of an interval: we asked the peer for these blocks, and it has not answered.
 pub(crate) const REQUESTED: u32 = 1;
 /// Owner of an interval: we read these blocks for the peer's resync, and the answer is not on its way yet.
 pub(crate) const SERVING: u32 = 2;
+/// Owner of an interval: the peer has answered what we asked for, and that is not on our disk yet.
+pub(crate) const ANSWERED: u32 = 3;
 
 /// The largest range that any packet may speak of, in bytes.
 pub(crate) const MAX_RANGE: u32 = drbd_core::wire::MAX_TRIM_SIZE;

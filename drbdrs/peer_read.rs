@@ -73,6 +73,8 @@ pub(crate) struct Wanted {
     pub(crate) node: Option<NodeId>,
     /// What the peer has, or says that it has.
     pub(crate) digest: Option<KBox<Digest>>,
+    /// When the resync began that wants it; 0 if none does.
+    pub(crate) resync_ms: u64,
 }
 
 /// A read of the peer's that our disk has ended.
@@ -83,6 +85,7 @@ pub(crate) struct Reply {
     pub(crate) pages: PageVec,
     pub(crate) node: Option<NodeId>,
     pub(crate) digest: Option<KBox<Digest>>,
+    pub(crate) resync_ms: u64,
     pub(crate) ok: bool,
     /// It was answered without the data.
     pub(crate) spared: bool,
@@ -107,6 +110,7 @@ impl EndIo for PeerRead {
                     purpose,
                     node,
                     digest,
+                    resync_ms,
                 },
         } = self;
         let ok = status.is_ok();
@@ -127,6 +131,7 @@ impl EndIo for PeerRead {
                 pages,
                 node,
                 digest,
+                resync_ms,
                 ok,
                 spared: false,
             };
@@ -211,6 +216,7 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         purpose: Purpose::Application,
         node: None,
         digest: None,
+        resync_ms: 0,
     };
     submit_read(device, &local, wanted);
     Ok(())

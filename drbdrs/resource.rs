@@ -18,7 +18,7 @@ use crate::{
     living::{Life, Living},
     peer_data::PeerShared,
     prelude::*,
-    resync::Requests,
+    requests::Requests,
     stable::Pools,
     transfer::Transfer,
     worker::{TodoSet, Worker},

@@ -28,6 +28,7 @@ use crate::{
     peer_read::{self, count_unacked, Purpose, Reply},
     prelude::*,
     receiver::Arrived,
+    requests,
     resource::{Resource, Shared, VolumeShared},
     tag::{Shown, Tag},
     throttle, verify,
@@ -35,7 +36,7 @@ use crate::{
 use drbd_core::{
     interval::{NodeId, Owner, Range},
     peer_request::Origin,
-    resync::{self as rules, AfterHelper, Controller, Limits, Rates, UuidUpdate, TURN_MS},
+    resync::{self as rules, AfterHelper, Limits, Rates, UuidUpdate, TURN_MS},
     state::{self, Change},
     types::{ConnState, DiskState, State, StateRv},
     wire::{
@@ -49,41 +50,6 @@ use kernel_ext::{
 
 /// Requests that can be under way at once.
 pub(crate) const MOST_REQUESTS: u32 = 1024;
-
-/// The target's part of a volume's resync: what it asks for next, and how fast.
-pub(crate) struct Requests {
-    controller: Controller,
-    /// The bit where the search goes on.
-    cursor: u64,
-    /// Sectors that arrived since the last turn.
-    arrived: u32,
-    last_turn_ms: u64,
-}
-
-impl Requests {
-    /// Nothing was asked for.
-    pub(crate) const fn new() -> Self {
-        Self {
-            controller: Controller::new(),
-            cursor: 0,
-            arrived: 0,
-            last_turn_ms: 0,
-        }
-    }
-
-    /// A resync or verify begins.
-    pub(crate) fn reset(&mut self) {
-        self.controller.reset();
-        self.cursor = 0;
-        self.arrived = 0;
-        self.last_turn_ms = 0;
-    }
-
-    /// That many blocks were asked for.
-    pub(crate) fn note_requested(&mut self, blocks: u32) {
-        self.controller.requested(blocks);
-    }
-}
 
 /// Both copies of these sectors are equal now.
 pub(crate) fn set_in_sync(volume: &mut VolumeShared, sector: u64, sectors: u64) {
@@ -258,10 +224,7 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
     };
     let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
     let range = Range::new(vnr, request.sector, request.bytes);
-    let asked = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
-    if overlapping(transfer, &range).is_some()
-        || transfer.writes.find_overlap(&range, asked).is_some()
-    {
+    if overlapping(transfer, &range).is_some() || requests::is_asked_for(transfer, &range) {
         // Its turn comes again.
         return None;
     }
@@ -272,37 +235,14 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
     Some((range, request.thin))
 }
 
-/// The request that is answered; `None` if there is none.
-fn find_requested(shared: &Shared, range: &Range) -> Option<NodeId> {
-    let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
-    shared
-        .transfer
-        .writes
-        .find_overlap(range, same)
-        .map(|(node, _)| node)
-}
-
-/// A request was answered. It stays in the set until its blocks are on the disk, or will not be.
-pub(crate) fn answered(packet: &Arrived<'_>, device: &Device, range: &Range) -> Result<NodeId> {
-    let mut shared = packet.resource.shared.lock();
-    let node = find_requested(&shared, range);
-    if node.is_some() {
-        if let Some(volume) = shared.vol_mut(range.volume) {
-            volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
-            volume.requests.arrived = volume.requests.arrived.saturating_add(range.sectors);
-        }
+/// Blocks that arrive are not written: our disk is gone, or was when they were asked for.
+fn turn_down(packet: &Arrived<'_>, range: &Range, requested: Option<NodeId>) -> Result {
+    acks::send(packet.resource, Command::NegAck, range, SYNCER);
+    let drained = drain(packet);
+    if let Some(node) = requested {
+        leave(packet.resource, node);
     }
-    drop(shared);
-    node.ok_or_else(|| {
-        pr_err!(
-            "{}: {}: sector {} (+{}): we did not ask for it\n",
-            Tag(device),
-            packet.command.name(),
-            range.sector,
-            range.sectors
-        );
-        EPROTO
-    })
+    drained
 }
 
 /// P_RS_DATA_REPLY: blocks that we asked for.
@@ -317,12 +257,9 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
     if head.block_id != SYNCER || range.sectors == 0 {
         return Err(EPROTO);
     }
-    let requested = answered(packet, &device, &range)?;
-    let Some(local) = Device::get_local(&device) else {
-        acks::send(packet.resource, Command::NegAck, &range, SYNCER);
-        let drained = drain(packet);
-        leave(packet.resource, requested);
-        return drained;
+    let requested = requests::answered(packet, &device, &range)?;
+    let (Some(requested), Some(local)) = (requested, Device::get_local(&device)) else {
+        return turn_down(packet, &range, requested);
     };
     let pages = peer_data::receive_admitted(packet, &range, range.bytes())?;
     let node = occupy_admitted(packet.resource, &range, range.bytes())?;
@@ -358,11 +295,9 @@ fn occupy_admitted(resource: &Resource, range: &Range, bytes: u32) -> Result<Nod
 pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
     let desc = BlockDesc::decode(packet.fixed).ok_or(EPROTO)?;
     let (device, range) = locate(packet, desc.sector, desc.blksize, MAX_RANGE)?;
-    let requested = answered(packet, &device, &range)?;
-    let Some(local) = Device::get_local(&device) else {
-        acks::send(packet.resource, Command::NegAck, &range, SYNCER);
-        leave(packet.resource, requested);
-        return Ok(());
+    let requested = requests::answered(packet, &device, &range)?;
+    let (Some(requested), Some(local)) = (requested, Device::get_local(&device)) else {
+        return turn_down(packet, &range, requested);
     };
     admit(packet.resource, 0)?;
     let node = occupy_admitted(packet.resource, &range, 0)?;
@@ -397,7 +332,9 @@ pub(crate) fn refused(packet: &Arrived<'_>, ack: &BlockAck, failed: bool) -> Res
     if packet.command == Command::NegAck {
         source_answered(packet, &range);
     } else {
-        let requested = answered(packet, &device, &range)?;
+        let Some(requested) = requests::answered(packet, &device, &range)? else {
+            return Ok(());
+        };
         leave(packet.resource, requested);
     }
     if failed {
@@ -433,7 +370,9 @@ pub(crate) fn written_by_peer(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
 /// P_RS_IS_IN_SYNC: the source says that blocks which we asked for are equal already.
 pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     let (device, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
-    let requested = answered(packet, &device, &range)?;
+    let Some(requested) = requests::answered(packet, &device, &range)? else {
+        return Ok(());
+    };
     {
         let mut shared = packet.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(range.volume) {
@@ -491,6 +430,7 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         purpose,
         node,
         digest,
+        resync_ms: began_ms(packet.resource, range.volume),
     };
     peer_read::submit_read(device, &local, wanted);
     Ok(())
@@ -554,6 +494,10 @@ fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
 
 /// Answers a read for the peer's resync. The sender's thread; may sleep.
 pub(crate) fn send_reply(resource: &Resource, reply: &mut Reply) -> Result {
+    if reply.resync_ms != began_ms(resource, reply.range.volume) {
+        // The target's disk went and came again: it asks anew for what it needs.
+        return Ok(());
+    }
     let sendable = reply.ok && is_wanted(resource, &reply.range);
     if sendable && checksums::is_equal(resource, reply)? {
         reply.spared = true;
@@ -598,6 +542,12 @@ pub(crate) fn send_reply(resource: &Resource, reply: &mut Reply) -> Result {
             .send(range.volume, Command::RsDeallocated, &desc);
     }
     peer_read::send_data(resource, Command::RsDataReply, reply, SYNCER)
+}
+
+/// When the volume's resync began, which tells one resync from another.
+fn began_ms(resource: &Resource, vnr: u16) -> u64 {
+    let shared = resource.shared.lock();
+    shared.vol(vnr).map_or(0, |volume| volume.resync.start_ms)
 }
 
 /// Whether the peer's disk is there to be resynced.
@@ -769,38 +719,4 @@ fn update_uuids(volume: &mut VolumeShared, update: UuidUpdate) {
         Tag(&volume.device),
         Shown(md.uuids)
     );
-}
-
-/// The connection is gone: nobody will answer what we asked for.
-pub(crate) fn connection_lost(resource: &Resource) {
-    let mut from = Some(0u16);
-    while let Some(device) = from.and_then(|from| resource.device_from(from)) {
-        from = device.vnr.checked_add(1);
-        let mut sector = 0u64;
-        loop {
-            let mut shared = resource.shared.lock();
-            let Some(capacity) = shared.vol(device.vnr).map(|volume| volume.capacity) else {
-                break;
-            };
-            if sector >= capacity {
-                if let Some(volume) = shared.vol_mut(device.vnr) {
-                    volume.stat.resync_pending = 0;
-                    volume.requests.reset();
-                }
-                break;
-            }
-            let range = Range {
-                volume: device.vnr,
-                sector,
-                sectors: u32::MAX,
-            };
-            let ours = |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | SERVING));
-            match shared.transfer.writes.find_overlap(&range, ours) {
-                Some((node, _)) => shared.transfer.writes.remove(node),
-                None => sector = range.end(),
-            }
-        }
-    }
-    resource.shared.lock().transfer.waiting = false;
-    resource.state_wait.wake_all();
 }

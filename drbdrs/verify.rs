@@ -21,6 +21,7 @@ use crate::{
     peer_read::{self, count_unacked, Purpose, Reply},
     prelude::*,
     receiver::Arrived,
+    requests,
     resource::{Resource, Shared, VolumeShared},
     resync,
     tag::Tag,
@@ -166,6 +167,7 @@ pub(crate) fn request(packet: &Arrived<'_>) -> Result {
         purpose: Purpose::VerifyRequest,
         node,
         digest: None,
+        resync_ms: 0,
     };
     peer_read::submit_read(device, &local, read);
     Ok(())
@@ -215,12 +217,15 @@ pub(crate) fn reply(packet: &Arrived<'_>) -> Result {
     if range.sectors == 0 {
         return Err(EPROTO);
     }
-    let requested = resync::answered(packet, &device, &range)?;
+    let requested = requests::answered(packet, &device, &range)?;
     let up_to_date = |disk| disk == DiskState::UpToDate;
-    let Some(local) = Device::get_local_if(&device, up_to_date) else {
+    let local = Device::get_local_if(&device, up_to_date);
+    let (Some(node), Some(local)) = (requested, local) else {
         // Our disk is gone, and the verify with it.
         acks::send(packet.resource, Command::OvResult, &range, ID_IN_SYNC);
-        leave(packet.resource, requested);
+        if let Some(node) = requested {
+            leave(packet.resource, node);
+        }
         return drain(packet);
     };
     let digest = resync::receive_digest(packet)?;
@@ -232,8 +237,9 @@ pub(crate) fn reply(packet: &Arrived<'_>) -> Result {
         range,
         block_id: head.block_id,
         purpose: Purpose::VerifyReply,
-        node: Some(requested),
+        node: Some(node),
         digest: Some(digest),
+        resync_ms: 0,
     };
     peer_read::submit_read(device, &local, read);
     Ok(())

@@ -205,6 +205,28 @@ impl<S: DerefMut<Target = [Node]>> Set<S> {
         }
     }
 
+    /// Gives an interval another owner; a handle that is not live is ignored.
+    pub fn set_owner(&mut self, id: NodeId, owner: Owner) {
+        let node = self.nodes.get_mut(id.0 as usize);
+        if let Some(node) = node.filter(|node| node.used) {
+            node.owner = owner;
+        }
+    }
+
+    /// Takes all intervals out that `chosen` accepts; says how many.
+    pub fn remove_all(&mut self, mut chosen: impl FnMut(Owner, &Range) -> bool) -> u32 {
+        let mut removed = 0u32;
+        let mut id = 0u32;
+        while let Some(node) = self.nodes.get(id as usize) {
+            if node.used && chosen(node.owner, &node.range) {
+                self.remove(NodeId(id));
+                removed = removed.saturating_add(1);
+            }
+            id = id.saturating_add(1);
+        }
+        removed
+    }
+
     /// The first interval that overlaps `range` and that `relevant` accepts.
     pub fn find_overlap(
         &self,
@@ -308,6 +330,25 @@ mod tests {
             sector,
             sectors,
         }
+    }
+
+    #[test]
+    fn all_of_an_owner_leave_together() {
+        let mut s = set(4);
+        let kept = s.insert(range(8, 8), Owner::Peer(1)).unwrap();
+        s.insert(range(64, 8), Owner::Peer(1)).unwrap();
+        s.insert(range(u64::MAX / 2, 1 << 20), Owner::Peer(1))
+            .unwrap();
+        s.insert(range(128, 8), Owner::Local(1)).unwrap();
+        s.set_owner(kept, Owner::Peer(2));
+        assert_eq!(s.remove_all(|owner, _| owner == Owner::Peer(1)), 2);
+        assert_eq!(s.len(), 2);
+        let (found, owner) = s.find_overlap(&range(8, 1), |_, _| true).unwrap();
+        assert_eq!((found, owner), (kept, Owner::Peer(2)));
+        assert!(s.find_overlap(&range(64, 8), |_, _| true).is_none());
+        s.remove(kept);
+        s.set_owner(kept, Owner::Peer(1));
+        assert_eq!(s.remove_all(|owner, _| owner == Owner::Peer(1)), 0);
     }
 
     #[test]

@@ -78,6 +78,12 @@ pub fn all() -> Vec<Scenario> {
             sync::bitmap,
         ),
         scenario(
+            "disk_returns",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            sync::disk_returns,
+        ),
+        scenario(
             "pause_and_rate",
             &[],
             &[OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_AGAINST],

@@ -4,8 +4,9 @@
 
 use crate::cluster::{Cluster, Config, Setup, DISK};
 use crate::proc_drbd::Minor;
-use drbd_lab::{Error, Result};
+use drbd_lab::{switch::Conditions, Error, Result};
 use std::path::Path;
+use std::time::Duration;
 
 const SIZE: u64 = 16 << 20;
 
@@ -113,6 +114,39 @@ pub(super) fn pause(setup: Setup, logs: &Path) -> Result<()> {
     c.sh(0, "drbdsetup resume-sync 1")?;
     c.wait_both("is mirrored", 120, Minor::mirrored)?;
     c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The target's disk is taken away and given back while many requests are on their way. What the source no longer
+/// answers is asked for anew.
+pub(super) fn disk_returns(setup: Setup, logs: &Path) -> Result<()> {
+    let c = Cluster::start(setup, logs, SIZE, &Config::default().text())?;
+    c.up()?;
+    c.fill(0, 7)?;
+    c.drbdadm(0, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
+    c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    for (from, to) in [(0, 1), (1, 0)] {
+        let slow = Conditions {
+            delay: Duration::from_millis(100),
+            ..Conditions::default()
+        };
+        c.lab.network().set(from, to, slow);
+    }
+    for round in 0..2u64 {
+        c.drbdadm(1, &["invalidate", "r0"])?;
+        let begun = SIZE / 1024 - 1024 * (1 + round);
+        c.wait(1, "is the target", 60, |m| {
+            m.connection == "SyncTarget" && m.counter("oos") < begun
+        })?;
+        c.drbdadm(1, &["detach", "r0"])?;
+        c.write_noise(0, 10 + round, 1)?;
+        c.drbdadm(1, &["attach", "r0"])?;
+        c.wait_both("is mirrored again", 120, |m| {
+            m.mirrored() && m.counter("oos") == 0
+        })?;
+        c.compare()?;
+    }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
 }
