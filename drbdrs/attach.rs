@@ -15,7 +15,7 @@ use crate::{
     change::{self, How},
     dependents,
     device::Device,
-    limits, local, metadata,
+    faults, limits, local, metadata,
     metadata::MetaIo,
     prelude::*,
     resize,
@@ -27,6 +27,7 @@ use drbd_core::{
         choices::{Fencing, Protocol},
         conf::{DiskConf, MD_INDEX_FLEX_INT, MD_INDEX_INTERNAL},
     },
+    faults::Fault,
     handshake::{agreed_size, Resized, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
@@ -48,6 +49,7 @@ pub(crate) struct Local {
     #[pin]
     pub(crate) meta_io: Mutex<MetaIo>,
     flush: Atomic<bool>,
+    minor: u32,
     /// The slot of the metadata, or which kind they are.
     pub(crate) index: i32,
 }
@@ -79,11 +81,17 @@ impl Local {
 
     /// Reads one page of the metadata device. May sleep.
     pub(crate) fn read_meta(&self, sector: u64, page: &mut PageBuf) -> Result {
+        if faults::strikes(self.minor, Fault::MetadataRead) {
+            return Err(EIO);
+        }
         self.meta().read(sector, page)
     }
 
     /// Writes one page of the metadata device; it is stable when this returns. May sleep.
     pub(crate) fn write_meta(&self, sector: u64, page: &PageBuf) -> Result {
+        if faults::strikes(self.minor, Fault::MetadataWrite) {
+            return Err(EIO);
+        }
         self.meta().write(sector, page, self.flush.load(Relaxed))
     }
 }
@@ -267,6 +275,7 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
             layout <- new_irq_lock!(layout),
             meta_io <- new_mutex!(MetaIo { page }),
             flush: Atomic::new(conf.md_flushes),
+            minor: device.minor,
             index: conf.meta_dev_idx,
         }),
         GFP_KERNEL,

@@ -23,6 +23,7 @@ mod dependents;
 mod device;
 mod digests;
 mod events;
+mod faults;
 mod fence;
 mod flags;
 mod handlers;

@@ -5,6 +5,7 @@
 use crate::{
     change::{self, How},
     device::{Device, LocalRef},
+    faults,
     prelude::*,
     resource::{Resource, Shared},
     tag::Tag,
@@ -40,6 +41,26 @@ struct LocalIo {
     slot: SlotId,
 }
 
+impl LocalIo {
+    fn fails_on_purpose(&self) -> bool {
+        if faults::is_off() {
+            return false;
+        }
+        let request = self
+            .device
+            .resource
+            .shared
+            .lock()
+            .transfer
+            .log
+            .get(self.slot)
+            .copied();
+        request.is_some_and(|request| {
+            faults::strikes(self.device.minor, faults::of_application(&request))
+        })
+    }
+}
+
 impl EndIo for LocalIo {
     fn end_io(self, status: Status) {
         ended(&self.device, self.slot, status);
@@ -52,7 +73,13 @@ pub(crate) fn submit(clone: OutBio, local: LocalRef, slot: SlotId) {
     let Some(device) = local.into_in_flight() else {
         return;
     };
-    clone.submit(LocalIo { device, slot });
+    let io = LocalIo { device, slot };
+    if io.fails_on_purpose() {
+        drop(clone);
+        io.end_io(Status::IO_ERROR);
+        return;
+    }
+    clone.submit(io);
 }
 
 fn ended(device: &Device, slot: SlotId, status: Status) {
@@ -88,8 +115,9 @@ fn count(shared: &mut Shared, vnr: u16, kind: Kind, sectors: u64) {
 fn refused(shared: &mut Shared, device: &Device, kind: Kind, retry: bool, status: Status) {
     let failure = match kind {
         Kind::Read if retry => Failure::Read,
-        Kind::Write | Kind::Zeroes => Failure::Write,
-        Kind::Read | Kind::Discard | Kind::Flush => return,
+        // A flush that failed may have lost what was written before it.
+        Kind::Write | Kind::Zeroes | Kind::Flush => Failure::Write,
+        Kind::Read | Kind::Discard => return,
     };
     let tag = Tag(device);
     pr_warn!(

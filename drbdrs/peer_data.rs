@@ -18,7 +18,7 @@ use crate::{
     attach::Local,
     conflict::{self, Verdict},
     device::{Device, LocalRef},
-    digests,
+    digests, faults,
     local::{self, Failure},
     peer_read::{self, Reply},
     prelude::*,
@@ -32,6 +32,7 @@ use crate::{
 use drbd_core::{
     config::choices::Protocol,
     epoch::Incoming,
+    faults::Fault,
     interval::{NodeId, Range},
     peer_request::{self, Ack, Origin},
     state,
@@ -241,9 +242,25 @@ pub(crate) fn receive_admitted(packet: &Arrived<'_>, range: &Range, bytes: u32) 
 }
 
 fn receive_pages(packet: &Arrived<'_>, sector: u64, bytes: u32) -> Result<PageVec> {
+    let minor = if faults::is_off() {
+        None
+    } else {
+        let shared = packet.resource.shared.lock();
+        shared.vol(packet.vnr).map(|volume| volume.device.minor)
+    };
+    if minor.is_some_and(|minor| faults::strikes(minor, Fault::PeerAllocation)) {
+        return Err(ENOMEM);
+    }
+    let mut corrupt = minor.is_some_and(|minor| faults::strikes(minor, Fault::Receive));
     let digest = digests::receive(packet)?;
     let mut pages = PageVec::new(&packet.resource.pools.received, bytes as usize);
-    pages.fill(|part| packet.stream.recv_exact(part))?;
+    pages.fill(|part| {
+        packet.stream.recv_exact(part)?;
+        if let Some(first) = part.first_mut().filter(|_| core::mem::take(&mut corrupt)) {
+            *first = !*first;
+        }
+        Ok::<(), Error>(())
+    })?;
     digests::check_pages(packet, digest.as_ref(), sector, &pages)?;
     Ok(pages)
 }
@@ -383,6 +400,14 @@ impl EndIo for PeerWrite {
 /// Gives a write to our disk; whatever happens, it comes to its end.
 pub(crate) fn submit_write(write: PeerWrite, local: &LocalRef, flags: Flags) {
     local.count_in_flight();
+    let fault = match write.origin {
+        Origin::Resync => Fault::ResyncWrite,
+        Origin::Application { .. } => Fault::DataWrite,
+    };
+    if faults::strikes(write.device.minor, fault) {
+        write.end_io(Status::IO_ERROR);
+        return;
+    }
     let sector = write.range.sector;
     let result = match (local.disk(), write.pages.is_some()) {
         (None, _) => Err((write, ENODEV)),

@@ -12,6 +12,7 @@ use crate::{
     acks, checksums,
     device::{Device, LocalRef},
     digests::{self, Digest},
+    faults,
     link::Content,
     local::{self, Failure},
     peer_data::{admit, locate, release_pages},
@@ -23,6 +24,7 @@ use crate::{
     throttle, transfer, verify,
 };
 use drbd_core::{
+    faults::Fault,
     interval::{NodeId, Range},
     request::{BlockId, Event, Kind, SlotId},
     types::DiskState,
@@ -177,6 +179,14 @@ pub(crate) fn submit_read_into(
         wanted,
     };
     local.count_in_flight();
+    let fault = match read.wanted.purpose {
+        Purpose::Application => Fault::DataRead,
+        _ => Fault::ResyncRead,
+    };
+    if faults::strikes(read.device.minor, fault) {
+        read.end_io(Status::IO_ERROR);
+        return;
+    }
     let result = match local.disk() {
         Some(disk) => OutBio::submit_pages(&disk.data, Op::Read, flags, sector, read),
         None => Err((read, ENODEV)),

@@ -30,6 +30,24 @@ pub fn proc_details() -> i32 {
     unsafe { bindings::kx_param_proc_details() }
 }
 
+/// What shall fail on purpose: bits of kinds, how many of a hundred, bits of minors.
+pub fn faults() -> [u32; 3] {
+    // SAFETY: Reads numbers.
+    unsafe {
+        [
+            bindings::kx_param_enable_faults(),
+            bindings::kx_param_fault_rate(),
+            bindings::kx_param_fault_devs(),
+        ]
+    }
+}
+
+/// Something failed on purpose.
+pub fn count_fault() {
+    // SAFETY: Counts.
+    unsafe { bindings::kx_param_count_fault() }
+}
+
 /// Whether the data of a write that may change in flight are copied.
 pub fn stable_buffers() -> bool {
     // SAFETY: Reads a flag.

@@ -8,6 +8,7 @@ pub mod activity_log;
 pub mod bitmap;
 pub mod config;
 pub mod epoch;
+pub mod faults;
 pub mod handshake;
 pub mod interval;
 pub mod meta;

@@ -5,6 +5,7 @@
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 #include "params.h"
 
@@ -34,6 +35,22 @@ static bool stable_buffers = true;
 module_param(stable_buffers, bool, 0644);
 MODULE_PARM_DESC(stable_buffers, "copy data that may change while they are written, so that mirrors stay equal");
 
+static int enable_faults;
+module_param(enable_faults, int, 0664);
+MODULE_PARM_DESC(enable_faults, "kinds of I/O that fail on purpose, as bits; for tests only");
+
+static int fault_rate;
+module_param(fault_rate, int, 0664);
+MODULE_PARM_DESC(fault_rate, "how many of a hundred of them fail");
+
+static int fault_devs;
+module_param(fault_devs, int, 0644);
+MODULE_PARM_DESC(fault_devs, "on which minors, as bits; 0: on all");
+
+static int fault_count;
+module_param(fault_count, int, 0664);
+MODULE_PARM_DESC(fault_count, "how many have failed on purpose");
+
 MODULE_VERSION(KX_VERSION);
 
 void kx_param_usermode_helper(char *copy, size_t size)
@@ -46,6 +63,26 @@ void kx_param_usermode_helper(char *copy, size_t size)
 int kx_param_proc_details(void)
 {
 	return READ_ONCE(proc_details);
+}
+
+unsigned int kx_param_enable_faults(void)
+{
+	return READ_ONCE(enable_faults);
+}
+
+unsigned int kx_param_fault_rate(void)
+{
+	return clamp(READ_ONCE(fault_rate), 0, 100);
+}
+
+unsigned int kx_param_fault_devs(void)
+{
+	return READ_ONCE(fault_devs);
+}
+
+void kx_param_count_fault(void)
+{
+	WRITE_ONCE(fault_count, READ_ONCE(fault_count) + 1);
 }
 
 bool kx_param_stable_buffers(void)

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "activity_log",
         "interval",
         "epoch",
+        "faults",
         "proc_text",
     ],
     &[

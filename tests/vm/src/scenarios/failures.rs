@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What goes wrong beside a dead node: buffers that change in flight.
+//! What goes wrong beside a dead node: buffers that change in flight, and what fails on purpose.
 
 use crate::cluster::{Cluster, Config, Module, Setup, DEVICE};
+use crate::proc_drbd::Minor;
 use drbd_lab::{Error, Result};
 use std::path::Path;
 
@@ -27,6 +28,46 @@ pub(super) fn scribble(setup: Setup, logs: &Path) -> Result<()> {
         }
     }
     c.note(&format!("{differences} of 3 runs left a difference"));
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The module's own faults (`enable_faults` and its like): our disk's writes, the peer's, the resync's. Nothing that was
+/// acknowledged is lost.
+pub(super) fn injected(setup: Setup, logs: &Path) -> Result<()> {
+    const RESYNC_WRITES: u32 = 1 << 2;
+    const DATA_WRITES: u32 = 1 << 4;
+    let c = Cluster::start(setup, logs, 16 << 20, &Config::default().text())?;
+    c.mirror(0)?;
+    let faults = |node: usize, kinds: u32, rate: u32| {
+        let script = format!(
+            "cd /sys/module/drbdrs/parameters && echo 0 > fault_count && echo 2 > fault_devs && \
+             echo {kinds} > enable_faults && echo {rate} > fault_rate"
+        );
+        c.sh(node, &script).map(drop)
+    };
+    let lost = |node: usize, m: &Minor| {
+        let disk = if node == 0 { &m.disks.0 } else { &m.disks.1 };
+        disk == "Diskless"
+    };
+    for (round, node) in [0usize, 1].into_iter().enumerate() {
+        faults(node, DATA_WRITES, 100)?;
+        c.write_noise(0, 2 + round as u64, 1)?;
+        c.wait(0, "has lost a disk on purpose", 60, |m| lost(node, m))?;
+        let count = c.sh(node, "cat /sys/module/drbdrs/parameters/fault_count")?;
+        if count.trim() == "0" {
+            return Err(Error::new("a disk was lost, but no fault was counted"));
+        }
+        c.write_noise(0, 5 + round as u64, 1)?;
+        // The resync fails on purpose, too, once.
+        faults(node, RESYNC_WRITES, 100)?;
+        c.drbdadm(node, &["attach", "r0"])?;
+        c.wait(0, "has lost the target's disk again", 60, |m| lost(node, m))?;
+        faults(node, 0, 0)?;
+        c.drbdadm(node, &["attach", "r0"])?;
+        c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+        c.compare()?;
+    }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
 }

@@ -161,6 +161,10 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             split_brain::policies,
         ),
+        Scenario {
+            control: false,
+            ..scenario("injected_faults", &[], &[OURS], failures::injected)
+        },
         scenario(
             "scribble",
             &[OURS],
