@@ -163,7 +163,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             control: false,
-            ..scenario("injected_faults", &[], &[OURS], failures::injected)
+            ..scenario("injected_faults", &[OURS], &[], failures::injected)
         },
         scenario(
             "scribble",
