@@ -250,7 +250,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
     if result.is_refusal() {
         return Err(give_up(resource));
     }
-    if core_handshake::wants_resync_first(own, &written, peer) {
+    if core_handshake::owes_answer(own, &written, peer, aborted) {
         params::send_uuids(device)?;
         params::send_state(device)?;
     }

@@ -27,8 +27,7 @@ mod tests_peer_state;
 
 pub use features::{negotiate, Features, Incompatible, Negotiated, FEATURES, VERSIONS};
 pub use peer_state::{
-    conclude, consider, real_peer_disk, wants_resync_first, Conclusion, Considered, Facts, Pending,
-    Reason,
+    conclude, consider, owes_answer, real_peer_disk, Conclusion, Considered, Facts, Pending, Reason,
 };
 pub use peer_uuids::{on_peer_uuids, sync_uuid_arrival, SyncUuidArrival, UuidFacts, UuidReaction};
 pub use protocol::{adopt_protocol, check_protocol, Mismatch, ProtocolOptions};

@@ -252,11 +252,20 @@ pub fn conclude(
     }
 }
 
-/// The state was written: must the peer be told that we want to sync, because it has not decided so itself?
-/// If so, send P_UUIDS, then P_STATE. `written`: the state after corrections.
-pub fn wants_resync_first(own_before: &State, written: &State, peer: &State) -> bool {
-    is_connected(own_before.conn)
+/// The state was written: must the peer be told more, because it cannot know what we concluded? If so, send P_UUIDS,
+/// then P_STATE. `written`: the state after corrections.
+///
+/// We want to sync, and it has not decided so itself; or it waits for our generations, to see that the disk which it
+/// is attaching does not fit. 8.4 says nothing in the second case, and its peer negotiates until the connection ends.
+pub fn owes_answer(
+    own_before: &State,
+    written: &State,
+    peer: &State,
+    peer_attach_aborted: bool,
+) -> bool {
+    let wants_resync_first = is_connected(own_before.conn)
         && is_beyond_connected(written.conn)
         && !is_beyond_connected(peer.conn)
-        && peer.disk != DiskState::Negotiating
+        && peer.disk != DiskState::Negotiating;
+    wants_resync_first || peer_attach_aborted
 }

@@ -380,17 +380,47 @@ fn a_resync_that_only_we_want_is_announced() {
         conn: C::WfBitmapS,
         ..CONNECTED
     };
-    assert!(wants_resync_first(&CONNECTED, &syncs, &CONNECTED));
-    assert!(!wants_resync_first(&INTRODUCING, &syncs, &CONNECTED));
-    assert!(!wants_resync_first(&CONNECTED, &CONNECTED, &CONNECTED));
+    assert!(owes_answer(&CONNECTED, &syncs, &CONNECTED, false));
+    assert!(!owes_answer(&INTRODUCING, &syncs, &CONNECTED, false));
+    assert!(!owes_answer(&CONNECTED, &CONNECTED, &CONNECTED, false));
     let knows = State {
         conn: C::WfBitmapT,
         ..CONNECTED
     };
-    assert!(!wants_resync_first(&CONNECTED, &syncs, &knows));
+    assert!(!owes_answer(&CONNECTED, &syncs, &knows, false));
     let attaches = State {
         disk: D::Negotiating,
         ..CONNECTED
     };
-    assert!(!wants_resync_first(&CONNECTED, &syncs, &attaches));
+    assert!(!owes_answer(&CONNECTED, &syncs, &attaches, false));
+}
+
+#[test]
+fn a_peer_whose_attach_is_aborted_is_told_why() {
+    let attaches = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let pending = Pending {
+        peer_disk: D::Consistent,
+        conn: C::Connected,
+        compare: Some(Reason::DiskAttached),
+    };
+    let apart = Some(Err(Refusal::SplitBrain));
+    let Conclusion::Set {
+        new,
+        peer_attach_aborted,
+        ..
+    } = conclude(&CONNECTED, &attaches, &pending, apart, &FACTS)
+    else {
+        panic!("the connection stays");
+    };
+    assert_eq!(new.pdsk, D::Diskless);
+    // Without our generations it would negotiate for ever.
+    assert!(owes_answer(
+        &CONNECTED,
+        &new,
+        &attaches,
+        peer_attach_aborted
+    ));
 }

@@ -3,13 +3,19 @@
 //! A whole cluster in one process. The core that the module links decides; disks, network, clock, applications and
 //! administrators are drawn from a seed.
 
+pub mod acks;
 pub mod admin;
+mod checks;
 pub mod disk;
+pub mod handshake;
 pub mod io;
 pub mod link;
+mod luck;
 pub mod node;
 pub mod oracle;
-pub mod peer;
+pub mod peer_data;
+pub mod receiver;
 pub mod rng;
+mod users;
 pub mod worker;
 pub mod world;

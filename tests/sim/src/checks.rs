@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What must never be, and what must be in the end.
+
+use crate::{
+    node::{Node, Told},
+    world::{Adrift, World},
+};
+use drbd_core::{
+    state,
+    types::{ConnState, DiskState, Role},
+    uuid::Refusal,
+};
+
+impl World {
+    /// What the nodes have told is compared with what was promised.
+    pub(crate) fn observe(&mut self) {
+        for id in 0..2 {
+            for link in std::mem::take(&mut self.nodes[id].closed) {
+                self.adrift.push(Adrift { link, to: 1 - id });
+            }
+            for told in std::mem::take(&mut self.nodes[id].told) {
+                self.hear(id, &told);
+            }
+            let node = &self.nodes[id];
+            if self.trace {
+                let uuids = node
+                    .md
+                    .as_ref()
+                    .map(|md| md.uuids.to_string())
+                    .unwrap_or_default();
+                let now = format!("{} bits {} {uuids}", node.state, node.weight());
+                if now != self.shown[id] {
+                    println!("{:6} {:8} node {id} is {now}", self.step, self.now_ms);
+                    self.shown[id] = now;
+                }
+            }
+            let writes = node.state.role == Role::Primary || node.state.peer == Role::Primary;
+            let reaches =
+                state::is_connected(node.state.conn) && !state::has_no_data(node.state.pdsk);
+            self.alone[id] |= node.up && writes && !reaches && node.has_disk();
+        }
+        let equal = |node: &Node| {
+            node.up
+                && node.state.conn == ConnState::Connected
+                && node.state.disk == DiskState::UpToDate
+                && node.state.pdsk == DiskState::UpToDate
+        };
+        let [a, b] = &self.nodes;
+        let same_link = a.link.as_ref().map(|link| link.id) == b.link.as_ref().map(|link| link.id);
+        if equal(a) && equal(b) && same_link {
+            self.alone = [false; 2];
+            self.wrote = [false; 2];
+            self.discarding = None;
+            self.discards = false;
+            self.nodes
+                .iter_mut()
+                .for_each(|node| node.split_brain = false);
+        }
+        let bits = |node: &Node| u64::from(node.state.to_wire()) | u64::from(node.up) << 32;
+        self.hash = (self.hash ^ bits(&self.nodes[0])).wrapping_mul(0x0100_0000_01b3);
+        self.hash = (self.hash ^ bits(&self.nodes[1])).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    pub(crate) fn hear(&mut self, id: usize, told: &Told) {
+        let (now, peer) = (self.step, 1 - id);
+        let volatile = self.nodes[id].disk.volatile;
+        self.say(|| format!("node {id}: {told:?} in {}", self.nodes[id].state));
+        match *told {
+            Told::Began(tag, range, local, replicated) => {
+                if local {
+                    self.images[id].began(tag, &range, now);
+                }
+                if replicated {
+                    self.images[peer].began(tag, &range, now);
+                }
+            }
+            Told::Done(tag, range, local, replicated) => {
+                if local {
+                    self.images[id].done(tag, &range, now, !volatile);
+                }
+                if replicated {
+                    self.images[peer].done(tag, &range, now, !volatile);
+                }
+                self.wrote[id] |= local && !replicated;
+            }
+            Told::Flushed(since) => self.images[id].flushed(since),
+            Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
+            Told::Verdict(Ok(_)) => {
+                if self.wrote == [true; 2] && !self.discards {
+                    self.violate(format!(
+                        "node {id}: both were written apart, and nobody says so"
+                    ));
+                }
+            }
+            Told::Verdict(Err(refusal)) => {
+                self.discarding = None;
+                let apart = matches!(refusal, Refusal::SplitBrain | Refusal::Unrelated);
+                if apart && self.alone != [true; 2] {
+                    self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
+                }
+            }
+            Told::Synced => {
+                self.images[id] = self.images[peer].clone();
+                self.alone = [false; 2];
+                self.wrote = [false; 2];
+                self.full_sync = false;
+            }
+        }
+    }
+
+    pub(crate) fn at_rest(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            node.up
+                && node.is_idle()
+                && node.admin.is_none()
+                && node.state.conn == ConnState::Connected
+                && node.state.disk == DiskState::UpToDate
+                && node.state.pdsk == DiskState::UpToDate
+                && node
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.out.iter().all(|out| out.is_empty()))
+        })
+    }
+
+    pub(crate) fn check_end(&mut self) {
+        for id in 0..2 {
+            let node = &self.nodes[id];
+            let dirty = node.weight();
+            let wrong =
+                (0..node.disk.now.len()).find(|&s| !self.images[id].allows(s, node.disk.now[s]));
+            if let Some(sector) = wrong {
+                let found = node.disk.now[sector];
+                let expected = self.images[id].explain(sector);
+                self.violate(format!(
+                    "node {id}: sector {sector} holds write {found}, promised: {expected}"
+                ));
+            } else if dirty > 0 && !self.full_sync {
+                self.violate(format!("node {id}: {dirty} bits are set at rest"));
+            }
+        }
+        let [a, b] = &self.nodes;
+        let differs = (0..a.disk.now.len()).find(|&s| a.disk.now[s] != b.disk.now[s]);
+        if let Some(sector) = differs {
+            let (a, b) = (a.disk.now[sector], b.disk.now[sector]);
+            self.violate(format!(
+                "the disks differ in sector {sector}: write {a} and write {b}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The network, the disks and bad luck.
+
+use crate::{
+    link::Link,
+    node::{Io, Node, Purpose, Rx, Told},
+    world::{Fault, World, FAULTS},
+};
+use drbd_core::{state, types::DiskState};
+
+impl World {
+    /// Bytes arrive at `to`.
+    pub(crate) fn deliver(&mut self, to: usize) -> bool {
+        let from = 1 - to;
+        if self.parted[from] || !self.nodes[to].up {
+            return false;
+        }
+        let stream = self.rng.below(2) as usize;
+        let Some(id) = self.nodes[to].link.as_ref().map(|link| link.id) else {
+            return false;
+        };
+        let whole = !self.rng.one_in(4);
+        let part = self.rng.any();
+        let splits = self.may(Fault::Split);
+        let mut split = false;
+        let mut hand_over = |out: &mut std::collections::VecDeque<u8>, into: &mut Link| {
+            let most = out.len();
+            if most == 0 {
+                return false;
+            }
+            let bytes = if whole || !splits {
+                most
+            } else {
+                1 + (part % most as u64) as usize
+            };
+            split = bytes < most;
+            into.arrived[stream].extend(out.drain(..bytes));
+            true
+        };
+        let [a, b] = &mut self.nodes;
+        let (source, target) = if to == 0 { (b, a) } else { (a, b) };
+        let link = target.link.as_mut().expect("just seen");
+        if link.ended {
+            return false;
+        }
+        let moved = match source
+            .link
+            .as_mut()
+            .filter(|other| source.up && other.id == id)
+        {
+            Some(other) => hand_over(&mut other.out[stream], link),
+            None => match self
+                .adrift
+                .iter_mut()
+                .find(|adrift| adrift.link.id == id && adrift.to == to)
+            {
+                Some(adrift) => {
+                    let moved = hand_over(&mut adrift.link.out[stream], link);
+                    if adrift.link.out.iter().all(|out| out.is_empty()) {
+                        link.ended = true;
+                    }
+                    moved
+                }
+                None => !std::mem::replace(&mut link.ended, true),
+            },
+        };
+        if split {
+            self.count(Fault::Split);
+        }
+        moved
+    }
+
+    /// Both wait for a connection.
+    pub(crate) fn dial(&mut self) -> bool {
+        let waits = |node: &Node| {
+            node.up && node.rx == Rx::WaitSocket && node.link.is_none() && node.wanted()
+        };
+        if self.parted != [false; 2] || !self.nodes.iter().all(waits) {
+            return false;
+        }
+        self.links += 1;
+        let first = self.rng.one_in(2);
+        for node in &mut self.nodes {
+            node.link = Some(Link {
+                id: self.links,
+                ..Link::default()
+            });
+            node.resolve_conflicts = (node.id == 0) == first;
+        }
+        self.adrift.clear();
+        self.say(|| "connected".into());
+        true
+    }
+
+    /// An operation of a disk ends: any.
+    pub(crate) fn disk(&mut self, id: usize) -> bool {
+        let (writes, reads) = (self.may(Fault::WriteError), self.may(Fault::ReadError));
+        let node = &mut self.nodes[id];
+        if node.ios.is_empty() {
+            return false;
+        }
+        let at = self.rng.below(node.ios.len() as u64) as usize;
+        let Io {
+            purpose,
+            sector,
+            tags,
+            read,
+        } = node.ios.remove(at);
+        let is_read = read > 0;
+        let fails = self.rng.one_in(400)
+            && if is_read {
+                reads
+            } else {
+                writes && !tags.is_empty()
+            };
+        let mut ok = !fails && node.state.disk != DiskState::Diskless;
+        if ok && !tags.is_empty() {
+            node.disk.write(sector, &tags);
+        } else if ok && !is_read {
+            node.disk.flush();
+            node.told.push(Told::DiskFlushed);
+        }
+        match purpose {
+            Purpose::Local(slot) => node.local_ended(slot, ok),
+            Purpose::Peer(write) => node.peer_write_ended(&write, ok),
+            Purpose::BarrierFlush => {
+                node.put_local();
+                if node.packet.is_some() && node.stage == 2 {
+                    node.stage = 3;
+                }
+            }
+            Purpose::Serve(mut reply) => {
+                if ok {
+                    reply.data = node.disk.now[sector..sector + read].to_vec();
+                }
+                ok &= !fails;
+                reply.ok = ok;
+                node.replies.push_back(reply);
+                node.in_flight -= 1;
+                if !ok {
+                    node.io_error();
+                }
+                node.put_local();
+            }
+        }
+        if at > 0 {
+            self.faults[Fault::Reordered as usize] += 1;
+        }
+        if fails {
+            self.count(if is_read {
+                Fault::ReadError
+            } else {
+                Fault::WriteError
+            });
+        }
+        true
+    }
+
+    pub(crate) fn cut_power(&mut self, id: usize) {
+        let now = self.step;
+        let node = &mut self.nodes[id];
+        let mut under_way = Vec::new();
+        for io in node.ios.drain(..) {
+            if !io.tags.is_empty() {
+                under_way.push((io.sector, io.tags));
+            }
+        }
+        let (lost, torn) = node.disk.cut(&mut self.rng, &under_way);
+        node.up = false;
+        node.link = None;
+        node.admin = None;
+        self.faults[Fault::LostWrite as usize] += lost;
+        self.faults[Fault::TornWrite as usize] += torn;
+        self.images[id].cut(now);
+    }
+
+    /// Bad luck.
+    pub(crate) fn go_wrong(&mut self, id: usize) -> bool {
+        if self.healing || !self.rng.one_in(12) {
+            return false;
+        }
+        let fault = FAULTS[self.rng.below(FAULTS.len() as u64) as usize].0;
+        if !self.may(fault) {
+            return false;
+        }
+        let until = self.now_ms + 20 + self.rng.below(3000);
+        match fault {
+            Fault::Crash if self.nodes[id].up && self.rng.one_in(2) => self.cut_power(id),
+            Fault::DoubleCrash if self.nodes.iter().all(|node| node.up) && self.rng.one_in(6) => {
+                self.cut_power(0);
+                self.cut_power(1);
+            }
+            Fault::RestartInResync
+                if self.nodes[id].up && state::is_resync(self.nodes[id].state.conn) =>
+            {
+                self.cut_power(id);
+            }
+            Fault::Freeze => self.frozen[id] = until,
+            Fault::ClockJump => self.now_ms = until,
+            Fault::Stall => self.stalled[id] = until,
+            Fault::Reset if self.nodes.iter().all(|node| node.link.is_some()) => {
+                for node in &mut self.nodes {
+                    if let Some(link) = node.link.as_mut() {
+                        link.out.iter_mut().for_each(|out| out.clear());
+                        link.ended = true;
+                    }
+                }
+            }
+            Fault::HalfOpen if self.nodes[id].link.is_some() => {
+                if let Some(link) = self.nodes[id].link.as_mut() {
+                    link.ended = true;
+                }
+            }
+            Fault::OneWay => self.parted[id] = !self.parted[id],
+            Fault::Partition => {
+                self.parted = if self.parted == [true; 2] {
+                    [false; 2]
+                } else {
+                    [true; 2]
+                }
+            }
+            _ => return false,
+        }
+        self.count(fault);
+        true
+    }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Data of the peer, and reads for it (`peer_data.rs`, and the receiving half of `resync.rs`).
+
+use crate::{
+    io::{tags, ON_DISK, REQUESTED, SERVING},
+    link::Arrived,
+    node::{Answer, Io, Node, PeerWrite, Purpose, Reply},
+    receiver::Outcome::{self, Broken, Done, Wait},
+};
+use drbd_core::{
+    interval::{Owner, Range},
+    peer_request::{self, Ack, Origin},
+    state,
+    types::DiskState,
+    wire::{
+        BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, Packet, ID_SYNCER,
+    },
+};
+
+impl Node {
+    pub(crate) fn range(&self, sector: u64, bytes: usize) -> Option<Range> {
+        let fits = bytes % 512 == 0 && sector.checked_add(bytes as u64 / 512)? <= self.capacity;
+        fits.then(|| Range::new(0, sector, bytes as u32))
+    }
+
+    pub fn queue_ack(&mut self, command: Command, range: Range, block_id: u64) {
+        self.packet_seq += 1;
+        self.acks
+            .push_back(Answer::Block(command, range, block_id, self.packet_seq));
+    }
+
+    pub(crate) fn occupied(&self, range: &Range) -> bool {
+        let disk = |owner: Owner, _: &Range| owner == Owner::Peer(ON_DISK);
+        self.writes.find_overlap(range, disk).is_some()
+    }
+
+    pub(crate) fn data(&mut self, packet: &Arrived) -> Outcome {
+        let head = DataPacket::decode(packet.fixed()).expect("data");
+        let Some(range) = self.range(head.sector, packet.payload().len()) else {
+            return Broken("! range");
+        };
+        if self.stage == 0 {
+            if !self.get_local_if(Self::usable) {
+                self.incoming.received();
+                self.incoming.written();
+                self.queue_ack(Command::NegAck, range, head.block_id);
+                return Done;
+            }
+            self.incoming.received();
+            self.in_flight += 1;
+            self.stage = 1;
+            if head.flags.contains(DataFlags::SEND_RECEIVE_ACK) {
+                self.queue_ack(Command::RecvAck, range, head.block_id);
+            }
+            if matches!(
+                self.state.pdsk,
+                DiskState::Diskless
+                    | DiskState::Attaching
+                    | DiskState::Failed
+                    | DiskState::Negotiating
+            ) {
+                self.set_out_of_sync(range.sector, range.sectors.into());
+                self.stage = 2;
+            }
+        }
+        if self.occupied(&range) {
+            return Wait;
+        }
+        let origin = Origin::Application {
+            receipt: head.flags.contains(DataFlags::SEND_RECEIVE_ACK),
+            written: head.flags.contains(DataFlags::SEND_WRITE_ACK),
+            may_set_in_sync: self.stage == 1 && head.flags.contains(DataFlags::MAY_SET_IN_SYNC),
+        };
+        self.write_for_peer(range, head.block_id, origin, packet.payload());
+        Done
+    }
+
+    pub(crate) fn write_for_peer(
+        &mut self,
+        range: Range,
+        block_id: u64,
+        origin: Origin,
+        payload: &[u8],
+    ) {
+        let node = self.writes.insert(range, Owner::Peer(ON_DISK));
+        let write = PeerWrite {
+            range,
+            block_id,
+            origin,
+            node,
+        };
+        self.ios.push(Io {
+            purpose: Purpose::Peer(write),
+            sector: range.sector as usize,
+            tags: tags(payload),
+            read: 0,
+        });
+    }
+
+    /// A write for the peer has ended.
+    pub fn peer_write_ended(&mut self, write: &PeerWrite, ok: bool) {
+        let Range {
+            sector, sectors, ..
+        } = write.range;
+        let outcome = peer_request::written(write.origin, ok, state::is_resync(self.state.conn));
+        if outcome.set_in_sync {
+            self.set_in_sync(sector, sectors.into());
+        }
+        if outcome.set_out_of_sync {
+            self.set_out_of_sync(sector, sectors.into());
+        }
+        if outcome.resync_failed {
+            self.failed += u64::from(sectors).div_ceil(8);
+        }
+        if let Some(ack) = outcome.ack {
+            let command = match ack {
+                Ack::Write => Command::WriteAck,
+                Ack::ResyncWrite => Command::RsWriteAck,
+                Ack::Negative => Command::NegAck,
+            };
+            self.queue_ack(command, write.range, write.block_id);
+        }
+        if let Some(node) = write.node {
+            self.writes.remove(node);
+        }
+        if write.origin != Origin::Resync {
+            self.incoming.written();
+        }
+        self.in_flight -= 1;
+        if !ok {
+            self.io_error();
+        }
+        self.put_local();
+    }
+
+    pub(crate) fn barrier(&mut self, packet: &Arrived) -> Outcome {
+        let BarrierPacket { barrier, .. } = BarrierPacket::decode(packet.fixed()).expect("barrier");
+        if self.stage == 0 {
+            if self.incoming.active() > 0 {
+                return Wait;
+            }
+            self.stage = 1;
+            if self.get_local_if(Self::usable) {
+                self.ios.push(Io {
+                    purpose: Purpose::BarrierFlush,
+                    sector: 0,
+                    tags: Vec::new(),
+                    read: 0,
+                });
+                self.stage = 2;
+            }
+        }
+        if self.stage == 2 {
+            return Wait;
+        }
+        let writes = self.incoming.confirm();
+        if writes > 0 {
+            self.acks.push_back(Answer::Barrier(barrier, writes));
+        }
+        Done
+    }
+
+    pub(crate) fn out_of_sync(&mut self, packet: &Arrived) -> Outcome {
+        let desc = BlockDesc::decode(packet.fixed()).expect("desc");
+        self.set_out_of_sync(desc.sector, u64::from(desc.blksize / 512));
+        Done
+    }
+
+    pub(crate) fn rs_data_request(&mut self, packet: &Arrived) -> Outcome {
+        let request = BlockRequest::decode(packet.fixed()).expect("request");
+        let Some(range) = self.range(request.sector, request.blksize as usize) else {
+            return Broken("! range");
+        };
+        if self.stage == 0 {
+            if !self.get_local_if(|disk| disk == DiskState::UpToDate) {
+                self.queue_ack(Command::NegRsDreply, range, request.block_id);
+                return Done;
+            }
+            self.in_flight += 1;
+            self.stage = 1;
+        }
+        if self.writes_there(&range) {
+            return Wait;
+        }
+        let node = self.writes.insert(range, Owner::Peer(SERVING));
+        let reply = Reply {
+            resync: true,
+            range,
+            block_id: request.block_id,
+            node,
+            data: Vec::new(),
+            ok: true,
+        };
+        self.ios.push(Io {
+            purpose: Purpose::Serve(reply),
+            sector: range.sector as usize,
+            tags: Vec::new(),
+            read: range.sectors as usize,
+        });
+        Done
+    }
+
+    pub(crate) fn answered(&mut self, range: &Range) -> bool {
+        let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
+        let Some((node, _)) = self.writes.find_overlap(range, same) else {
+            return false;
+        };
+        self.writes.remove(node);
+        self.resync_pending = self.resync_pending.saturating_sub(1);
+        self.arrived += range.sectors;
+        true
+    }
+
+    pub(crate) fn rs_data_reply(&mut self, packet: &Arrived) -> Outcome {
+        let head = DataPacket::decode(packet.fixed()).expect("data");
+        let Some(range) = self.range(head.sector, packet.payload().len()) else {
+            return Broken("! range");
+        };
+        if self.stage == 0 {
+            if self.occupied(&range) {
+                return Wait;
+            }
+            // The request's interval makes room for that of the write, in one step.
+            if !self.answered(&range) {
+                return Broken("! not asked for");
+            }
+            if !self.get_local_if(Self::usable) {
+                self.queue_ack(Command::NegAck, range, ID_SYNCER);
+                return Done;
+            }
+            self.in_flight += 1;
+        }
+        self.write_for_peer(range, ID_SYNCER, Origin::Resync, packet.payload());
+        Done
+    }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The applications and the administrators.
+
+use crate::{
+    admin::Task,
+    node::{Node, Rx},
+    world::{Fault, World},
+};
+use drbd_core::{
+    config::conf::NetConf,
+    interval::Range,
+    request::Kind,
+    types::{ConnState, DiskState, Role},
+};
+
+impl World {
+    /// The application.
+    pub(crate) fn use_cluster(&mut self, id: usize) -> bool {
+        let node = &mut self.nodes[id];
+        if self.healing || !node.up || !node.writable || self.frozen[id] > self.now_ms {
+            return false;
+        }
+        node.clock = self.step;
+        if self.rng.one_in(6) {
+            let range = Range {
+                volume: 0,
+                sector: 0,
+                sectors: 0,
+            };
+            return node.submit(Kind::Flush, range, 0).is_some();
+        }
+        let sectors = if self.rng.one_in(3) {
+            1 + self.rng.below(16)
+        } else {
+            8
+        };
+        let blocks = node.capacity / 8;
+        let hot = if self.rng.one_in(2) {
+            blocks.min(6)
+        } else {
+            blocks
+        };
+        let mut sector = 8 * self.rng.below(hot);
+        if self.rng.one_in(4) {
+            sector += self.rng.below(8);
+        }
+        let sectors = sectors.min(node.capacity.saturating_sub(sector)).max(1);
+        let sector = sector.min(node.capacity - sectors);
+        let range = Range {
+            volume: 0,
+            sector,
+            sectors: sectors as u32,
+        };
+        self.tags += 1;
+        node.submit(Kind::Write, range, self.tags).is_some()
+    }
+
+    /// The administrators.
+    pub(crate) fn administrate(&mut self, id: usize) -> bool {
+        if self.frozen[id] > self.now_ms {
+            return false;
+        }
+        let now = self.now_ms;
+        self.nodes[id].now_ms = now;
+        self.nodes[id].clock = self.step;
+        if self.nodes[id].admin.is_some() {
+            return self.nodes[id].administrate();
+        }
+        let roll = self.rng.below(60);
+        let repair = self.healing || self.rng.one_in(3);
+        if repair && self.repair(id) {
+            return true;
+        }
+        let node = &mut self.nodes[id];
+        if self.healing || !node.up {
+            return false;
+        }
+        match roll {
+            0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
+            8..=10 if node.state.role == Role::Primary => node.set_role(Role::Secondary, false),
+            11..=12 if node.net.is_some() => {
+                node.admin = Some(Task::Leave {
+                    asked: false,
+                    until: now + 2000,
+                    left: false,
+                });
+            }
+            13 if node.has_disk() => {
+                if !self.may(Fault::Detach) {
+                    return false;
+                }
+                self.count(Fault::Detach);
+                self.nodes[id].admin = Some(Task::Detach {
+                    phase: 0,
+                    asked: false,
+                });
+            }
+            14 if node.state.conn == ConnState::Connected && node.state.role == Role::Secondary => {
+                self.full_sync = true;
+                node.admin = Some(Task::FullSync {
+                    start: ConnState::StartingSyncT,
+                    asked: false,
+                });
+            }
+            15 if node.state.conn == ConnState::Connected && node.state.role == Role::Primary => {
+                self.full_sync = true;
+                node.admin = Some(Task::FullSync {
+                    start: ConnState::StartingSyncS,
+                    asked: false,
+                });
+            }
+            _ => return false,
+        }
+        self.say(|| format!("node {id}: {:?}", self.nodes[id].admin));
+        true
+    }
+
+    /// Brings a node back to what its configuration says.
+    pub(crate) fn repair(&mut self, id: usize) -> bool {
+        let split = self.nodes.iter().any(|node| node.split_brain);
+        if !self.nodes[id].up {
+            let node = &self.nodes[id];
+            let (disk, stable) = (node.disk.clone(), node.stable.clone());
+            self.nodes[id] = Node::boot(id, disk, stable, self.rng.clone_lot());
+            self.nodes[id].split_brain = split;
+            self.say(|| format!("node {id} boots"));
+            return true;
+        }
+        let waits = self.healing && split && self.discarding.is_none();
+        let node = &mut self.nodes[id];
+        if self.healing && node.state.role == Role::Primary {
+            node.set_role(Role::Secondary, false);
+        } else if waits && node.net.is_some() {
+            // A split brain is settled by a new connection. Its other end waits for us without knowing, or an attach
+            // was given up, and both are connected.
+            node.admin = Some(Task::Leave {
+                asked: false,
+                until: 0,
+                left: false,
+            });
+        } else if node.state.disk == DiskState::Diskless && !node.local && !node.todo_release {
+            node.admin = Some(Task::Attach { phase: 0 });
+        } else if node.cstate == ConnState::StandAlone
+            && node.net.is_none()
+            && node.rx == Rx::Off
+            && !node.start_receiver
+        {
+            if split && !self.healing {
+                return false;
+            }
+            let mut conf = NetConf::default();
+            if split {
+                let victim = *self.discarding.get_or_insert(id);
+                if victim == id {
+                    conf.discard_my_data = true;
+                    self.discards = true;
+                }
+            }
+            self.nodes[id].connect(conf);
+        } else {
+            return false;
+        }
+        true
+    }
+}
