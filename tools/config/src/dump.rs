@@ -149,6 +149,7 @@ impl Out {
                 .join(" ")
         };
         let head = match &host.kind {
+            HostKind::Named if host.is_shown() => names(),
             HostKind::Named => format!("on {}", names()),
             HostKind::Stacked(lower) => format!("stacked-on-top-of {}", quoted(lower)),
             HostKind::Floating => {

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dump;
+pub mod format;
 pub mod glob;
 pub mod json;
 mod lexer;
@@ -63,12 +64,19 @@ impl Loaded {
 
 /// Reads a configuration from a text; `name` is what messages call it, and where `include` looks.
 pub fn from_text(name: &str, text: &str) -> Loaded {
+    from_texts(vec![(name.to_owned(), text.to_owned())], &[])
+}
+
+/// Reads one configuration out of several texts; the first is the one that it is called after. Files `without` are left
+/// out where they are included.
+pub fn from_texts(texts: Vec<(String, String)>, without: &[&str]) -> Loaded {
+    let name = texts.first().map_or("", |(name, _)| name).to_owned();
     let mut sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let raw = parser::parse(name, text.to_owned(), &mut sources, &mut diagnostics);
-    let path = Path::new(name)
+    let raw = parser::parse(texts, without, &mut sources, &mut diagnostics);
+    let path = Path::new(&name)
         .canonicalize()
-        .map_or_else(|_| name.to_owned(), |p| p.to_string_lossy().into_owned());
+        .map_or_else(|_| name, |p| p.to_string_lossy().into_owned());
     let config = resolve::resolve(path, raw, sources, &mut diagnostics);
     // Stable: several about one place stay in the order in which they were found.
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
@@ -78,13 +86,23 @@ pub fn from_text(name: &str, text: &str) -> Loaded {
     }
 }
 
+/// The text of a file, with the name that messages call it; `-` is the standard input.
+pub fn text_of(path: &str) -> std::io::Result<(String, String)> {
+    let mut bytes = Vec::new();
+    let name = if path == "-" {
+        std::io::stdin().read_to_end(&mut bytes)?;
+        "STDIN"
+    } else {
+        bytes = std::fs::read(path)?;
+        path
+    };
+    Ok((
+        name.to_owned(),
+        String::from_utf8_lossy(&bytes).into_owned(),
+    ))
+}
+
 /// Reads a file; `-` is the standard input.
 pub fn from_file(path: &str) -> std::io::Result<Loaded> {
-    let mut bytes = Vec::new();
-    if path == "-" {
-        std::io::stdin().read_to_end(&mut bytes)?;
-        return Ok(from_text("STDIN", &String::from_utf8_lossy(&bytes)));
-    }
-    bytes = std::fs::read(path)?;
-    Ok(from_text(path, &String::from_utf8_lossy(&bytes)))
+    Ok(from_texts(vec![text_of(path)?], &[]))
 }

@@ -116,6 +116,19 @@ impl Resource {
     }
 }
 
+/// What `drbdsetup show` calls this node and its peer.
+pub const THIS_HOST: &str = "_this_host";
+/// The other one; it has an address only.
+pub const REMOTE_HOST: &str = "_remote_host";
+
+impl Host {
+    /// Whether it was printed by `drbdsetup show`: it has what the kernel has, be it complete or not.
+    pub fn is_shown(&self) -> bool {
+        let name = self.names.first().map(String::as_str);
+        matches!(name, Some(THIS_HOST | REMOTE_HOST))
+    }
+}
+
 /// What makes a node the one that a host section means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostKind {

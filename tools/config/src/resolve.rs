@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::model::{Config, Host, HostKind, MetaDisk, Opt, Resource, Sections, Volume};
+use crate::model::{Config, Host, HostKind, MetaDisk, Opt, Resource, Sections, Volume, THIS_HOST};
 use crate::parser::{Raw, RawResource};
 use crate::source::{nearest, Diagnostic, Sources, Span};
 use crate::tables::BECOME_PRIMARY_ON;
@@ -104,7 +104,7 @@ fn complete(
             inherit(&resource.sections.disk, &mut volume.options);
         }
     }
-    for host in &resource.hosts {
+    for host in resource.hosts.iter().filter(|host| !host.is_shown()) {
         check_host(&resource, host, diagnostics);
     }
     crate::links::check(&resource, diagnostics);
@@ -378,7 +378,7 @@ impl Resource {
             let label = |full: &str| full.split('.').next().unwrap_or_default().to_owned();
             name.contains('.') != me.node.contains('.') && same(&label(name), &label(&me.node))
         };
-        by_name(&|name| same(name, &me.node))
+        by_name(&|name| same(name, &me.node) || name == THIS_HOST)
             .or_else(floating)
             .or_else(|| by_name(&short))
     }

@@ -50,6 +50,11 @@ impl Sources {
         self.files.len() - 1
     }
 
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// The text with that index.
     pub fn text(&self, file: usize) -> &str {
         self.files.get(file).map_or("", |source| &source.text)

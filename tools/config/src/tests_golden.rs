@@ -85,6 +85,27 @@ fn dumps_of_the_ninth_version_mean_the_same() {
     assert!(compared >= 6, "{compared}");
 }
 
+/// The formatter changes neither the meaning nor the comments, and what it wrote it leaves alone.
+#[test]
+fn formatting_keeps_meaning_and_comments() {
+    for path in cases() {
+        let loaded = load(&path);
+        if loaded.is_broken() {
+            continue;
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        let formatted = crate::format::text(&written).unwrap();
+        assert_eq!(crate::format::text(&formatted).unwrap(), formatted);
+        let name = path.file_name().unwrap().to_string_lossy();
+        let again = from_text(&name, &formatted);
+        assert!(!again.is_broken(), "{}", again.report());
+        let mean = |loaded: &Loaded| json::config(&loaded.config, |_| true)["resources"].clone();
+        assert_eq!(mean(&again), mean(&loaded), "{}", path.display());
+        let marks = |text: &str| text.matches('#').count();
+        assert_eq!(marks(&formatted), marks(&written), "{}", path.display());
+    }
+}
+
 #[test]
 fn dumping_and_reading_is_the_identity() {
     for path in cases() {

@@ -8,9 +8,10 @@
 
 mod message;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use drbd_core::config::nlattr::{Full, Reader, Writer};
@@ -93,7 +94,12 @@ pub struct Client {
     seq: u32,
     /// Messages of a datagram that were not handed out yet.
     pending: Vec<Packet>,
+    /// Notifications that came while an answer was read.
+    notices: VecDeque<Message>,
 }
+
+/// Requests are numbered from here: the driver numbers its notifications from 1.
+const FIRST_SEQ: u32 = 1 << 30;
 
 impl Client {
     /// Opens a socket and finds the family.
@@ -107,8 +113,9 @@ impl Client {
             socket,
             family: ctrl::FAMILY,
             group: None,
-            seq: 0,
+            seq: FIRST_SEQ,
             pending: Vec::new(),
+            notices: VecDeque::new(),
         };
         let mut attributes = [0; 64];
         let mut writer = Writer::new(&mut attributes);
@@ -243,6 +250,7 @@ impl Client {
                 continue;
             };
             if packet.seq != seq {
+                self.keep(&packet);
                 continue;
             }
             if packet.is_done() {
@@ -267,6 +275,31 @@ impl Client {
         }
     }
 
+    /// What came between the parts of an answer is told later, if somebody listens.
+    fn keep(&mut self, packet: &Packet) {
+        let is_notice = packet.ty == self.family && packet.seq < FIRST_SEQ;
+        self.notices
+            .extend(is_notice.then(|| Message::from_packet(packet)).flatten());
+    }
+
+    /// Waits until a notification is there or `other` can be read; true for the latter.
+    pub fn event_or(&mut self, other: BorrowedFd<'_>) -> Result<bool, Error> {
+        if !self.notices.is_empty() || !self.pending.is_empty() {
+            return Ok(false);
+        }
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(other, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) => return Ok(!fds[1].revents().is_empty()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::Socket(error.into())),
+            }
+        }
+    }
+
     /// From now on the driver's notifications arrive at this client.
     pub fn subscribe(&mut self) -> Result<(), Error> {
         let group = self.group.ok_or(Error::Garbled)?;
@@ -277,6 +310,9 @@ impl Client {
 
     /// The next notification; nothing when none came in time.
     pub fn event(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
+        if let Some(message) = self.notices.pop_front() {
+            return Ok(Some(message));
+        }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let Some(packet) = self.receive(deadline)? else {

@@ -6,41 +6,57 @@ use drbd_config::model::{Opt, Volume};
 use drbd_core::config::info::StateInfo;
 use drbd_core::config::nlattr::Attribute;
 use drbd_core::config::table::Place;
-use drbd_core::config::{DiskConf, Nest, NetConf, ResourceOpts, Value};
+use drbd_core::config::{Attr, BadValue, DiskConf, Nest, NetConf, ResourceOpts, Value};
 use drbd_genl::Message;
 
-use super::steps::{self, options, setup, words, Step};
+use super::steps::{self, setup, words, Step};
 use super::target::Selected;
 use crate::drbdsetup::configure::sockaddr;
+use crate::drbdsetup::show::value_text;
 use crate::names::{StateWord, DISKLESS};
 
 /// The kernel's state, one message per minor (or one for a resource without minors).
 pub type Kernel = Vec<Message>;
 
-/// Whether the options that are in force differ from those that are written, given the attributes of a nest.
-fn differ(
+/// `--name=value` for each option that is written otherwise than it is in force, given the attributes of a nest. What is
+/// not written any more goes back to its default.
+fn differences(
     nest: &Nest,
     in_force: Option<Attribute<'_>>,
     written: &[(&'static str, String)],
-) -> bool {
-    nest.attrs
-        .iter()
-        .filter(|attr| attr.place == Place::Config && !attr.invariant)
-        .any(|attr| {
-            let now = in_force.and_then(|bytes| bytes.nested().find(attr.nr));
-            let now = now
-                .as_ref()
-                .and_then(|found| attr.value(found))
-                .unwrap_or(attr.default_value());
-            let text = written
-                .iter()
-                .find(|(name, _)| *name == attr.name)
-                .map(|(_, text)| text.as_str());
-            let wanted = text.map_or(Ok(attr.default_value()), |text| attr.parse(text));
-            // What the kernel does not show (a secret, to others than root) is taken as equal.
-            let hidden = attr.sensitive && now == Value::Text(&[]);
-            !hidden && wanted != Ok(now)
-        })
+) -> Vec<String> {
+    let mut changed = Vec::new();
+    for attr in nest.attrs {
+        if attr.place != Place::Config || attr.invariant {
+            continue;
+        }
+        let now = in_force.and_then(|bytes| bytes.nested().find(attr.nr));
+        let now = now
+            .as_ref()
+            .and_then(|found| attr.value(found))
+            .unwrap_or(attr.default_value());
+        let text = written
+            .iter()
+            .find(|(name, _)| *name == attr.name)
+            .map(|(_, text)| text.as_str());
+        let wanted = text.map_or(Ok(attr.default_value()), |text| attr.parse(text));
+        // What the kernel does not show (a secret, to others than root) is taken as equal.
+        let hidden = attr.sensitive && now == Value::Text(&[]);
+        if hidden || wanted == Ok(now) {
+            continue;
+        }
+        let text = text.map_or_else(|| plain(attr, &attr.default_value()), str::to_owned);
+        changed.push(format!("--{}={text}", attr.name));
+    }
+    changed
+}
+
+/// A value as a command line takes it.
+fn plain(attr: &Attr, value: &Value<'_>) -> String {
+    match value {
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        value => value_text(attr, value),
+    }
 }
 
 fn written(opts: &[Opt]) -> Vec<(&'static str, String)> {
@@ -79,9 +95,10 @@ pub fn adjust(selected: &Selected<'_>, kernel: &Kernel) -> Result<Vec<Step>, Str
     let in_force = ours
         .iter()
         .find_map(|message| message.nest(ResourceOpts::NEST.nr));
-    if differ(&ResourceOpts::NEST, in_force, &written(&sections.options)) {
-        let head = words(&["resource-options", name, "--set-defaults"]);
-        plan.push(setup(head.into_iter().chain(options(&sections.options))));
+    let changed = differences(&ResourceOpts::NEST, in_force, &written(&sections.options));
+    if !changed.is_empty() {
+        let head = words(&["resource-options", name]);
+        plan.push(setup(head.into_iter().chain(changed)));
     }
     let volumes: Vec<&Volume> = steps::volumes(selected).collect();
     remove_volumes(selected, &ours, &mut plan);
@@ -149,22 +166,33 @@ fn adjust_volume(
     if conf.backing_dev.to_string() != wanted || conf.meta_dev.to_string() != meta {
         plan.push(setup(words(&["detach", &minor])));
         plan.extend(steps::attach(selected, volume, &[]));
-    } else if differ(
-        &DiskConf::NEST,
-        message.nest(DiskConf::NEST.nr),
-        &written_disk(selected, volume),
-    ) {
-        let invariant =
-            |text: &String| text.starts_with("--size=") || text.starts_with("--max-bio-bvecs=");
-        let opts = steps::disk_options(selected, volume)
-            .into_iter()
-            .filter(|text| !invariant(text));
-        plan.push(setup(
-            words(&["disk-options", &minor, "--set-defaults"])
-                .into_iter()
-                .chain(opts),
-        ));
+        return;
     }
+    let opts = written_disk(selected, volume);
+    let changed = differences(&DiskConf::NEST, message.nest(DiskConf::NEST.nr), &opts);
+    if !changed.is_empty() {
+        let head = words(&["disk-options", &minor]);
+        plan.push(setup(head.into_iter().chain(changed)));
+    }
+    resize(&minor, conf.disk_size, &opts, plan);
+}
+
+/// `size` is not an option that can be changed: the device is resized to it. Without it the disk is used in full.
+fn resize(minor: &str, now: u64, opts: &[(&'static str, String)], plan: &mut Vec<Step>) {
+    let Some(attr) = DiskConf::NEST.attrs.iter().find(|a| a.name == "size") else {
+        return;
+    };
+    let text = opts.iter().find(|(name, _)| *name == "size");
+    let wanted = text.map_or(Ok(Value::Number(0)), |(_, text)| attr.parse(text));
+    if wanted
+        == i64::try_from(now)
+            .map(Value::Number)
+            .map_err(|_| BadValue::NotANumber)
+    {
+        return;
+    }
+    let size = text.map(|(_, text)| format!("--size={text}"));
+    plan.push(setup(words(&["resize", minor]).into_iter().chain(size)));
 }
 
 fn adjust_connection(
@@ -199,17 +227,15 @@ fn adjust_connection(
             text(context.peer_addr),
         ]));
         plan.push(steps::connect(selected, &[])?);
-    } else if differ(
-        &NetConf::NEST,
-        net,
-        &written(&steps::net_options(selected)?),
-    ) {
-        let mut more = words(&["--set-defaults"]);
-        more.extend(options(&steps::net_options(selected)?));
-        plan.push(steps::per_connection(selected, "net-options", &more)?);
     } else if is_standalone(ours) {
         plan.push(steps::per_connection(selected, "disconnect", &[])?);
         plan.push(steps::connect(selected, &[])?);
+    } else {
+        let wanted = written(&steps::net_options(selected)?);
+        let changed = differences(&NetConf::NEST, net, &wanted);
+        if !changed.is_empty() {
+            plan.push(steps::per_connection(selected, "net-options", &changed)?);
+        }
     }
     Ok(())
 }
@@ -222,3 +248,6 @@ fn is_standalone(ours: &[&Message]) -> bool {
             && state.is_some_and(|s| StateWord(s.current_state).conn_number() == 0)
     })
 }
+
+#[cfg(test)]
+mod tests;

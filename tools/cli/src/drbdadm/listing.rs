@@ -29,6 +29,16 @@ pub fn print(
     identity: &Identity,
     operands: &[&str],
 ) -> i32 {
+    if name == "format" {
+        // The main file is the first of the texts; what it includes is left to be formatted by its own name.
+        return match drbd_config::format::text(config.sources.text(0)) {
+            Ok(text) => {
+                print!("{text}");
+                0
+            }
+            Err(_) => EXIT_USAGE,
+        };
+    }
     let expanded = line.verbose || line.dry_run;
     let all = operands.is_empty() || operands.contains(&"all");
     let named = |resource: &Resource| operands.contains(&resource.name.as_str());
@@ -71,7 +81,7 @@ pub fn general() -> Vec<Flag> {
             long,
             short: Some(*short),
             value: takes.then(|| match *long {
-                "config-file" | "config-to-test" => "FILE".to_owned(),
+                "config-file" | "config-to-test" | "config-to-exclude" => "FILE".to_owned(),
                 "peer" | "sh-varname" => "NAME".to_owned(),
                 "setup-option" => "OPTION".to_owned(),
                 _ => "PROGRAM".to_owned(),
@@ -87,7 +97,8 @@ fn general_about(long: &str) -> &'static str {
         "dry-run" => "print what would be done",
         "verbose" => "print what is done",
         "config-file" => "instead of /etc/drbd.conf ('-': standard input)",
-        "config-to-test" => "check this file, too",
+        "config-to-test" => "read this file behind the configuration, to check it",
+        "config-to-exclude" => "leave this file out where it is included",
         "sh-varname" => "print NAME=RESOURCE in front of the output",
         "peer" => "which peer, if a resource has several",
         "version" => "versions of driver and tools, for the eval of scripts",

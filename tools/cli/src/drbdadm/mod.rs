@@ -119,7 +119,7 @@ static COMMANDS: &[Command] = &[
     command(
         "format",
         Kind::Config,
-        "the configuration in one way of writing, without inheritance",
+        "the configuration file in one way of writing, with its comments",
     ),
     command("dump-md", Kind::Meta, "the metadata as text"),
     command(
@@ -215,6 +215,8 @@ struct Line {
     stacked: bool,
     json: bool,
     config_file: Option<String>,
+    tested: Vec<String>,
+    without: Vec<String>,
     sh_varname: Option<String>,
     peer: Option<String>,
     help: bool,
@@ -233,6 +235,7 @@ const GENERAL: &[(&str, char, bool)] = &[
     ("verbose", 'v', false),
     ("config-file", 'c', true),
     ("config-to-test", 't', true),
+    ("config-to-exclude", 'E', true),
     ("drbdsetup", 's', true),
     ("drbdmeta", 'm', true),
     ("drbd-proxy-ctl", 'p', true),
@@ -325,6 +328,8 @@ impl Line {
             "help" => self.help = true,
             "version" => self.version = true,
             "config-file" => self.config_file = Some(needed()?),
+            "config-to-test" => self.tested.push(needed()?),
+            "config-to-exclude" => self.without.push(needed()?),
             "sh-varname" => self.sh_varname = Some(needed()?),
             "peer" => self.peer = Some(needed()?),
             "setup-option" => {
@@ -435,7 +440,8 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
     // The kernel calls without -c: use the file that the minor was configured from.
     let remembered =
         remembered.filter(|path| shell::HANDLERS.contains(&name) && Path::new(path).exists());
-    let loaded = match target::load(line.config_file.as_deref().or(remembered.as_deref())) {
+    let file = line.config_file.as_deref().or(remembered.as_deref());
+    let loaded = match target::load(file, &line.tested, &line.without) {
         Ok(loaded) => loaded,
         Err(text) => {
             eprintln!("drbdadm: {text}");
@@ -571,7 +577,7 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
     match plan(command, line, selected) {
         Ok(steps) => {
             let deferred = matches!(name, "up" | "adjust" | "adjust-with-progress");
-            if name == "adjust-with-progress" {
+            if name == "adjust-with-progress" && !line.dry_run {
                 println!(
                     "adjusting {}: {} steps",
                     selected.resource.name,

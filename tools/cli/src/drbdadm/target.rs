@@ -108,23 +108,32 @@ pub fn identity(config: &Config) -> Identity {
     Identity { node, addresses }
 }
 
-/// Reads the configuration; the error is a sentence.
-pub fn load(path: Option<&str>) -> Result<Loaded, String> {
-    if let Some(path) = path {
-        return drbd_config::from_file(path)
-            .map_err(|error| format!("cannot read '{path}': {}", crate::os_error(&error)));
-    }
-    for path in FILES {
-        match drbd_config::from_file(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot read '{path}': {}", crate::os_error(&error))),
-            Ok(loaded) => return Ok(loaded),
-        }
-    }
-    Err(format!(
-        "there is no configuration: none of {} exists",
-        FILES.join(", ")
-    ))
+/// Reads the configuration, with the files `tested` behind it and without the files `without`; the error is a sentence.
+pub fn load(path: Option<&str>, tested: &[String], without: &[String]) -> Result<Loaded, String> {
+    let is_there = |path: &&str| !matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    let path = path
+        .or_else(|| FILES.iter().copied().find(is_there))
+        .ok_or_else(|| {
+            format!(
+                "there is no configuration: none of {} exists",
+                FILES.join(", ")
+            )
+        })?;
+    let unread = |path: &str, error: &std::io::Error| {
+        format!("cannot read '{path}': {}", crate::os_error(error))
+    };
+    let mut files = vec![(path, drbd_config::text_of(path))];
+    files.extend(
+        tested
+            .iter()
+            .map(|file| (file.as_str(), drbd_config::text_of(file))),
+    );
+    let texts: Result<Vec<_>, String> = files
+        .into_iter()
+        .map(|(path, text)| text.map_err(|error| unread(path, &error)))
+        .collect();
+    let without: Vec<&str> = without.iter().map(String::as_str).collect();
+    Ok(drbd_config::from_texts(texts?, &without))
 }
 
 /// Which resources a command line is about.

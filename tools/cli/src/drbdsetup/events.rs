@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use drbd_core::config::info::{
@@ -15,7 +16,7 @@ use drbd_core::config::info::{
 };
 use drbd_core::config::schema::{Header, NO_MINOR};
 use drbd_core::config::{Command, Nested};
-use drbd_genl::Message;
+use drbd_genl::{Error, Message};
 
 use super::kernel::{complain, Kernel};
 use super::status::{blocked, resync_suspended, suspended};
@@ -232,12 +233,53 @@ impl Printer {
     }
 }
 
+impl Printer {
+    /// The line for a message of a later look: only what differs from what was told, which no event told yet.
+    fn news(&mut self, message: &Message, now: SystemTime) -> Option<String> {
+        if message.command == Some(Command::InitialStateDone) {
+            return self.line(message, now);
+        }
+        let told = told(message)?;
+        let keys: String = told
+            .key
+            .iter()
+            .map(|(key, value)| format!(" {key}:{value}"))
+            .collect();
+        let before = self.known.get(&format!("{}{keys}", told.object)).cloned();
+        let line = self.line(message, now)?;
+        let Some(before) = before else {
+            return Some(line);
+        };
+        let mut pairs = told.info;
+        if self.statistics {
+            pairs.extend(told.statistics);
+        }
+        pairs.retain(|pair| !before.contains(pair));
+        if pairs.is_empty() {
+            return None;
+        }
+        let stamp = if self.timestamps {
+            timestamp(now) + " "
+        } else {
+            String::new()
+        };
+        let changed: String = pairs
+            .iter()
+            .map(|(key, value)| format!(" {key}:{value}"))
+            .collect();
+        Some(format!("{stamp}change {}{keys}{changed}\n", told.object))
+    }
+}
+
 /// `2026-11-22T10:17:39.073706+00:00`
 fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (date, clock) = crate::time::civil(since.as_secs());
     format!("{date}T{clock}.{:06}+00:00", since.subsec_micros())
 }
+
+/// Where lines go. An error ends the program: nobody reads any more.
+type Print<'a> = dyn FnMut(&str) -> bool + 'a;
 
 /// `drbdsetup events2`
 pub fn run(parsed: &Parsed) -> i32 {
@@ -251,51 +293,76 @@ pub fn run(parsed: &Parsed) -> i32 {
         Ok(kernel) => kernel,
         Err(exit) => return exit,
     };
-    // Listen first, ask then: no change in between is lost.
-    let now_only = parsed.has("now");
-    let subscribed = if now_only {
-        Ok(())
-    } else {
-        kernel.0.subscribe()
-    };
-    let initial = subscribed.and_then(|()| {
-        kernel.0.dump(
-            Command::GetInitialState,
-            Header::request(NO_MINOR, 0),
-            |_| Ok(()),
-        )
-    });
-    let initial = match initial {
-        Ok(initial) => initial,
-        Err(error) => return complain(error),
-    };
     let mut out = std::io::stdout();
-    let mut print =
-        |printer: &mut Printer, message: &Message| match printer.line(message, SystemTime::now()) {
-            Some(line) => out
-                .write_all(line.as_bytes())
-                .and_then(|()| out.flush())
-                .is_ok(),
-            None => true,
-        };
-    for message in &initial {
-        if !print(&mut printer, message) {
-            return 0;
+    let mut print = |line: &str| {
+        out.write_all(line.as_bytes())
+            .and_then(|()| out.flush())
+            .is_ok()
+    };
+    match follow(&mut printer, &mut kernel, parsed, &mut print) {
+        Ok(()) => 0,
+        Err(error) => complain(error),
+    }
+}
+
+/// What there is, then what happens, until nobody reads, or until the standard input says so.
+fn follow(
+    printer: &mut Printer,
+    kernel: &mut Kernel,
+    parsed: &Parsed,
+    print: &mut Print<'_>,
+) -> Result<(), Error> {
+    let (now_only, polls) = (parsed.has("now"), parsed.has("poll"));
+    // Listen first, ask then: no change in between is lost.
+    if !now_only {
+        kernel.0.subscribe()?;
+    }
+    for message in &initial(kernel)? {
+        let line = printer.line(message, SystemTime::now());
+        if !line.is_none_or(|line| print(&line)) {
+            return Ok(());
         }
     }
     if now_only {
-        return 0;
+        return Ok(());
     }
+    let stdin = std::io::stdin();
     loop {
-        match kernel.0.event(None) {
-            Ok(Some(message)) => {
-                if !print(&mut printer, &message) {
-                    return 0;
+        if polls && kernel.0.event_or(stdin.as_fd())? {
+            match read_byte(&stdin) {
+                Some(b'n') => {
+                    for message in &initial(kernel)? {
+                        let line = printer.news(message, SystemTime::now());
+                        if !line.is_none_or(|line| print(&line)) {
+                            return Ok(());
+                        }
+                    }
                 }
+                None | Some(b'q') => return Ok(()),
+                Some(_) => {}
             }
-            Ok(None) => {}
-            Err(error) => return complain(error),
+            continue;
         }
+        if let Some(message) = kernel.0.event(None)? {
+            let line = printer.line(&message, SystemTime::now());
+            if !line.is_none_or(|line| print(&line)) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn initial(kernel: &mut Kernel) -> Result<Vec<Message>, Error> {
+    let header = Header::request(NO_MINOR, 0);
+    kernel.0.dump(Command::GetInitialState, header, |_| Ok(()))
+}
+
+/// The next byte, past any buffer: what is left in the pipe must keep `poll` awake.
+fn read_byte(stdin: &std::io::Stdin) -> Option<u8> {
+    let mut byte = [0];
+    match rustix::io::read(stdin, &mut byte) {
+        Ok(1) => Some(byte[0]),
+        _ => None,
     }
 }
 
@@ -363,6 +430,36 @@ mod tests {
             .filter_map(|m| printer.line(m, UNIX_EPOCH))
             .collect();
         assert_eq!(text, "1970-01-01T00:00:00.000000+00:00 exists -\n");
+    }
+
+    #[test]
+    fn a_later_look_tells_only_what_no_event_told() {
+        let mut printer = Printer::default();
+        for message in golden() {
+            printer.line(&message, UNIX_EPOCH);
+        }
+        let news = |printer: &mut Printer| -> String {
+            let lines = golden();
+            lines
+                .iter()
+                .filter_map(|m| printer.news(m, UNIX_EPOCH))
+                .collect()
+        };
+        assert_eq!(news(&mut printer), "exists -\n");
+        for (key, pairs) in &mut printer.known {
+            if key.starts_with("resource ") {
+                pairs[0].1 = "Primary".into();
+            }
+        }
+        assert_eq!(
+            news(&mut printer),
+            "change resource name:ra role:Secondary\nexists -\n"
+        );
+        printer.known.retain(|key, _| !key.starts_with("device "));
+        assert_eq!(
+            news(&mut printer),
+            "exists device name:ra volume:0 minor:0 disk:Diskless\nexists -\n"
+        );
     }
 
     #[test]

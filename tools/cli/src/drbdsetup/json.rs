@@ -22,8 +22,11 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// An object, one key a line. Values are JSON already.
-fn object(indent: usize, pairs: &[(&str, String)]) -> String {
+pub fn object(indent: usize, pairs: &[(&str, String)]) -> String {
     let pad = " ".repeat(indent);
+    if pairs.is_empty() {
+        return format!("{pad}{{}}");
+    }
     let lines: Vec<String> = pairs
         .iter()
         .map(|(key, value)| format!("{pad}  \"{key}\": {value}"))
@@ -31,7 +34,8 @@ fn object(indent: usize, pairs: &[(&str, String)]) -> String {
     format!("{pad}{{\n{}\n{pad}}}", lines.join(",\n"))
 }
 
-fn list(indent: usize, items: &[String]) -> String {
+/// A list, one item a line.
+pub fn list(indent: usize, items: &[String]) -> String {
     if items.is_empty() {
         return "[]".to_owned();
     }

@@ -7,12 +7,14 @@
 
 pub mod configure;
 mod events;
+mod events84;
 mod gi;
 mod json;
 mod kernel;
 mod metrics;
 mod observe;
 pub mod show;
+mod show_json;
 mod status;
 mod wait;
 mod watch;
@@ -78,7 +80,10 @@ static OBSERVERS: &[Observer] = &[
         name: "show",
         operands: "[RESOURCE]",
         help: "configuration as the kernel has it, as text that drbdadm reads",
-        options: &[Spec::both("show-defaults", 'D', Takes::Nothing)],
+        options: &[
+            Spec::both("show-defaults", 'D', Takes::Nothing),
+            Spec::both("json", 'j', Takes::Nothing),
+        ],
         run: show::run,
     },
     Observer {
@@ -109,6 +114,20 @@ static OBSERVERS: &[Observer] = &[
         run: observe::sh_status,
     },
     Observer {
+        name: "check-resize",
+        operands: "MINOR",
+        help: "whether the minor is there; the size of its disk is looked at by 'resize'",
+        options: NOTHING,
+        run: observe::check_resize,
+    },
+    Observer {
+        name: "events",
+        operands: "[MINOR|RESOURCE]",
+        help: "the state of each minor, then every change of it (see events2)",
+        options: NOTHING,
+        run: events84::run,
+    },
+    Observer {
         name: "events2",
         operands: "[RESOURCE]",
         help: "what there is, then every change",
@@ -116,6 +135,8 @@ static OBSERVERS: &[Observer] = &[
             Spec::both("now", 'n', Takes::Nothing),
             Spec::both("statistics", 's', Takes::Nothing),
             Spec::both("timestamps", 'T', Takes::Nothing),
+            Spec::both("poll", 'p', Takes::Nothing),
+            Spec::both("full", 'f', Takes::Nothing),
         ],
         run: events::run,
     },

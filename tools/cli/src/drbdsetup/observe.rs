@@ -25,6 +25,19 @@ fn of_minor(parsed: &Parsed, say: impl FnOnce(StateWord) -> String) -> i32 {
     }
 }
 
+/// `drbdsetup check-resize`: the stock tool remembers the disk's size here, which drbdmeta looks for itself.
+pub fn check_resize(parsed: &Parsed) -> i32 {
+    let operand = parsed.operands.first().map_or("", String::as_str);
+    let Some(minor) = minor_operand(operand) else {
+        eprintln!("'{operand}' is not a minor number");
+        return EXIT_LOCAL;
+    };
+    match Kernel::open(true).and_then(|mut kernel| kernel.status(minor)) {
+        Ok(_) => 0,
+        Err(exit) => exit,
+    }
+}
+
 /// `drbdsetup role`
 pub fn role(parsed: &Parsed) -> i32 {
     of_minor(parsed, |state| format!("{}/{}", state.role(), state.peer()))

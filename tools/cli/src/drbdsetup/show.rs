@@ -12,6 +12,7 @@ use drbd_genl::Message;
 
 use super::configure::sockaddr_text;
 use super::kernel::{complain, minor_operand, Kernel};
+use super::{json, show_json};
 use crate::args::Parsed;
 
 /// The order in which the stock tool prints options; what is not listed follows in the table's order.
@@ -73,7 +74,7 @@ const ORDER: &[&str] = &[
 const UNITLESS: &[&str] = &["socket-check-timeout", "rs-discard-granularity"];
 
 /// The attributes of a nest that drbd.conf knows, in printing order.
-fn printed(nest: &Nest) -> Vec<&'static Attr> {
+pub fn printed(nest: &Nest) -> Vec<&'static Attr> {
     let mut attrs: Vec<&Attr> = nest
         .attrs
         .iter()
@@ -237,6 +238,13 @@ pub fn run(parsed: &Parsed) -> i32 {
         eprintln!("{wanted}: No such resource");
         return 10;
     }
+    if parsed.has("json") {
+        let listed = resources.iter().map(|(name, messages)| {
+            show_json::resource(name, messages, parsed.has("show-defaults"))
+        });
+        print!("{}", json::list(0, &listed.collect::<Vec<_>>()) + "\n");
+        return 0;
+    }
     let texts: Vec<String> = resources
         .iter()
         .map(|(name, messages)| resource(name, messages, parsed.has("show-defaults")))
@@ -246,12 +254,12 @@ pub fn run(parsed: &Parsed) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use drbd_genl::Packet;
 
     /// The stock driver's answer to GET_STATUS in the golden file.
-    fn golden_status() -> Message {
+    pub fn golden_status() -> Message {
         let golden = include_str!("../../../../tests/golden/netlink/drbdsetup-8.4.11.txt");
         let line = golden
             .lines()
@@ -267,6 +275,27 @@ mod tests {
             payload,
         })
         .unwrap()
+    }
+
+    /// What drbdsetup prints drbdadm reads, and prints again as it was understood.
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let message = golden_status();
+        for defaults in [false, true] {
+            let text = resource("ra", &[&message], defaults);
+            let loaded = drbd_config::from_text("shown", &text);
+            assert!(!loaded.is_broken(), "{}", loaded.report());
+            let resource = &loaded.config.resources[0];
+            let me = resource.host_of(&drbd_config::Identity::default()).unwrap();
+            assert_eq!(resource.hosts[me].volumes[0].minor, Some(0));
+            let peer = &resource.peers(me)[0];
+            let ends = resource.ends(me, peer).unwrap().map(|end| end.operand());
+            assert_eq!(ends, ["ipv4:127.0.0.1:7788", "ipv4:127.0.0.1:7789"]);
+            let dumped =
+                drbd_config::dump::resource(&loaded.config, resource, &Default::default(), false);
+            let again = drbd_config::from_text("dumped", &dumped);
+            assert!(!again.is_broken(), "{dumped}\n{}", again.report());
+        }
     }
 
     #[test]

@@ -46,27 +46,33 @@ pub struct RawResource {
     pub template: Option<Sections>,
 }
 
-/// Reads `text` and what it includes.
+/// Reads texts, each with its name, and what they include, but not the files `without`.
 pub fn parse(
-    name: &str,
-    text: String,
+    texts: Vec<(String, String)>,
+    without: &[&str],
     sources: &mut Sources,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Raw {
     let mut raw = Raw::default();
-    let mut seen = HashSet::new();
-    if let Ok(path) = Path::new(name).canonicalize() {
-        seen.insert(path);
+    let real = |name: &str| Path::new(name).canonicalize();
+    let mut seen: HashSet<PathBuf> = without.iter().flat_map(|name| real(name)).collect();
+    for (name, text) in texts {
+        if let Ok(path) = real(&name) {
+            // The first file included it.
+            if !seen.insert(path) && !sources.is_empty() {
+                continue;
+            }
+        }
+        parse_source(
+            &name,
+            text,
+            sources,
+            diagnostics,
+            &mut raw,
+            &mut seen,
+            Expects::Anything,
+        );
     }
-    parse_source(
-        name,
-        text,
-        sources,
-        diagnostics,
-        &mut raw,
-        &mut seen,
-        Expects::Anything,
-    );
     raw
 }
 

@@ -4,7 +4,9 @@
 
 use super::{Parsed, Parser, RawResource, Skip};
 use crate::lexer::Kind;
-use crate::model::{Address, Host, HostKind, MetaDisk, Resource, Sections, Volume};
+use crate::model::{
+    Address, Host, HostKind, MetaDisk, Resource, Sections, Volume, REMOTE_HOST, THIS_HOST,
+};
 use crate::source::Span;
 use crate::tables::Section;
 
@@ -86,7 +88,7 @@ impl Parser<'_> {
     ) -> Parsed<()> {
         match word {
             "protocol" => self.option(Section::Net, word, span, &mut resource.sections),
-            "on" | "floating" | "stacked-on-top-of" => {
+            "on" | "floating" | "stacked-on-top-of" | THIS_HOST | REMOTE_HOST => {
                 let host = self.host(word, span)?;
                 resource.hosts.push(host);
                 Ok(())
@@ -152,6 +154,7 @@ impl Parser<'_> {
                     host.names.push(self.word("'{' or another name")?.0);
                 }
             }
+            THIS_HOST | REMOTE_HOST => host.names.push(word.to_owned()),
             "floating" => {
                 host.kind = HostKind::Floating;
                 host.address = Some(self.address()?);
@@ -163,7 +166,8 @@ impl Parser<'_> {
             _ => host.kind = HostKind::Stacked(self.word("the lower resource's name")?.0),
         }
         let place = match host.names.first() {
-            Some(name) => format!("section '{word} {name}'"),
+            Some(name) if name != word => format!("section '{word} {name}'"),
+            Some(name) => format!("section '{name}'"),
             None => format!("section '{word}'"),
         };
         self.block(|p, word, span| match word {

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The programs as processes, against transcripts of the stock ones: exit codes, and text where a program reads it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A folder with the programs under their names.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(name: &str) -> Stage {
+        let path = std::env::temp_dir().join(format!("drbd-golden-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        for program in ["drbdadm", "drbdsetup", "drbdmeta"] {
+            symlink(env!("CARGO_BIN_EXE_drbd-tools"), path.join(program)).unwrap();
+        }
+        Stage(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// Exit code, standard output, standard error.
+    fn run(&self, words: &[&str]) -> (i32, String, String) {
+        let (program, args) = words.split_first().unwrap();
+        let output = Command::new(self.0.join(program))
+            .args(args)
+            .env("__DRBD_NODE__", "alpha")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One command of a transcript.
+struct Recorded {
+    command: String,
+    text: String,
+    exit: i32,
+}
+
+/// A transcript taken apart: `head` is in front of each command, `exit` in front of its exit code.
+fn transcript(text: &str, head: &str, exit: &str) -> Vec<Recorded> {
+    let mut all: Vec<Recorded> = Vec::new();
+    for line in text.lines() {
+        if let Some(code) = line.strip_prefix(exit) {
+            all.last_mut().unwrap().exit = code.parse().unwrap();
+        } else if let Some(command) = line.strip_prefix(head) {
+            all.push(Recorded {
+                command: command.trim().to_owned(),
+                text: String::new(),
+                exit: 0,
+            });
+        } else if let Some(last) = all.last_mut() {
+            last.text += &format!("{line}\n");
+        }
+    }
+    all
+}
+
+fn golden(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/");
+    fs::read_to_string(format!("{path}{name}")).unwrap()
+}
+
+/// Where drbdadm differs, and why. `None` as text: only the exit code is compared.
+fn differs(command: &str) -> Option<(i32, Option<&'static str>)> {
+    Some(match command {
+        // It is known here: `drbdsetup` has always had it.
+        "wait-sync r0" => (0, Some("drbdsetup wait-sync 0\n")),
+        // Its options work without `--` in front.
+        "resize --size=10G r0" => (0, Some("drbdsetup resize 0 --size=10G\n")),
+        "resize --assume-clean r0" => (0, Some("drbdsetup resize 0 --assume-clean\n")),
+        "verify --start=0 --stop=100s r0" => {
+            (0, Some("drbdsetup verify 0 --start=0 --stop=100s\n"))
+        }
+        // The check of the size is part of the resize.
+        "resize r0" => (0, Some("drbdsetup resize 0\n")),
+        "check-resize r0" => (0, None),
+        // JSON came later.
+        "status --json" => (0, Some("drbdsetup status --json\n")),
+        // The configured resources are asked about one by one there, too, but with a warning about the terminal.
+        "wait-con-int" => (0, None),
+        // Without options a stacked resource's lower one is the empty word.
+        "sh-lr-of r0" => (0, Some("")),
+        // The first lines tell the tool's own version.
+        "sh-status" => (0, None),
+        // The usage lists what there is here.
+        "up" => (1, None),
+        // There is no proxy; it says so.
+        "proxy-up r0" => (1, None),
+        // Only the words behind the name.
+        "-S up r0" | "nosuchcmd r0" => (1, None),
+        _ => return None,
+    })
+}
+
+/// What both tools write in their own way: complaints about the command line.
+fn is_complaint(recorded: &Recorded) -> bool {
+    recorded.exit == 1 && !recorded.text.is_empty()
+}
+
+#[test]
+fn dry_runs_of_drbdadm() {
+    let stage = Stage::new("dry");
+    let config = stage.file("dry.conf");
+    fs::write(&config, golden("config/dump-r0.conf")).unwrap();
+    let mut wrong = String::new();
+    let recorded = transcript(&golden("commands/dry-run-8.4.txt"), "## drbdadm", "rc=");
+    assert!(recorded.len() >= 90, "{}", recorded.len());
+    for stock in recorded {
+        let command: Vec<&str> = ["drbdadm", "-d", "-c", &config]
+            .into_iter()
+            .chain(stock.command.split(' '))
+            .collect();
+        let (exit, out, _) = stage.run(&command);
+        let (wanted_exit, wanted) = match differs(&stock.command) {
+            Some((exit, text)) => (exit, text.map(str::to_owned)),
+            None if is_complaint(&stock) => (stock.exit, None),
+            None => (
+                stock.exit,
+                Some(
+                    stock
+                        .text
+                        .replace("drbdsetup-84 ", "drbdsetup ")
+                        .replace("@CONFIG@", &config)
+                        .replace(
+                            "'drbdadm state' is deprecated, use 'drbdadm role' instead.\n",
+                            "",
+                        ),
+                ),
+            ),
+        };
+        // Comments of a dump tell places.
+        let body = |text: &str| -> String {
+            text.lines()
+                .filter(|line| !line.starts_with("# ") && !line.is_empty())
+                .fold(String::new(), |all, line| all + line + "\n")
+        };
+        let same = wanted.as_ref().is_none_or(|text| body(text) == body(&out));
+        if exit != wanted_exit || !same {
+            wrong += &format!(
+                "{}: {exit} instead of {wanted_exit}\n{out}instead of\n{}\n",
+                stock.command,
+                wanted.unwrap_or_default()
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Where drbdmeta differs, and why.
+fn meta_differs(command: &str) -> Option<i32> {
+    // The first slot does not fit onto the file; the stock tool takes no files at all for it.
+    command.contains("@IMAGE@ 0 create-md").then_some(10)
+}
+
+#[test]
+fn drbdmeta_on_a_device() {
+    let stage = Stage::new("meta");
+    let device = stage.file("device");
+    let image = stage.file("m.img");
+    for (file, size) in [(&device, 64 << 20), (&image, 64 << 20)] {
+        fs::File::create(file).unwrap().set_len(size).unwrap();
+    }
+    let mut wrong = String::new();
+    let recorded = transcript(&golden("commands/drbdmeta-v08.txt"), "###", "### rc=");
+    assert!(recorded.len() >= 18, "{}", recorded.len());
+    for stock in recorded {
+        let command = stock
+            .command
+            .replace("/dev/loop0", &device)
+            .replace("@IMAGE@", &image);
+        let words: Vec<&str> = command.split(' ').collect();
+        let (exit, out, _) = stage.run(&words);
+        let wanted = meta_differs(&stock.command).unwrap_or(stock.exit);
+        // What programs read: identifiers, states, the dump; who made it, and when, aside.
+        let read = ["get-gi", "dstate", "dump-md", "read-dev-uuid", "show-gi"];
+        let body = |text: &str| -> String {
+            text.lines()
+                .filter(|line| !line.starts_with("# 2") && !line.contains("> drbdmeta "))
+                .fold(String::new(), |all, line| all + line.trim_end() + "\n")
+        };
+        let compared = read.iter().any(|name| command.contains(name));
+        // Invalidated data are resynced in full, whatever the bitmap says; the stock tool leaves it to the bitmap.
+        let ours = out.replace("flags 0x00000008;", "flags 0x00000000;");
+        let same = !compared || body(&ours) == body(&stock.text);
+        if exit != wanted || !same {
+            wrong += &format!(
+                "{command}: {exit} instead of {wanted}\n{out}instead of\n{}\n",
+                stock.text
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_file_is_tested_as_if_it_belonged() {
+    let stage = Stage::new("test");
+    let host = |name: &str, last: u8| {
+        format!("on {name} {{ address 10.0.0.{last}:7788; device minor 1; disk /dev/d; meta-disk internal; }}")
+    };
+    let resource =
+        |name: &str, first: &str| format!("resource {name} {{ {first} {} }}", host("beta", 2));
+    let main = stage.file("main.conf");
+    fs::write(
+        &main,
+        "global { disable-ip-verification; }\ninclude \"d/*.res\";\n",
+    )
+    .unwrap();
+    fs::create_dir(stage.file("d")).unwrap();
+    let old = stage.file("d/r0.res");
+    fs::write(&old, resource("r0", &host("alpha", 1))).unwrap();
+    let new = stage.file("new.res");
+    let run = |words: &[&str]| {
+        let mut all = vec!["drbdadm", "-c", &main];
+        all.extend(words);
+        stage.run(&all)
+    };
+    assert_eq!(run(&["sh-nop"]).0, 0);
+    // What is wrong in the file is said.
+    fs::write(&new, "resource r1 { bogus; }").unwrap();
+    let (exit, _, err) = run(&["--config-to-test", &new, "sh-nop"]);
+    assert_eq!(exit, 10);
+    assert!(
+        err.contains("new.res:1:15: error:") && err.contains("bogus"),
+        "{err}"
+    );
+    // What fits nowhere beside the rest is said, too: the minor is taken.
+    fs::write(&new, resource("r1", &host("alpha", 1))).unwrap();
+    let (exit, _, err) = run(&["-t", &new, "sh-nop"]);
+    assert_eq!(exit, 10);
+    assert!(
+        err.contains("minor 1 on 'alpha' for the second time"),
+        "{err}"
+    );
+    // In place of the old file it is fine, and what is printed has it.
+    let (exit, out, err) = run(&["-t", &new, "-E", &old, "sh-resources"]);
+    assert_eq!((exit, out.as_str()), (0, "r1\n"), "{err}");
+    assert_eq!(run(&["-t", &stage.file("none"), "sh-nop"]).0, 10);
+    // A file that is included anyhow is no second copy.
+    assert_eq!(run(&["-t", &old, "sh-nop"]).0, 0);
+}
