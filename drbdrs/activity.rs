@@ -18,7 +18,7 @@
 use crate::{
     attach::Local,
     device::Device,
-    local,
+    local, meta_io,
     prelude::*,
     resource::{Shared, VolumeShared},
     submit, transfer,
@@ -379,7 +379,7 @@ fn commit(device: &Arc<Device>) {
 }
 
 /// Writes a transaction, if something is pending or it is to be written `anyway`.
-fn write_one(device: &Device, disk: &Local, page: &mut PageBuf, anyway: bool) -> Result {
+fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, anyway: bool) -> Result {
     let mut pages = [u32::MAX; log::UPDATES];
     let (block, updates) = {
         let mut shared = device.resource.shared.lock();
@@ -407,7 +407,8 @@ fn write_one(device: &Device, disk: &Local, page: &mut PageBuf, anyway: bool) ->
     let mut result = device.bitmap.write_pages(device, disk, &pages);
     if result.is_ok() && updates {
         let sector = u64::from(block).saturating_mul(8);
-        result = disk.write_meta(disk.layout().al_sector.saturating_add(sector), page);
+        let sector = disk.layout().al_sector.saturating_add(sector);
+        result = meta_io::write(device, disk, sector, page);
     }
     let mut shared = device.resource.shared.lock();
     if let Some(volume) = shared.vol_mut(device.vnr) {
@@ -422,7 +423,7 @@ fn write_one(device: &Device, disk: &Local, page: &mut PageBuf, anyway: bool) ->
 }
 
 /// Writes the whole ring anew: it moved, or says something else than the log in memory.
-pub(crate) fn write_ring(device: &Device, disk: &Local) -> Result {
+pub(crate) fn write_ring(device: &Arc<Device>, disk: &Local) -> Result {
     let blocks = {
         let shared = device.resource.shared.lock();
         let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());

@@ -15,7 +15,7 @@ use crate::{
     change::{self, How},
     dependents,
     device::Device,
-    faults, limits, local, metadata,
+    limits, local, metadata,
     metadata::MetaIo,
     prelude::*,
     resize,
@@ -27,7 +27,6 @@ use drbd_core::{
         choices::{Fencing, Protocol},
         conf::{DiskConf, MD_INDEX_FLEX_INT, MD_INDEX_INTERNAL},
     },
-    faults::Fault,
     handshake::{agreed_size, Resized, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
@@ -49,7 +48,6 @@ pub(crate) struct Local {
     #[pin]
     pub(crate) meta_io: Mutex<MetaIo>,
     flush: Atomic<bool>,
-    minor: u32,
     /// The slot of the metadata, or which kind they are.
     pub(crate) index: i32,
 }
@@ -75,24 +73,14 @@ impl Local {
         self.meta().sectors()
     }
 
-    fn meta(&self) -> &BackingDevice {
+    /// Where the metadata are.
+    pub(crate) fn meta(&self) -> &BackingDevice {
         self.external.as_ref().unwrap_or(&self.data)
     }
 
-    /// Reads one page of the metadata device. May sleep.
-    pub(crate) fn read_meta(&self, sector: u64, page: &mut PageBuf) -> Result {
-        if faults::strikes(self.minor, Fault::MetadataRead) {
-            return Err(EIO);
-        }
-        self.meta().read(sector, page)
-    }
-
-    /// Writes one page of the metadata device; it is stable when this returns. May sleep.
-    pub(crate) fn write_meta(&self, sector: u64, page: &PageBuf) -> Result {
-        if faults::strikes(self.minor, Fault::MetadataWrite) {
-            return Err(EIO);
-        }
-        self.meta().write(sector, page, self.flush.load(Relaxed))
+    /// Whether metadata writes are flushed.
+    pub(crate) fn flushes(&self) -> bool {
+        self.flush.load(Relaxed)
     }
 }
 
@@ -236,6 +224,7 @@ fn prepare(device: &Device) -> Result<(), Refused> {
     let mut shared = device.resource.shared.lock();
     let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
     volume.flags.clear(VolFlag::FORCE_DETACH);
+    volume.flags.clear(VolFlag::ABANDONED);
     volume.flags.clear(VolFlag::WAS_IO_ERROR);
     volume.flags.clear(VolFlag::WAS_READ_ERROR);
     volume.resync.total = 0;
@@ -275,7 +264,6 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
             layout <- new_irq_lock!(layout),
             meta_io <- new_mutex!(MetaIo { page }),
             flush: Atomic::new(conf.md_flushes),
-            minor: device.minor,
             index: conf.meta_dev_idx,
         }),
         GFP_KERNEL,
@@ -687,6 +675,7 @@ pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
             let mut shared = resource.shared.lock();
             if let Some(volume) = shared.vol_mut(device.vnr) {
                 volume.flags.set(VolFlag::FORCE_DETACH);
+                volume.flags.set(VolFlag::ABANDONED);
             }
             change::change_hard(&mut shared, device.vnr, &failed);
         }
@@ -716,6 +705,10 @@ pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
 /// The last user of a failed disk is gone: save the bitmap, become Diskless. The worker's business.
 pub(crate) fn go_diskless(device: &Arc<Device>) {
     let (bits, _) = device.bitmap.size_and_weight();
+    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
+        // It has answered everything, so it may answer this, too.
+        volume.flags.clear(VolFlag::ABANDONED);
+    }
     let local = Device::get_local_if(device, |disk| disk == DiskState::Failed);
     if let (Some(local), true) = (&local, bits > 0) {
         if let Some(disk) = local.disk() {

@@ -10,7 +10,7 @@
 //!
 //! The lock is the innermost one and is taken in interrupts: nothing below sleeps under it.
 
-use crate::{attach::Local, device::Device, metadata::MetaIo, prelude::*, tag::Tag};
+use crate::{attach::Local, device::Device, meta_io, metadata::MetaIo, prelude::*, tag::Tag};
 use drbd_core::bitmap;
 use kernel_ext::block::PageBuf;
 
@@ -283,7 +283,7 @@ impl Bitmap {
     }
 
     /// Reads it from the metadata. May sleep.
-    pub(crate) fn read(&self, device: &Device, disk: &Local) -> Result {
+    pub(crate) fn read(&self, device: &Arc<Device>, disk: &Local) -> Result {
         let layout = disk.layout();
         let mut io = disk.meta_io.lock();
         let MetaIo { page } = &mut *io;
@@ -292,7 +292,7 @@ impl Bitmap {
             let sector = layout
                 .bitmap_sector
                 .saturating_add((at as u64).saturating_mul(PAGE_SECTORS));
-            disk.read_meta(sector, page)?;
+            meta_io::read(device, disk, sector, page)?;
             let mut inner = self.inner.lock();
             let start = at.saturating_mul(PAGE_WORDS);
             let Some(room) = inner.words.get_mut(start..start.saturating_add(PAGE_WORDS)) else {
@@ -313,7 +313,7 @@ impl Bitmap {
     }
 
     /// Writes the pages that changed. May sleep.
-    pub(crate) fn write(&self, device: &Device, disk: &Local) -> Result {
+    pub(crate) fn write(&self, device: &Arc<Device>, disk: &Local) -> Result {
         let mut io = disk.meta_io.lock();
         let MetaIo { page } = &mut *io;
         let mut from = 0;
@@ -327,7 +327,7 @@ impl Bitmap {
                 inner.copy_page(at, page);
                 at
             };
-            self.write_page(disk, page, at)?;
+            self.write_page(device, disk, page, at)?;
             written = written.saturating_add(1);
             from = at.saturating_add(1);
         }
@@ -338,7 +338,7 @@ impl Bitmap {
     }
 
     /// Writes those of `pages` that changed: an extent leaves the activity log. May sleep.
-    pub(crate) fn write_pages(&self, device: &Device, disk: &Local, pages: &[u32]) -> Result {
+    pub(crate) fn write_pages(&self, device: &Arc<Device>, disk: &Local, pages: &[u32]) -> Result {
         let mut written = 0u64;
         let mut io = disk.meta_io.lock();
         let MetaIo { page } = &mut *io;
@@ -351,7 +351,7 @@ impl Bitmap {
                 }
                 inner.copy_page(at, page);
             }
-            self.write_page(disk, page, at)?;
+            self.write_page(device, disk, page, at)?;
             written = written.saturating_add(1);
         }
         drop(io);
@@ -360,16 +360,16 @@ impl Bitmap {
     }
 
     /// Writes the copy of a page.
-    fn write_page(&self, disk: &Local, page: &PageBuf, at: usize) -> Result {
+    fn write_page(&self, device: &Arc<Device>, disk: &Local, page: &PageBuf, at: usize) -> Result {
         let offset = (at as u64).saturating_mul(PAGE_SECTORS);
         let sector = disk.layout().bitmap_sector.saturating_add(offset);
-        disk.write_meta(sector, page).inspect_err(|_| {
+        meta_io::write(device, disk, sector, page).inspect_err(|_| {
             self.inner.lock().mark(at);
         })
     }
 
     /// Writes every page: the area moved, or nobody knows what is in it.
-    pub(crate) fn write_all(&self, device: &Device, disk: &Local) -> Result {
+    pub(crate) fn write_all(&self, device: &Arc<Device>, disk: &Local) -> Result {
         self.inner.lock().mark_all();
         self.write(device, disk)
     }

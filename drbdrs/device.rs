@@ -34,6 +34,9 @@ pub(crate) struct Device {
     /// Which parts of it may have writes in flight.
     #[pin]
     pub(crate) activity: Activity,
+    /// Who waits for metadata I/O.
+    #[pin]
+    pub(crate) meta_wait: WaitQueue,
     /// The block device; taken away when the volume is deleted.
     #[pin]
     disk: Mutex<Option<BioDisk<Device>>>,
@@ -49,6 +52,7 @@ impl Device {
                 resource,
                 bitmap <- Bitmap::new(),
                 activity <- Activity::new(),
+                meta_wait <- new_wait_queue!(),
                 disk <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -131,6 +135,13 @@ impl Device {
         })
     }
 
+    /// One more user of the local disk, which somebody uses already, for I/O in flight; [`Device::put_local`] ends it.
+    pub(crate) fn count_in_flight(&self) {
+        if let Some(volume) = self.resource.shared.lock().vol_mut(self.vnr) {
+            volume.stat.local = volume.stat.local.saturating_add(1);
+        }
+    }
+
     /// One user of the local disk less; from any context. The last one lets a failed disk go.
     pub(crate) fn put_local(&self) {
         let mut shared = self.resource.shared.lock();
@@ -166,10 +177,8 @@ impl LocalRef {
 
     /// One more use, without a reference, for I/O in flight; [`Device::put_local`] ends it, from any context.
     pub(crate) fn count_in_flight(&self) {
-        let Some(device) = &self.device else { return };
-        let mut shared = device.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.stat.local = volume.stat.local.saturating_add(1);
+        if let Some(device) = &self.device {
+            device.count_in_flight();
         }
     }
 

@@ -32,6 +32,7 @@ mod limits;
 mod link;
 mod living;
 mod local;
+mod meta_io;
 mod metadata;
 mod params;
 mod peer_data;

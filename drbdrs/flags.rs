@@ -20,6 +20,8 @@ impl VolFlag {
     pub(crate) const DISCARD_MY_DATA: Self = Self(1 << 3);
     /// Detach without waiting for the disk.
     pub(crate) const FORCE_DETACH: Self = Self(1 << 4);
+    /// The disk is not waited for any more, not even for metadata, until it has given everything back.
+    pub(crate) const ABANDONED: Self = Self(1 << 21);
     /// The disk failed while it was attached.
     pub(crate) const WAS_IO_ERROR: Self = Self(1 << 5);
     /// A read of the disk failed while it was attached.

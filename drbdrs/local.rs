@@ -147,6 +147,7 @@ pub(crate) fn abort(device: &Device) {
         transfer::tell_all(&mut shared, device.vnr, Event::LocalAborted, pending);
     }
     transfer::finish(&device.resource);
+    device.meta_wait.wake_all();
 }
 
 /// How often to look whether the disks of a resource take too long; none if that is not to be watched.
@@ -222,6 +223,7 @@ pub(crate) fn io_error_locked(shared: &mut Shared, device: &Device, failure: Fai
     }
     if failure == Failure::Forced {
         volume.flags.set(VolFlag::FORCE_DETACH);
+        volume.flags.set(VolFlag::ABANDONED);
     }
     if matches!(volume.state.disk, DiskState::Diskless | DiskState::Failed) {
         return;

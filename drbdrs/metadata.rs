@@ -7,7 +7,7 @@
 //! next attach, ours or the stock driver's, needs `drbdadm apply-al` first.
 
 use crate::{
-    attach::Local, device::Device, prelude::*, resource::Resource, tag::Tag, worker::Todo,
+    attach::Local, device::Device, meta_io, prelude::*, resource::Resource, tag::Tag, worker::Todo,
 };
 use drbd_core::{
     meta::{Flags, Superblock},
@@ -64,9 +64,13 @@ pub(crate) fn sync(device: &Arc<Device>) {
         volume.md_dirty = on_disk != primary;
         block
     };
-    if let Err(error) = write(disk, &mut io, &block) {
+    if let Err(error) = write(device, disk, &mut io, &block) {
         pr_err!("{}: metadata update failed: {:?}\n", Tag(device), error);
         drop(io);
+        if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
+            // A disk that answers again gets it before it goes.
+            volume.md_dirty = true;
+        }
         crate::local::io_error(device, crate::local::Failure::Metadata);
     }
 }
@@ -81,9 +85,9 @@ pub(crate) fn sync_all(resource: &Resource) {
 }
 
 /// Writes a superblock.
-pub(crate) fn write(disk: &Local, io: &mut MetaIo, block: &Superblock) -> Result {
+fn write(device: &Arc<Device>, disk: &Local, io: &mut MetaIo, block: &Superblock) -> Result {
     block.emit_unclean(io.page.bytes_mut());
-    disk.write_meta(disk.layout().superblock_sector, &io.page)
+    meta_io::write(device, disk, disk.layout().superblock_sector, &io.page)
 }
 
 /// Begins a new data generation. May sleep.

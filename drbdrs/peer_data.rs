@@ -471,7 +471,7 @@ fn disk_flags(flags: DataFlags, bytes: u32) -> Flags {
         sync: flags.contains(DataFlags::SYNC),
         preflush: flags.contains(DataFlags::FLUSH) || bytes == 0,
         fua: flags.contains(DataFlags::FUA) && bytes > 0,
-        no_unmap: false,
+        ..Flags::default()
     }
 }
 

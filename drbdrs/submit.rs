@@ -89,10 +89,13 @@ pub(crate) fn restart(device: &Arc<Device>, bio: Bio) {
     }
 }
 
-/// A write whose extents have got into the activity log, or need not, goes on. Called by the log's thread.
+/// A write whose extents have got into the activity log, or need not, goes on. Called by the log's thread, which may
+/// write a transaction itself.
 pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
     match Wish::of(device, &bio) {
-        Some(wish) => route(device, bio, &wish, hold, true),
+        Some(wish) => route(device, bio, &wish, hold, |bio| {
+            Some((bio, activity::enter_here(device, &wish.range)))
+        }),
         None => bio.end(Status::IO_ERROR),
     }
 }
@@ -100,164 +103,183 @@ pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
 /// A write may need the activity log first.
 #[inline]
 fn enter(device: &Arc<Device>, bio: Bio, wish: &Wish) {
+    if let Some((bio, hold)) = take_extents(device, bio, wish) {
+        route(device, bio, wish, hold, |bio| {
+            take_extents(device, bio, wish)
+        });
+    }
+}
+
+/// None: the bio was left to the log's thread.
+fn take_extents(device: &Arc<Device>, bio: Bio, wish: &Wish) -> Option<(Bio, Option<Hold>)> {
     let entered = match wish.kind.modifies() {
         true => activity::enter(device, &wish.range),
         false => Entered::Free,
     };
     match entered {
-        Entered::Free => route(device, bio, wish, None, false),
-        Entered::Hot(hold) => route(device, bio, wish, Some(hold), false),
+        Entered::Free => return Some((bio, None)),
+        Entered::Hot(hold) => return Some((bio, Some(hold))),
         Entered::Cold if wish.nowait => bio.end(Status::AGAIN),
         Entered::Cold => activity::wait_in_line(device, bio),
     }
+    None
 }
 
-/// Before a wait its extents are given up; this takes them again. None: the bio was left to the log's thread.
-fn enter_again(
+/// What a bio has gathered on its way to a slot.
+struct Gathered {
+    hold: Option<Hold>,
+    copy: Option<StableCopy>,
+}
+
+/// What came of an attempt to give a bio a slot.
+enum Outcome {
+    /// It has one, or has ended.
+    Done,
+    /// Something came or went between two looks: look again.
+    Again(Bio),
+    /// It must hold its extents in the log that there is now.
+    TakeExtents(Bio),
+    /// It must wait.
+    Wait(Bio),
+}
+
+/// Attempts until the bio is on its way. Its extents are given up before a wait; `take` takes them again.
+#[inline]
+fn route(
     device: &Arc<Device>,
-    bio: Bio,
+    mut bio: Bio,
     wish: &Wish,
-    by_log: bool,
-) -> Option<(Bio, Option<Hold>)> {
-    if !wish.kind.modifies() {
-        return Some((bio, None));
-    }
-    if by_log {
-        return Some((bio, activity::enter_here(device, &wish.range)));
-    }
-    match activity::enter(device, &wish.range) {
-        Entered::Free => Some((bio, None)),
-        Entered::Hot(hold) => Some((bio, Some(hold))),
-        Entered::Cold => {
-            activity::wait_in_line(device, bio);
-            None
-        }
-    }
-}
-
-/// `by_log`: in the thread of the activity log, which may write a transaction itself.
-fn route(device: &Arc<Device>, mut bio: Bio, wish: &Wish, mut hold: Option<Hold>, by_log: bool) {
-    let resource = &device.resource;
-    let may_change = stable::may_change(wish.kind, &bio);
-    let mut copy = None;
+    hold: Option<Hold>,
+    take: impl Fn(Bio) -> Option<(Bio, Option<Hold>)>,
+) {
+    let mut gathered = Gathered { hold, copy: None };
     loop {
-        if may_change && copy.is_none() && stable::two_readers(device) {
-            copy = stable::copy(device, &bio);
-            if copy.is_none() {
-                bio.end(Status::AGAIN);
-                return;
-            }
-        }
-        // The clone is made before the slot is taken: once it has a slot, the bio is shared with the sender.
-        let local = Device::get_local(device);
-        let clone = local
-            .as_ref()
-            .and_then(|local| prepare(local, &bio, copy.as_ref()));
-        let mut shared = resource.shared.lock();
-        let plan = match shared.vol(device.vnr) {
-            Some(volume) => plan(&shared, volume, wish),
-            None => Plan::Fail,
-        };
-        let (to_disk, job) = match plan {
-            // The peer came between the two looks: look again.
-            Plan::Go { local, job }
-                if local && job == Job::Replicate && may_change && copy.is_none() =>
-            {
-                continue
-            }
-            // The disk came, or was replaced, since the extents were taken.
-            Plan::Go { local: true, .. }
-                if !wish.nowait
-                    && wish.kind.modifies()
-                    && !activity::holds(&shared, device, &hold) =>
-            {
-                drop(shared);
-                drop(hold.take());
-                match enter_again(device, bio, wish, by_log) {
-                    Some(again) => (bio, hold) = again,
-                    None => return,
-                }
+        let (back, waits) = match attempt(device, bio, wish, &mut gathered) {
+            Outcome::Done => return,
+            Outcome::Again(back) => {
+                bio = back;
                 continue;
             }
-            Plan::Go { local, job } if !local || clone.is_some() => (local, job),
-            Plan::Go { .. } | Plan::Wait if wish.nowait => {
-                drop(shared);
-                drop(clone);
-                bio.end(Status::AGAIN);
-                return;
-            }
-            // The disk came or went between the two looks: look again.
-            Plan::Go { .. } if local.is_none() => continue,
-            Plan::Go { .. } | Plan::Fail => {
-                drop(shared);
-                drop(clone);
-                bio.end(Status::IO_ERROR);
-                return;
-            }
-            Plan::Wait => {
-                drop(shared);
-                drop(clone);
-                drop(local);
-                drop(hold.take());
-                wait(device, wish);
-                match enter_again(device, bio, wish, by_log) {
-                    Some(again) => (bio, hold) = again,
-                    None => return,
-                }
-                continue;
-            }
+            Outcome::TakeExtents(back) => (back, false),
+            Outcome::Wait(back) => (back, true),
         };
-        if wish.kind == Kind::Flush && !to_disk {
-            // Nothing here can be flushed: the barrier makes the peer do it, and no event would complete this.
-            shared.transfer.log.epoch.close();
-            drop(shared);
-            resource.connection.wake_sender();
-            bio.end(Status::OK);
+        drop(gathered.hold.take());
+        if wish.nowait {
+            back.end(Status::AGAIN);
             return;
         }
-        let new = NewRequest {
-            kind: wish.kind,
-            range: wish.range,
+        if waits {
+            wait(device, wish);
+        }
+        match take(back) {
+            Some((back, hold)) => {
+                bio = back;
+                gathered.hold = hold;
+            }
+            None => return,
+        }
+    }
+}
+
+fn attempt(device: &Arc<Device>, bio: Bio, wish: &Wish, gathered: &mut Gathered) -> Outcome {
+    let may_change = stable::may_change(wish.kind, &bio);
+    if may_change && gathered.copy.is_none() && stable::two_readers(device) {
+        gathered.copy = stable::copy(device, &bio);
+        if gathered.copy.is_none() {
+            bio.end(Status::AGAIN);
+            return Outcome::Done;
+        }
+    }
+    // The clone is made before the slot is taken: once it has a slot, the bio is shared with the sender.
+    let local = Device::get_local(device);
+    let clone = local
+        .as_ref()
+        .and_then(|local| prepare(local, &bio, gathered.copy.as_ref()));
+    let mut shared = device.resource.shared.lock();
+    let plan = match shared.vol(device.vnr) {
+        Some(volume) => plan(&shared, volume, wish),
+        None => Plan::Fail,
+    };
+    let copied = !may_change || gathered.copy.is_some();
+    match plan {
+        Plan::Wait => Outcome::Wait(bio),
+        // The peer came between the two looks.
+        Plan::Go { local, job } if local && job == Job::Replicate && !copied => Outcome::Again(bio),
+        Plan::Go { local: true, .. }
+            if wish.kind.modifies() && !activity::holds(&shared, device, &gathered.hold) =>
+        {
+            Outcome::TakeExtents(bio)
+        }
+        Plan::Go { local: true, .. } if local.is_none() => Outcome::Again(bio),
+        Plan::Go {
             local: to_disk,
             job,
-            expect: expect(&shared),
-            retry: wish.retry,
-            now_ms: time::now_ms(),
-        };
-        let max_epoch = shared
-            .conn
-            .net_conf
-            .as_ref()
-            .map_or(u32::MAX, |conf| conf.max_epoch_size);
-        match shared
-            .transfer
-            .admit(&new, max_epoch, bio, copy.clone(), &mut hold)
-        {
-            Ok(slot) => {
-                begun(&mut shared, device.vnr, wish.kind);
-                drop(shared);
-                start(device, slot, clone.filter(|_| to_disk), local, job);
-                return;
-            }
-            Err(back) => {
-                // All slots are taken. Slots come back when the peer confirms a barrier.
-                bio = back;
+        } if !to_disk || clone.is_some() => {
+            if wish.kind == Kind::Flush && !to_disk {
+                // Nothing here can be flushed: the barrier makes the peer do it, and no event would complete this.
                 shared.transfer.log.epoch.close();
                 drop(shared);
                 drop(clone);
-                drop(local);
-                resource.connection.wake_sender();
-                if wish.nowait {
-                    bio.end(Status::AGAIN);
-                    return;
+                device.resource.connection.wake_sender();
+                bio.end(Status::OK);
+                return Outcome::Done;
+            }
+            let slot = admit(&mut shared, bio, wish, (to_disk, job), gathered);
+            drop(shared);
+            match slot {
+                Ok(slot) => {
+                    start(device, slot, clone.filter(|_| to_disk), local, job);
+                    Outcome::Done
                 }
-                drop(hold.take());
-                wait(device, wish);
-                match enter_again(device, bio, wish, by_log) {
-                    Some(again) => (bio, hold) = again,
-                    None => return,
+                Err(back) => {
+                    device.resource.connection.wake_sender();
+                    Outcome::Wait(back)
                 }
             }
+        }
+        Plan::Go { .. } | Plan::Fail => {
+            drop(shared);
+            drop(clone);
+            bio.end(Status::IO_ERROR);
+            Outcome::Done
+        }
+    }
+}
+
+/// Takes a slot. When all are taken the bio comes back; slots do when the peer confirms a barrier.
+fn admit(
+    shared: &mut Shared,
+    bio: Bio,
+    wish: &Wish,
+    (to_disk, job): (bool, Job),
+    gathered: &mut Gathered,
+) -> Result<SlotId, Bio> {
+    let new = NewRequest {
+        kind: wish.kind,
+        range: wish.range,
+        local: to_disk,
+        job,
+        expect: expect(shared),
+        retry: wish.retry,
+        now_ms: time::now_ms(),
+    };
+    let max_epoch = shared
+        .conn
+        .net_conf
+        .as_ref()
+        .map_or(u32::MAX, |conf| conf.max_epoch_size);
+    let Gathered { hold, copy } = gathered;
+    match shared
+        .transfer
+        .admit(&new, max_epoch, bio, copy.clone(), hold)
+    {
+        Ok(slot) => {
+            begun(shared, wish.range.volume, wish.kind);
+            Ok(slot)
+        }
+        Err(bio) => {
+            shared.transfer.log.epoch.close();
+            Err(bio)
         }
     }
 }

@@ -22,6 +22,8 @@ impl Todo {
     pub(crate) const RELEASE_DISK: Self = Self(1 << 2);
     /// Write changed pages of the bitmap.
     pub(crate) const WRITE_BITMAP: Self = Self(1 << 3);
+    /// The disk did not answer in time: give it up by force.
+    pub(crate) const ABANDON_DISK: Self = Self(1 << 4);
 }
 
 /// The work that waits for the worker.
@@ -130,7 +132,8 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         resource.shared.lock().changes.finish(&change);
         return true;
     }
-    const ORDER: [Todo; 4] = [
+    const ORDER: [Todo; 5] = [
+        Todo::ABANDON_DISK,
         Todo::WRITE_BITMAP,
         Todo::WRITE_METADATA,
         Todo::GO_DISKLESS,
@@ -148,6 +151,7 @@ fn do_some(resource: &Arc<Resource>) -> bool {
             continue;
         };
         match todo {
+            Todo::ABANDON_DISK => local::io_error(&device, local::Failure::Forced),
             Todo::WRITE_BITMAP => after::write_bitmap(&device, "write from worker"),
             Todo::WRITE_METADATA => metadata::sync(&device),
             Todo::GO_DISKLESS => attach::go_diskless(&device),

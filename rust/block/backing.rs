@@ -198,25 +198,7 @@ impl BackingDevice {
     ///
     /// Those of the device; `ENOMEM`.
     pub fn read(&self, sector: u64, page: &mut PageBuf) -> Result {
-        self.page_io(bindings::req_op_REQ_OP_READ | SYNC_META, sector, page)
-    }
-
-    /// Writes `page` at `sector`; with `stable` the device's cache is flushed before, and the page is on stable
-    /// storage when this returns. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// Those of the device; `ENOMEM`.
-    pub fn write(&self, sector: u64, page: &PageBuf, stable: bool) -> Result {
-        let flush = if stable { PREFLUSH_FUA } else { 0 };
-        self.page_io(
-            bindings::req_op_REQ_OP_WRITE | SYNC_META | flush,
-            sector,
-            page,
-        )
-    }
-
-    fn page_io(&self, opf: u32, sector: u64, page: &PageBuf) -> Result {
+        let opf = bindings::req_op_REQ_OP_READ | SYNC_META;
         // SAFETY: Device, set and page are alive during the call, which waits for the end of the bio.
         unsafe {
             let gfp = bindings::GFP_NOIO;
@@ -292,8 +274,6 @@ impl BackingDevice {
 
 const SYNC_META: u32 =
     1 << bindings::req_flag_bits___REQ_SYNC | 1 << bindings::req_flag_bits___REQ_META;
-const PREFLUSH_FUA: u32 =
-    1 << bindings::req_flag_bits___REQ_PREFLUSH | 1 << bindings::req_flag_bits___REQ_FUA;
 
 impl Drop for BackingDevice {
     fn drop(&mut self) {

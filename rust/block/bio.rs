@@ -64,6 +64,8 @@ pub struct Flags {
     pub fua: bool,
     /// Zeroes must not deallocate.
     pub no_unmap: bool,
+    /// What the data are about, not data.
+    pub meta: bool,
 }
 
 impl Flags {
@@ -73,6 +75,7 @@ impl Flags {
             | bit(self.preflush, bindings::req_flag_bits___REQ_PREFLUSH)
             | bit(self.fua, bindings::req_flag_bits___REQ_FUA)
             | bit(self.no_unmap, bindings::req_flag_bits___REQ_NOUNMAP)
+            | bit(self.meta, bindings::req_flag_bits___REQ_META)
     }
 }
 

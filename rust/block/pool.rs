@@ -141,19 +141,21 @@ pub struct PagePool {
     /// Pages that are out.
     used: Atomic<usize>,
     limit: usize,
+    reserved: usize,
     heads: Heads,
 }
 
 impl PagePool {
-    /// A pool of which at most `limit` pages are out at a time; one request alone always passes. Its reserve is
-    /// got here. May sleep.
+    /// A pool of which at most `limit` pages are out at a time; one request alone always passes. Its reserve, no
+    /// larger than that, is got here. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new(limit: usize) -> Result<Arc<Self>> {
         let mut chain = Chain::default();
-        for _ in 0..RESERVED_PAGES {
+        let reserved = limit.min(RESERVED_PAGES);
+        for _ in 0..reserved {
             chain.push(RawPage::new(bindings::GFP_NOIO)?);
         }
         let heads = Heads::new()?;
@@ -166,6 +168,7 @@ impl PagePool {
                 waiting: Atomic::new(0),
                 used: Atomic::new(0),
                 limit,
+                reserved,
                 heads,
             }),
             GFP_KERNEL,
@@ -245,7 +248,7 @@ impl PagePool {
         }
         let mut reserve = self.reserve.lock();
         let mut shared = Chain::default();
-        while reserve.count < RESERVED_PAGES {
+        while reserve.count < self.reserved {
             match chain.pop() {
                 // The network may still hold a page that was sent: it must not be written again.
                 Some(page) if page.is_shared() => shared.push(page),
@@ -253,7 +256,7 @@ impl PagePool {
                 None => break,
             }
         }
-        self.short.store(reserve.count < RESERVED_PAGES, Relaxed);
+        self.short.store(reserve.count < self.reserved, Relaxed);
         drop(reserve);
     }
 

@@ -53,8 +53,9 @@ pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
     c.mirror(0)?;
     pass_on(&c)?;
     call_handler(&c)?;
-    stalled(&c, true)?;
-    stalled(&c, false)?;
+    for (by_hand, cold) in [(true, false), (false, false), (true, true), (false, true)] {
+        stalled(&c, by_hand, cold)?;
+    }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
 }
@@ -113,13 +114,15 @@ fn call_handler(c: &Cluster) -> Result<()> {
     mirrored_again(c)
 }
 
-/// The disk does not answer; the administrator or `disk-timeout` gives it up, and a write that hung in it ends.
-fn stalled(c: &Cluster, by_hand: bool) -> Result<()> {
+/// The disk does not answer; the administrator or `disk-timeout` gives it up, and a write that hung in it ends. A cold
+/// write hangs in a transaction of the activity log.
+fn stalled(c: &Cluster, by_hand: bool, cold: bool) -> Result<()> {
     let timeout = if by_hand { 0 } else { 30 };
     options(c, &format!("--on-io-error=detach --disk-timeout={timeout}"))?;
     let disk = c.lab.node(0).disk(DISK)?;
-    // The extent is hot then: a transaction of the activity log would wait for the disk for ever.
-    c.write_noise(0, 5, 1)?;
+    if !cold {
+        c.write_noise(0, 5, 1)?;
+    }
     disk.set_fault(Fault::Stall);
     let script = format!("dd if=/dev/urandom of={DEVICE} bs=64k count=4 seek=96 oflag=direct 2>&1; echo $? > /tmp/stalled");
     c.sh(
