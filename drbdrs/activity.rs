@@ -51,6 +51,13 @@ pub(crate) struct VolumeLog {
     waiting: bool,
 }
 
+impl VolumeLog {
+    /// Extents that writes hold.
+    pub(crate) fn in_use(&self) -> u32 {
+        self.log.in_use()
+    }
+}
+
 /// What a device has for it.
 #[pin_data]
 pub(crate) struct Activity {

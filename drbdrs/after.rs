@@ -134,7 +134,10 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             };
             thaw(device, thawed);
         }
-        After::SendSyncUuid => sent(device, "a sync uuid", params::send_sync_uuid(device)),
+        After::SendSyncUuid => {
+            crate::congestion::all_marks_sent(device);
+            sent(device, "a sync uuid", params::send_sync_uuid(device));
+        }
         After::SendSizes => {
             sent(
                 device,
@@ -145,6 +148,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::SendUuids => sent(device, "UUIDs", params::send_uuids(device)),
         After::SendState => {
             sent(device, "a state", params::send_state_value(device, *new));
+            crate::congestion::told(device);
             if !crate::resource::usable(new.disk) {
                 told_of_loss(device);
             }

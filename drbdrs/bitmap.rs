@@ -186,6 +186,13 @@ impl Bitmap {
         changed
     }
 
+    /// Whether every block that the sectors touch is marked already.
+    pub(crate) fn is_out_of_sync(&self, sector: u64, sectors: u64) -> bool {
+        let last = sector.saturating_add(sectors).saturating_sub(1) / SECTORS_PER_BIT;
+        self.find_clear(sector / SECTORS_PER_BIT)
+            .is_none_or(|clear| clear > last)
+    }
+
     /// Clears the bits of every block that the sectors cover in full (the last one of the device may be short);
     /// returns how many were set.
     pub(crate) fn set_in_sync(&self, sector: u64, sectors: u64, capacity: u64) -> u64 {

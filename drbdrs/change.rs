@@ -434,6 +434,10 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
     if crate::resource::usable(volume.state.disk) && !crate::resource::usable(new.disk) {
         volume.flags.set(VolFlag::LOSS_UNTOLD);
     }
+    if old.conn != new.conn {
+        let ahead = new.conn == ConnState::Ahead;
+        volume.flags.assign(VolFlag::AHEAD_UNTOLD, ahead);
+    }
     volume.state = new;
     for effect in state::now_effects(&old, &new, &context).iter() {
         carry_out(shared, vnr, effect);

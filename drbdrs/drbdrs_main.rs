@@ -16,6 +16,7 @@ mod bitmap_exchange;
 mod change;
 mod checksums;
 mod conflict;
+mod congestion;
 mod connection;
 mod consent;
 mod debugfs;

@@ -10,7 +10,7 @@
 //!
 //! What is under way is bounded: the receiver takes nothing in before there is room for the answer. An interval in
 //! `transfer.writes` with one of the owners here keeps others off those blocks, see [`DISK`], [`REQUESTED`],
-//! [`ANSWERED`] and [`SERVING`].
+//! [`ANSWERED`], [`SERVING`] and [`AWAITED`].
 
 use crate::{
     acks,
@@ -33,7 +33,7 @@ use drbd_core::{
     config::choices::Protocol,
     epoch::Incoming,
     faults::Fault,
-    interval::{NodeId, Range},
+    interval::{NodeId, Owner, Range},
     peer_request::{self, Ack, Origin},
     state,
     types::DiskState,
@@ -55,6 +55,8 @@ pub(crate) const REQUESTED: u32 = 1;
 pub(crate) const SERVING: u32 = 2;
 /// Owner of an interval: the peer has answered what we asked for, and that is not on our disk yet.
 pub(crate) const ANSWERED: u32 = 3;
+/// Owner of an interval: these blocks were sent for the peer's resync, and it has not said that it has written them.
+pub(crate) const AWAITED: u32 = 4;
 
 /// The largest range that any packet may speak of, in bytes.
 pub(crate) const MAX_RANGE: u32 = drbd_core::wire::MAX_TRIM_SIZE;
@@ -660,6 +662,11 @@ fn flush_disks(resource: &Resource) {
 pub(crate) fn out_of_sync(packet: &Arrived<'_>) -> Result {
     let desc = BlockDesc::decode(packet.fixed).ok_or(EPROTO)?;
     let (device, range) = locate(packet, desc.sector, desc.blksize, MAX_RANGE)?;
+    // What is being written there is older, and its end must not clear the mark.
+    let older = |owner: Owner, _: &Range| matches!(owner, Owner::Peer(DISK | ANSWERED));
+    wait_until(packet.resource, |shared| {
+        shared.transfer.writes.find_overlap(&range, older).is_none()
+    })?;
     device
         .bitmap
         .set_out_of_sync(range.sector, u64::from(range.sectors));

@@ -9,7 +9,7 @@
 
 use crate::{
     device::Device,
-    peer_data::{ANSWERED, REQUESTED, SERVING},
+    peer_data::{ANSWERED, AWAITED, REQUESTED, SERVING},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared},
@@ -136,8 +136,9 @@ pub(crate) fn forget(device: &Device) {
 pub(crate) fn connection_lost(resource: &Resource) {
     {
         let mut shared = resource.shared.lock();
-        let gone =
-            |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | ANSWERED | SERVING));
+        let gone = |owner: Owner, _: &Range| {
+            matches!(owner, Owner::Peer(REQUESTED | ANSWERED | SERVING | AWAITED))
+        };
         shared.transfer.writes.remove_all(gone);
         shared.transfer.waiting = false;
         for volume in shared.volumes.iter_mut() {

@@ -28,6 +28,7 @@ use drbd_core::{
         conf::{DiskConf, NetConf, ResourceOpts},
         text::Bytes,
     },
+    congestion::CatchUp,
     meta::Superblock,
     resync::{Throttle, Verify},
     state,
@@ -161,6 +162,8 @@ pub(crate) struct Counters {
     pub(crate) application: u32,
     /// Application requests that the peer has not answered.
     pub(crate) pending: u32,
+    /// Sectors of the application's writes that were sent and that no barrier confirms yet.
+    pub(crate) in_flight: u64,
     /// Resync requests that the peer has not answered.
     pub(crate) resync_pending: u32,
     /// The peer's requests that we have not answered.
@@ -255,6 +258,8 @@ pub(crate) struct VolumeShared {
     pub(crate) requests: Requests,
     /// See [`Counters`].
     pub(crate) stat: Counters,
+    /// When a peer that we are Ahead of can follow again.
+    pub(crate) catch_up: CatchUp,
     /// Number of the last write that was sent (two primaries order by it).
     pub(crate) packet_seq: u32,
     /// The highest number of that kind that the peer has sent.
@@ -291,6 +296,7 @@ impl VolumeShared {
             resync: ResyncShared::default(),
             requests: Requests::new(),
             stat: Counters::default(),
+            catch_up: CatchUp::default(),
             packet_seq: 0,
             peer_seq: 0,
         })

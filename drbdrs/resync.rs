@@ -19,11 +19,13 @@ use crate::{
     change::{self, How},
     checksums,
     conflict::{leave, occupy, overlapping},
+    congestion,
     device::Device,
     digests::{self, Digest, Use},
     handlers, metadata,
     peer_data::{
-        self, admit, drain, locate, wait_until, PeerWrite, MAX_RANGE, REQUESTED, SERVING, SYNCER,
+        self, admit, drain, locate, wait_until, PeerWrite, AWAITED, MAX_RANGE, REQUESTED, SERVING,
+        SYNCER,
     },
     peer_read::{self, count_unacked, Purpose, Reply},
     prelude::*,
@@ -106,6 +108,7 @@ pub(crate) fn tick(resource: &Arc<Resource>) -> Result {
         } else {
             request_more(&device)?;
             verify::tick(&device)?;
+            congestion::tick(&device);
         }
     }
     Ok(())
@@ -350,20 +353,25 @@ pub(crate) fn refused(packet: &Arrived<'_>, ack: &BlockAck, failed: bool) -> Res
 
 /// The target has one of our answers less in its hands.
 fn source_answered(packet: &Arrived<'_>, range: &Range) {
-    let mut shared = packet.resource.shared.lock();
-    if let Some(volume) = shared.vol_mut(range.volume) {
-        volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
+    {
+        let mut shared = packet.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            volume.stat.resync_pending = volume.stat.resync_pending.saturating_sub(1);
+        }
     }
+    congestion::confirmed(packet.resource, range);
 }
 
 /// The target has written blocks that we sent.
 pub(crate) fn written_by_peer(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     let (_, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
-    source_answered(packet, &range);
-    let mut shared = packet.resource.shared.lock();
-    if let Some(volume) = shared.vol_mut(range.volume) {
-        set_in_sync(volume, range.sector, u64::from(range.sectors));
+    {
+        let mut shared = packet.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(range.volume) {
+            set_in_sync(volume, range.sector, u64::from(range.sectors));
+        }
     }
+    source_answered(packet, &range);
     Ok(())
 }
 
@@ -375,7 +383,9 @@ pub(crate) fn is_in_sync(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     };
     {
         let mut shared = packet.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(range.volume) {
+        let volume = shared.vol_mut(range.volume);
+        // Behind: a mark may have come on the other stream. The block is asked for again.
+        if let Some(volume) = volume.filter(|volume| volume.state.conn != ConnState::Behind) {
             set_equal(volume, &range);
         }
     }
@@ -503,23 +513,29 @@ pub(crate) fn send_reply(resource: &Resource, reply: &mut Reply) -> Result {
         reply.spared = true;
         return Ok(());
     }
-    let reply = &*reply;
-    let range = &reply.range;
     let (ahead, peer_has_disk) = {
         let mut shared = resource.shared.lock();
-        let Some(volume) = shared.vol_mut(range.volume) else {
+        let Some(volume) = shared.vol_mut(reply.range.volume) else {
             return Ok(());
         };
         let ahead = volume.state.conn == ConnState::Ahead;
         let peer_has_disk = !peer_data::without_disk(volume.state.pdsk);
-        if reply.ok && peer_has_disk && !ahead {
+        let goes = reply.ok && peer_has_disk && !ahead;
+        if goes {
             volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
         }
         if !reply.ok && !ahead {
-            count_failed(volume, u64::from(range.sectors));
+            count_failed(volume, u64::from(reply.range.sectors));
+        }
+        // What our application writes from here on is sent by this thread, after the answer.
+        if let Some(node) = reply.node.filter(|_| goes) {
+            shared.transfer.writes.set_owner(node, Owner::Peer(AWAITED));
+            reply.node = None;
         }
         (ahead, peer_has_disk)
     };
+    let reply = &*reply;
+    let range = &reply.range;
     if ahead {
         acks::send(resource, Command::RsCancel, range, reply.block_id);
         return Ok(());

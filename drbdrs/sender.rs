@@ -5,6 +5,7 @@
 //! between their epochs, and resync requests when their time has come.
 
 use crate::{
+    congestion,
     link::{Content, Link},
     peer_read,
     prelude::*,
@@ -57,7 +58,7 @@ pub(crate) fn run(resource: &Arc<Resource>) {
 }
 
 fn has_work(shared: &Shared, wire: &Wire) -> bool {
-    shared.transfer.log.peek_to_send().is_some()
+    (shared.transfer.log.peek_to_send().is_some() && !congestion::holds_back(shared))
         || wire.owes_barrier(shared.transfer.log.epoch.current())
         || peer_read::has_replies(shared)
 }
@@ -75,7 +76,14 @@ fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Resu
         if peer_read::send_reply(resource)? {
             continue;
         }
-        let next = resource.shared.lock().transfer.next_to_send();
+        let next = {
+            let mut shared = resource.shared.lock();
+            if congestion::holds_back(&shared) {
+                None
+            } else {
+                shared.transfer.next_to_send()
+            }
+        };
         match next {
             Some((work, source)) => send_request(resource, wire, &work, source)?,
             None => {
@@ -161,7 +169,11 @@ fn replicate(resource: &Resource, work: &Work, source: &Source) -> Result {
         let mut shared = resource.shared.lock();
         let volume = shared.vol_mut(vnr).ok_or(ENODEV)?;
         volume.packet_seq = volume.packet_seq.wrapping_add(1);
-        (volume.packet_seq, state::is_resync(volume.state.conn))
+        let facts = (volume.packet_seq, state::is_resync(volume.state.conn));
+        if facts.1 {
+            shared.transfer.log.note_clears(work.slot);
+        }
+        facts
     };
     let head = DataPacket {
         sector: request.range.sector,

@@ -16,6 +16,7 @@
 
 use crate::{
     activity::{self, Entered, Hold},
+    congestion,
     device::{Device, LocalRef},
     local,
     prelude::*,
@@ -196,6 +197,9 @@ fn attempt(device: &Arc<Device>, bio: Bio, wish: &Wish, gathered: &mut Gathered)
         .as_ref()
         .and_then(|local| prepare(local, &bio, gathered.copy.as_ref()));
     let mut shared = device.resource.shared.lock();
+    if wish.kind.modifies() {
+        congestion::before_write(&mut shared, device.vnr);
+    }
     let plan = match shared.vol(device.vnr) {
         Some(volume) => plan(&shared, volume, wish),
         None => Plan::Fail,
@@ -274,7 +278,7 @@ fn admit(
         .admit(&new, max_epoch, bio, copy.clone(), hold)
     {
         Ok(slot) => {
-            begun(shared, wish.range.volume, wish.kind);
+            begun(shared, wish.range.volume, &new);
             Ok(slot)
         }
         Err(bio) => {
@@ -293,13 +297,26 @@ fn expect(shared: &Shared) -> Expect {
     }
 }
 
-fn begun(shared: &mut Shared, vnr: u16, kind: Kind) {
+fn begun(shared: &mut Shared, vnr: u16, new: &NewRequest) {
     let Some(volume) = shared.vol_mut(vnr) else {
         return;
     };
     volume.stat.application = volume.stat.application.saturating_add(1);
-    if kind == Kind::Flush {
+    if new.kind == Kind::Flush {
         return;
+    }
+    match new.job {
+        Job::Nothing => {}
+        Job::Replicate | Job::Read => volume.stat.pending = volume.stat.pending.saturating_add(1),
+        Job::OutOfSync => {
+            let Range {
+                sector, sectors, ..
+            } = new.range;
+            volume
+                .device
+                .bitmap
+                .set_out_of_sync(sector, u64::from(sectors));
+        }
     }
     // The application sees this generation of the data from here on.
     if let Some(md) = volume
@@ -355,7 +372,10 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
             let job = if state::replicates(&volume.state) {
                 Job::Replicate
             } else if state::sends_out_of_sync(&volume.state) {
-                Job::OutOfSync
+                if !congestion::may_mark(&shared.transfer, &wish.range) {
+                    return Plan::Wait;
+                }
+                congestion::marking_job(volume, &wish.range)
             } else {
                 Job::Nothing
             };

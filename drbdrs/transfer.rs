@@ -9,13 +9,16 @@
 use crate::{
     activity::{self, Hold},
     device::Device,
+    peer_data::AWAITED,
     prelude::*,
     resource::{Resource, Shared, VolumeShared},
     submit,
 };
 use drbd_core::{
     interval::{self, NodeId, Owner, Range},
-    request::{Actions, Context, Event, Job, Log, Mark, NewRequest, Request, Slot, SlotId, Work},
+    request::{
+        Actions, Context, Count, Event, Job, Log, Mark, NewRequest, Request, Slot, SlotId, Work,
+    },
     state,
     types::DiskState,
 };
@@ -117,14 +120,15 @@ impl Transfer {
         Ok(slot)
     }
 
-    /// Whether a write to `range` must wait for another one to end.
+    /// Whether a write to `range` must wait for another one to end. What the peer has not confirmed to have written for
+    /// its resync is no reason: our write is sent behind it.
     pub(crate) fn conflicts(&self, range: &Range) -> bool {
         let busy = |owner: Owner, _: &Range| match owner {
             Owner::Local(slot) => self
                 .log
                 .get(SlotId(slot))
                 .is_some_and(|request| !request.completed()),
-            Owner::Peer(_) => true,
+            Owner::Peer(owner) => owner != AWAITED,
         };
         self.writes.find_overlap(range, busy).is_some()
     }
@@ -285,6 +289,17 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         return;
     };
     let sectors = u64::from(range.sectors);
+    let stat = &mut volume.stat;
+    stat.pending = match actions.pending {
+        Count::Same => stat.pending,
+        Count::More => stat.pending.saturating_add(1),
+        Count::Less => stat.pending.saturating_sub(1),
+    };
+    stat.in_flight = match actions.in_flight {
+        Count::Same => stat.in_flight,
+        Count::More => stat.in_flight.saturating_add(sectors),
+        Count::Less => stat.in_flight.saturating_sub(sectors),
+    };
     match actions.mark {
         Mark::Nothing => {}
         Mark::OutOfSync => {

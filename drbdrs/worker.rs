@@ -6,7 +6,7 @@
 //! state may not be allowed to. Work that is not bound to a change is a bit in [`TodoSet`]: asked for twice, it is
 //! done once.
 
-use crate::{after, attach, local, metadata, prelude::*, resource::Resource};
+use crate::{after, attach, congestion, local, metadata, prelude::*, resource::Resource};
 use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
@@ -24,6 +24,8 @@ impl Todo {
     pub(crate) const WRITE_BITMAP: Self = Self(1 << 3);
     /// The disk did not answer in time: give it up by force.
     pub(crate) const ABANDON_DISK: Self = Self(1 << 4);
+    /// The peer can follow again: resync what it was only told of.
+    pub(crate) const CATCH_UP: Self = Self(1 << 5);
 }
 
 /// The work that waits for the worker.
@@ -132,8 +134,9 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         resource.shared.lock().changes.finish(&change);
         return true;
     }
-    const ORDER: [Todo; 5] = [
+    const ORDER: [Todo; 6] = [
         Todo::ABANDON_DISK,
+        Todo::CATCH_UP,
         Todo::WRITE_BITMAP,
         Todo::WRITE_METADATA,
         Todo::GO_DISKLESS,
@@ -152,6 +155,7 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         };
         match todo {
             Todo::ABANDON_DISK => local::io_error(&device, local::Failure::Forced),
+            Todo::CATCH_UP => congestion::catch_up(&device),
             Todo::WRITE_BITMAP => after::write_bitmap(&device, "write from worker"),
             Todo::WRITE_METADATA => metadata::sync(&device),
             Todo::GO_DISKLESS => attach::go_diskless(&device),

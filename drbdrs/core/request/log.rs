@@ -257,6 +257,24 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         }
     }
 
+    /// The packet of a request that goes out now lets the peer clear its out-of-sync bits.
+    pub fn note_clears(&mut self, id: SlotId) {
+        let slot = self.slots.get_mut(id.0 as usize);
+        if let Some(request) = slot.and_then(|slot| slot.request.as_mut()) {
+            request.net.clears = true;
+        }
+    }
+
+    /// Whether a mark of that volume waits for the sender, or is in its hands.
+    pub fn has_marks_to_send(&self, volume: u16) -> bool {
+        self.iter().any(|(_, request)| {
+            let net = &request.net;
+            net.job == Job::OutOfSync
+                && (net.queued || net.sending)
+                && request.range.volume == volume
+        })
+    }
+
     /// The peer confirmed barrier `epoch` of `writes` writes: tells each of them.
     ///
     /// # Errors

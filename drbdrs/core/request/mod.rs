@@ -115,6 +115,10 @@ struct Net {
     /// The sender works on it and reads the application's pages.
     sending: bool,
     answer: Answer,
+    /// The sender handed it to the network.
+    sent: bool,
+    /// The peer may clear its out-of-sync bits for it, and then ours are cleared too.
+    clears: bool,
     /// The peer said that this write also cleared its out-of-sync bits.
     in_sync: bool,
     /// Nothing more will come from the peer for it.
@@ -122,12 +126,19 @@ struct Net {
 }
 
 impl Net {
+    /// Whether the application has to wait for it. Not for a mark: our copy has its own.
     fn busy(&self) -> bool {
-        self.queued || self.sending || self.answer == Answer::Expected
+        let under_way = (self.queued || self.sending) && self.job != Job::OutOfSync;
+        under_way || self.answer == Answer::Expected
     }
 
     fn ok(&self) -> bool {
         self.answer == Answer::Positive
+    }
+
+    /// Sent, and no barrier confirms it yet.
+    fn in_flight(&self) -> bool {
+        self.job == Job::Replicate && self.sent && !self.done
     }
 
     fn over(&self) -> bool {
@@ -201,9 +212,35 @@ pub enum Mark {
     InSync,
 }
 
+/// How a change of a request changes a count of the volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Count {
+    /// Not at all.
+    #[default]
+    Same,
+    /// The request counts from now on.
+    More,
+    /// It counts no more.
+    Less,
+}
+
+impl Count {
+    fn of(before: bool, after: bool) -> Self {
+        match (before, after) {
+            (false, true) => Count::More,
+            (true, false) => Count::Less,
+            _ => Count::Same,
+        }
+    }
+}
+
 /// What the shell must do, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions {
+    /// Requests that the peer has not answered.
+    pub pending: Count,
+    /// Writes that were sent and that no barrier confirms yet.
+    pub in_flight: Count,
     /// First the bitmap.
     pub mark: Mark,
     /// Submit the read to our disk (the peer could not serve it).
@@ -308,9 +345,20 @@ impl Request {
         self.net.job == Job::Replicate && !self.net.done && !self.net.queued
     }
 
+    /// Whether the peer owes an answer, sent or not.
+    pub fn is_pending(&self) -> bool {
+        self.net.answer == Answer::Expected
+    }
+
+    /// Whether out-of-sync bits of its blocks may still be cleared because of it: what marks the same blocks must wait.
+    pub fn may_clear(&self) -> bool {
+        self.net.clears && !self.net.over()
+    }
+
     /// The gate: every change of a request.
     pub fn on(&mut self, event: Event, context: Context) -> Actions {
         let mut actions = Actions::default();
+        let (pending, in_flight) = (self.is_pending(), self.net.in_flight());
         match event {
             Event::LocalDone { ok } => self.local_done(ok, context, &mut actions),
             Event::LocalAborted => {
@@ -355,6 +403,8 @@ impl Request {
             Event::Resumed => {}
         }
         self.settle(context, &mut actions);
+        actions.pending = Count::of(pending, self.is_pending());
+        actions.in_flight = Count::of(in_flight, self.net.in_flight());
         actions
     }
 
@@ -383,6 +433,7 @@ impl Request {
 
     fn sent(&mut self) {
         self.net.sending = false;
+        self.net.sent = true;
         match self.net.job {
             Job::OutOfSync => self.net.done = true,
             Job::Replicate
@@ -441,15 +492,17 @@ impl Request {
         if net.job == Job::Nothing || net.done || net.queued || net.sending {
             return;
         }
-        if net.ok() {
+        if net.job == Job::OutOfSync {
+            // The bitmaps were exchanged when the two met again.
+            net.done = true;
+        } else if net.ok() {
             // Acknowledged before the connection broke; only the barrier was missing. The
             // handshake made sure that the peer did not restart in between.
             net.done = true;
         } else {
             net.queued = true;
-            if net.job != Job::OutOfSync {
-                net.answer = Answer::Expected;
-            }
+            net.sent = false;
+            net.answer = Answer::Expected;
             actions.enqueue = true;
         }
     }

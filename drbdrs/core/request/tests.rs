@@ -288,12 +288,71 @@ fn ahead_marks_and_forgets() {
         ..write(Expect::Nothing)
     };
     let id = l.admit(&new, 100).unwrap();
-    l.on(id, Event::LocalDone { ok: true }, RUN);
-    let a = sent(&mut l, id);
+    assert!(l.has_marks_to_send(0) && !l.has_marks_to_send(1));
+    let a = l.on(id, Event::LocalDone { ok: true }, RUN);
     assert_eq!(
         (a.complete, a.mark, a.forget),
-        (Some(true), Mark::OutOfSync, true)
+        (Some(true), Mark::OutOfSync, false),
+        "who is ahead does not wait for the way to the peer"
     );
+    l.next_to_send().unwrap();
+    assert!(l.has_marks_to_send(0));
+    assert!(l.on(id, Event::Sent, RUN).forget);
+    assert!(!l.has_marks_to_send(0));
+}
+
+#[test]
+fn a_mark_is_not_sent_again() {
+    let mut l = log(1);
+    let new = NewRequest {
+        job: Job::OutOfSync,
+        ..write(Expect::Nothing)
+    };
+    let id = l.admit(&new, 100).unwrap();
+    l.next_to_send().unwrap();
+    l.on(id, Event::SendFailed, STOPPED);
+    l.on(id, Event::LocalDone { ok: true }, STOPPED);
+    assert!(!l.on(id, Event::Resend, STOPPED).enqueue);
+    assert!(l.on(id, Event::Resumed, RUN).forget);
+}
+
+#[test]
+fn a_write_is_in_flight_from_the_send_to_the_barrier() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert!(l.get(id).unwrap().is_pending());
+    let count = |a: Actions| (a.pending, a.in_flight);
+    use Count::{Less, More, Same};
+    let done = l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(count(done), (Same, Same));
+    assert_eq!(count(sent(&mut l, id)), (Less, More));
+    let mut end = Vec::new();
+    l.confirm_barrier(EpochNumber(0), 1, RUN, |_, _, a| end.push(count(a)))
+        .unwrap();
+    assert_eq!(end, [(Same, Less)]);
+}
+
+#[test]
+fn what_is_lost_is_in_flight_no_more() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    let lost = l.on(id, Event::ConnectionLost, STOPPED);
+    assert_eq!((lost.pending, lost.in_flight), (Count::Less, Count::Less));
+}
+
+#[test]
+fn what_may_clear_bits_holds_up_marks_until_it_is_confirmed() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    assert!(!l.get(id).unwrap().may_clear());
+    l.next_to_send().unwrap();
+    l.note_clears(id);
+    l.on(id, Event::Sent, RUN);
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    l.on(id, Event::WriteAcked { in_sync: true }, RUN);
+    let request = l.get(id).unwrap();
+    assert!(request.completed() && request.may_clear());
 }
 
 #[test]

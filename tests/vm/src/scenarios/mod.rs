@@ -6,6 +6,7 @@ use crate::cluster::{Module::*, Setup, Tools};
 use crate::runner::Scenario;
 
 mod acknowledged;
+mod congestion;
 mod cycles;
 mod disks;
 mod external;
@@ -251,6 +252,28 @@ pub fn all() -> Vec<Scenario> {
             &[],
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             resize::external,
+        ),
+        scenario(
+            "pull_ahead",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            congestion::pull_ahead,
+        ),
+        Scenario {
+            // The stock driver fails it: it may clear the mark of a write that it made while it was ahead.
+            control: false,
+            ..scenario(
+                "ahead_and_back",
+                &[],
+                &[OURS, AGAINST_STOCK],
+                congestion::ahead_and_back,
+            )
+        },
+        scenario(
+            "congestion_disconnect",
+            &[],
+            &[AGAINST_STOCK, OURS],
+            congestion::disconnect,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
