@@ -255,8 +255,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "pull_ahead",
-            &[OURS],
-            &[AGAINST_STOCK, STOCK_AGAINST],
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             congestion::pull_ahead,
         ),
         Scenario {
