@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
 
-.PHONY: help all module tools check test test-long san sim demo bench fuzz lab test-uml install clean
+.PHONY: help all module tools check test test-long san sim crash demo bench fuzz lab test-uml install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,6 +48,9 @@ san: ## the exported mirror in the long run: locks, counters, both paths at once
 
 demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
 	@scripts/vm demo
+
+crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1
+	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 bench: ## ratios against the stock driver, in the same virtual machines
 	@scripts/vm bench

@@ -163,7 +163,7 @@ impl Disk {
             let kept = match cut {
                 PowerCut::Keep => true,
                 PowerCut::Drop => false,
-                PowerCut::Random(_) => lot.next() & 1 == 0,
+                PowerCut::Random(_) => lot.draw() & 1 == 0,
             };
             if kept {
                 state.platter.write_all_at(&bytes, sector * SECTOR)?;
@@ -334,14 +334,16 @@ impl State {
 }
 
 /// A small generator (splitmix64): the same seed gives the same lots on every machine.
-pub(crate) struct Lot(u64);
+pub struct Lot(u64);
 
 impl Lot {
-    pub(crate) fn new(seed: u64) -> Lot {
+    /// Begins at `seed`.
+    pub fn new(seed: u64) -> Lot {
         Lot(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next lot.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

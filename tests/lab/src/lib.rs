@@ -40,7 +40,7 @@ pub mod switch;
 mod wait;
 
 pub use agent::{Input, Output, Process};
-pub use disk::{Disk, Fault, PowerCut};
+pub use disk::{Disk, Fault, Lot, PowerCut};
 pub use error::{Error, Result};
 pub use lab::{Bus, DiskBack, DiskSpec, Lab, LabConfig, NodeConfig};
 pub use node::Node;

@@ -248,7 +248,7 @@ impl Shared {
                 .copied()
                 .unwrap_or_default();
             let lost = conditions.loss_per_million > 0
-                && fabric.lot.next() % 1_000_000 < u64::from(conditions.loss_per_million);
+                && fabric.lot.draw() % 1_000_000 < u64::from(conditions.loss_per_million);
             let sent = !conditions.cut && !lost && self.enqueue(to, now + conditions.delay, frame);
             let traffic = fabric.traffic.entry((from, to)).or_default();
             if sent {

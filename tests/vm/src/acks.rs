@@ -40,7 +40,7 @@ pub struct Load {
     pub threads: u64,
     /// Writes of each thread; 0: until it is stopped.
     pub count: u64,
-    /// Decides where.
+    /// Decides where. A later one gives later sequences.
     pub seed: u64,
     /// Each write is durable when it is acknowledged (O_DSYNC).
     pub durable: bool,
@@ -133,6 +133,13 @@ impl AckLog {
             }
             None => self.errors.push(line.to_owned()),
         }
+    }
+
+    /// Adds the log of a later writer of the same device.
+    pub fn absorb(&mut self, later: AckLog) {
+        self.newest.extend(later.newest);
+        self.acknowledged += later.acknowledged;
+        self.errors.extend(later.errors);
     }
 
     /// How many writes were acknowledged.

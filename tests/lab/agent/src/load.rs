@@ -42,7 +42,7 @@ fn number(args: &[String], index: usize) -> io::Result<u64> {
 
 /// `write DEVICE BLOCKS THREADS COUNT SEED SYNC`: each thread writes COUNT blocks (0: until killed) of 4 KiB at random
 /// places among its share of the first BLOCKS blocks, directly (SYNC 1: O_DSYNC), and says `BLOCK SEQUENCE` for each
-/// write *after* it was acknowledged. Every sector of a block carries its number and the sequence, so a checker
+/// write *after* it was acknowledged. A later SEED gives later sequences. Every sector of a block carries its number and the sequence, so a checker
 /// outside sees how old each sector is. An error of the device is said as `error TEXT` and ends the thread.
 fn write(args: &[String]) -> io::Result<()> {
     let device = args
@@ -67,7 +67,8 @@ fn write(args: &[String]) -> io::Result<()> {
             let (file, failed) = (file.clone(), failed.clone());
             thread::spawn(move || {
                 let share = blocks / threads;
-                if let Err(e) = write_share(&file, thread * share, share, count, seed ^ thread) {
+                let places = (thread * share, share);
+                if let Err(e) = write_share(&file, places, count, seed ^ thread, seed << 32) {
                     say(&format!("error {e}\n"));
                     failed.store(true, Ordering::Relaxed);
                 }
@@ -83,12 +84,18 @@ fn write(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn write_share(file: &File, first: u64, share: u64, count: u64, seed: u64) -> io::Result<()> {
+fn write_share(
+    file: &File,
+    (first, share): (u64, u64),
+    count: u64,
+    seed: u64,
+    before: u64,
+) -> io::Result<()> {
     let mut memory = vec![0u8; 2 * BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
     let mut lot = seed;
-    let mut sequence = 0;
-    while count == 0 || sequence < count {
+    let mut sequence = before;
+    while count == 0 || sequence - before < count {
         sequence += 1;
         let block = first + random(&mut lot) % share.max(1);
         let Some(bytes) = memory.get_mut(start..start + BLOCK) else {
