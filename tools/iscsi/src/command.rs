@@ -406,8 +406,7 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     gone.iter().for_each(|what| println!("removed {what}"));
     for unit in plan.units() {
         let before = tree.access(&unit.backstore());
-        let held = tree.has_locks(&unit.backstore());
-        if let Some(reason) = begins_anew(before, unit.access, unit.locks, held) {
+        if let Some(reason) = begins_anew(before, unit.access, unit.locks) {
             println!("{}: initiators log in again: {reason}", unit.path);
             tree.remove_target(&unit.iqn).map_err(failed)?;
             tree.remove_backstore(&unit.backstore()).map_err(failed)?;

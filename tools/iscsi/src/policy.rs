@@ -160,25 +160,25 @@ pub fn decide(view: &View, portal: impl FnOnce() -> Portal) -> Decision {
     }
 }
 
-/// Why a unit must be made anew when its path changes, if it must.
+/// Why a unit with SCSI locks must be made anew when its path changes, if it must.
 ///
-/// Its reservations are unknown to the other node: they end, and initiators are told by the loss of the session.
+/// A node that ceases to serve: the kernel's target (7.3) answers *new* commands by the new state and carries on with
+/// those it has begun. A COMPARE AND WRITE that has compared here would write after the other node granted the same
+/// to somebody else. Taking the unit down waits for all of them. Its reservations, of which the other node knows
+/// nothing, end with it, and initiators are told by the loss of the session.
 ///
-/// And a node that begins to serve begins with a new unit in any case: the kernel's target (7.3, as all before it)
-/// releases the lock of COMPARE AND WRITE without having taken it when such a command is answered by a standby
-/// path or by a unit attention, which is what a mere change of the state would give to every initiator. From then on
-/// two of them are carried out at once, and updates are lost. `locks`: the unit has them at all; `held`: an initiator
-/// has a reservation.
-pub fn begins_anew(
-    before: Option<Access>,
-    now: Access,
-    locks: bool,
-    held: bool,
-) -> Option<&'static str> {
+/// A node that begins to serve: the target releases the lock of COMPARE AND WRITE without having taken it when such
+/// a command is answered by a standby path or by a unit attention, which is what a mere change of the state would give
+/// to every initiator. From then on two of them are carried out at once, and updates are lost.
+///
+/// A unit without locks (`locks`) has neither.
+pub fn begins_anew(before: Option<Access>, now: Access, locks: bool) -> Option<&'static str> {
     match (before?, now) {
-        (Access::Standby, Access::Active) if locks => Some("this node's locks begin anew"),
-        (before, now) if before != now && held => Some("their reservations end with the switch"),
-        _ => None,
+        (before, now) if before == now || !locks => None,
+        (_, Access::Active) => Some("this node's locks begin anew"),
+        (_, Access::Standby) => {
+            Some("what they began here ends here, and so do their reservations")
+        }
     }
 }
 
@@ -258,15 +258,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_begins_to_serve_has_new_locks() {
-        let anew = |before, now, locks, held| begins_anew(before, now, locks, held).is_some();
-        assert!(anew(STANDBY, Access::Active, true, false));
-        assert!(anew(ACTIVE, Access::Standby, true, true));
-        assert!(!anew(ACTIVE, Access::Standby, true, false));
-        assert!(!anew(ACTIVE, Access::Active, true, true));
-        assert!(!anew(STANDBY, Access::Standby, true, true));
-        assert!(!anew(STANDBY, Access::Active, false, false));
-        assert!(!anew(None, Access::Active, true, true));
+    fn a_switch_ends_commands_and_locks_on_both_sides() {
+        let anew = |before, now, locks| begins_anew(before, now, locks).is_some();
+        assert!(anew(STANDBY, Access::Active, true));
+        assert!(anew(ACTIVE, Access::Standby, true));
+        assert!(!anew(ACTIVE, Access::Active, true));
+        assert!(!anew(STANDBY, Access::Standby, true));
+        assert!(!anew(STANDBY, Access::Active, false));
+        assert!(!anew(ACTIVE, Access::Standby, false));
+        assert!(!anew(None, Access::Active, true));
     }
 
     #[test]

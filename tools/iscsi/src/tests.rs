@@ -291,30 +291,24 @@ fn who_serves_follows_the_roles() {
 }
 
 #[test]
-fn reservations_end_with_the_switch() {
+fn commands_and_reservations_end_with_the_switch() {
     let folder = Folder::new("locks");
     folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
     assert_eq!(folder.run("apply", &[]), 0);
     let tree = folder.tree();
+    // A folder knows no commands: that the unit was taken down shows by what was in it.
     let registered = "core/iblock_84/drbd1/pr/res_pr_registered_i_pts";
-    let text = "SPC-3 PR Registrations:\niSCSI Node: iqn.x,i,0x1 Key: 0x0000000000000abc PRgen: 0x00000001";
-    tree.write(registered, text).unwrap();
-    assert!(tree.has_locks("core/iblock_84/drbd1"));
-    // Nothing switches: they stay.
-    assert_eq!(folder.run("apply", &[]), 0);
-    assert!(tree.exists(registered));
-    assert_eq!(folder.run("standby", &[]), 0);
-    assert!(!tree.exists(registered));
-    assert_eq!(folder.access(), Some(Access::Standby));
-    assert_eq!(tree.targets(), [IQN]);
-    tree.write(
-        "core/iblock_84/drbd1/pr/res_holder",
-        "SPC-2 Reservation: iSCSI Initiator: iqn.x",
-    )
-    .unwrap();
-    assert_eq!(folder.run("active", &[]), 0);
-    assert!(!tree.has_locks("core/iblock_84/drbd1"));
-    assert_eq!(folder.access(), Some(Access::Active));
+    for (verb, access) in [("standby", Access::Standby), ("active", Access::Active)] {
+        tree.write(registered, "a registration").unwrap();
+        // Nothing switches: they stay.
+        assert_eq!(folder.run("apply", &["--peer-portal", "127.0.0.1:1"]), 0);
+        assert!(tree.exists(registered));
+        folder.proc_drbd("cs:Connected ro:Primary/Primary ds:UpToDate/UpToDate");
+        assert_eq!(folder.run(verb, &[]), 0);
+        assert!(!tree.exists(registered), "{verb}");
+        assert_eq!(folder.access(), Some(access));
+        assert_eq!(tree.targets(), [IQN]);
+    }
 }
 
 #[test]

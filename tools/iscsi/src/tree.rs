@@ -214,16 +214,6 @@ impl Tree {
         number(&text).and_then(|n| Access::from_number(u8::try_from(n).ok()?))
     }
 
-    /// Whether an initiator holds a reservation of a backstore, or is registered for one.
-    pub fn has_locks(&self, backstore: &str) -> bool {
-        let says = |file: &str| self.read(&format!("{backstore}/pr/{file}"));
-        let registered = says("res_pr_registered_i_pts");
-        let registered = registered.is_some_and(|text| text.contains("Key: 0x"));
-        let reserved =
-            says("res_holder").is_some_and(|text| text.starts_with("SPC-2 Reservation: "));
-        registered || reserved
-    }
-
     /// Takes a target down.
     pub fn remove_target(&self, iqn: &str) -> Result<()> {
         let target = format!("iscsi/{iqn}");
