@@ -77,13 +77,16 @@ pub fn login(c: &Cluster) -> Result<()> {
         .map(drop)
 }
 
-/// Logs out everywhere, and forgets the map.
+/// Forgets the map, once nobody has it open, and logs out everywhere. While the map is there the sessions must be:
+/// it queues what udev or anybody reads of it, for ever.
 pub fn logout(c: &Cluster) -> Result<()> {
-    c.sh(
-        INITIATOR,
-        "udevadm settle; multipath -F; iscsiadm -m node -U all && udevadm settle",
-    )
-    .map(drop)
+    drbd_lab::until("the map is given up", deadline(90), || {
+        let script = "multipath -F; ! dmsetup ls --target multipath | grep -q :";
+        let output = c.run(INITIATOR, &["/bin/sh", "-c", script])?;
+        Ok((output.code == 0).then_some(()))
+    })?;
+    c.sh(INITIATOR, "iscsiadm -m node -U all && udevadm settle -t 30")
+        .map(drop)
 }
 
 /// Waits until multipath shows one disk with these paths: how many serve, how many wait.

@@ -202,6 +202,7 @@ pub fn all() -> Vec<Scenario> {
             two_primaries::split_brain,
         ),
         scenario("san_both_active", &[], &[OURS], san::both_active),
+        scenario("san_standby_cut", &[], &[OURS], san::standby_cut),
         scenario("san_locks", &[], &[OURS], san::locks),
         scenario("san_conformance", &[], &[OURS], san::conformance),
         scenario("san_counter", &[], &[OURS], san::counter),

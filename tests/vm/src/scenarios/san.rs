@@ -37,7 +37,11 @@ fn export(c: &Cluster, node: usize, args: &[&str]) -> Result<String> {
 
 /// Both nodes mirrored, with the first user's files; the first one primary.
 fn start(setup: Setup, logs: &Path) -> Result<Cluster> {
-    let c = Cluster::start_with(setup, logs, initiator::lab(16 << 20), SEED)?;
+    start_with(setup, logs, SEED)
+}
+
+fn start_with(setup: Setup, logs: &Path, config: &str) -> Result<Cluster> {
+    let c = Cluster::start_with(setup, logs, initiator::lab(16 << 20), config)?;
     c.mirror(0)?;
     for node in 0..2 {
         c.lab
@@ -63,7 +67,26 @@ fn serve(c: &Cluster, node: usize, access: &str) -> Result<()> {
 /// One disk with two paths; the node that serves loses its power under load; the initiator sees no error, and the path
 /// is back once its node is.
 pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
-    let mut c = start(setup, logs)?;
+    power_cut(setup, logs, SEED, 0)
+}
+
+/// The same of the standby node, with the times that the user guide recommends: writes wait for as long as DRBD takes
+/// to see that the peer is dead.
+pub(super) fn standby_cut(setup: Setup, logs: &Path) -> Result<()> {
+    power_cut(setup, logs, &tuned(), 1)
+}
+
+/// The first user's file with the times recommended for storage.
+fn tuned() -> String {
+    SEED.replace(
+        "allow-two-primaries;",
+        "allow-two-primaries; ping-int 3; ping-timeout 10; timeout 40;",
+    )
+}
+
+/// A verifying load through the initiator while `victim` loses its power and comes back.
+fn power_cut(setup: Setup, logs: &Path, config: &str, victim: usize) -> Result<()> {
+    let mut c = start_with(setup, logs, config)?;
     serve(&c, 0, "active")?;
     serve(&c, 1, "standby")?;
     let again = export(&c, 0, &["apply"])?;
@@ -77,7 +100,7 @@ pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
     if refused.code == 0 {
         return Err(Error::new("an exported device was demoted"));
     }
-    let second = follow(&c, 1)?;
+    let follower = follow(&c, 1 - victim)?;
     initiator::login(&c)?;
     initiator::wait_paths(&c, 1, 1, 60)?;
     let inquiry = c.sh(INITIATOR, &format!("sg_inq --page=sn {MAP}"))?;
@@ -90,23 +113,24 @@ pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
         "longest wait before the power cut: {:?}",
         stall.longest
     ));
-    c.lab.node_mut(0).power_cut(PowerCut::Keep)?;
+    c.lab.node_mut(victim).power_cut(PowerCut::Keep)?;
     stall.longest = Duration::ZERO;
     stall.listen(&mut writer, 200)?;
     println!(
-        "san: longest stall at the power cut of the serving node: {:.1} s",
+        "san: longest stall at the power cut of the {} node: {:.1} s",
+        ["serving", "standby"][victim],
         stall.longest.as_secs_f64()
     );
     c.note(&format!("longest wait after it: {:?}", stall.longest));
 
-    c.lab.node_mut(0).start()?;
-    c.prepare(0)?;
+    c.lab.node_mut(victim).start()?;
+    c.prepare(victim)?;
     c.lab
-        .node(0)
+        .node(victim)
         .put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)?;
-    c.drbdadm(0, &["up", "r0"])?;
+    c.drbdadm(victim, &["up", "r0"])?;
     c.wait_both("is mirrored again", 300, Minor::mirrored)?;
-    serve(&c, 0, "standby")?;
+    serve(&c, victim, "standby")?;
     initiator::wait_paths(&c, 1, 1, 120)?;
     stall.listen(&mut writer, 50)?;
     let log = writer.stop();
@@ -115,9 +139,11 @@ pub(super) fn failover(setup: Setup, logs: &Path) -> Result<()> {
     }
     initiator::logout(&c)?;
     c.compare()?;
-    log.check(c.lab.node(0).disk(DISK)?, "the node that came back")?;
-    log.check(c.lab.node(1).disk(DISK)?, "the survivor")?;
-    second.kill(15)?;
+    for node in 0..2 {
+        let name = format!("n{}, after the power cut of n{}", node + 1, victim + 1);
+        log.check(c.lab.node(node).disk(DISK)?, &name)?;
+    }
+    follower.kill(15)?;
     finish(&c)
 }
 
@@ -204,56 +230,54 @@ pub(super) fn locks(setup: Setup, logs: &Path) -> Result<()> {
 /// Two workers of the initiator count with COMPARE AND WRITE while the nodes take turns in serving: no count is lost.
 pub(super) fn counter(setup: Setup, logs: &Path) -> Result<()> {
     const EACH: u32 = 1000;
+    const WORKER: &str = include_str!("../../guest/count.pl");
     let c = start(setup, logs)?;
     serve(&c, 0, "active")?;
     serve(&c, 1, "standby")?;
     initiator::login(&c)?;
     initiator::wait_paths(&c, 1, 1, 60)?;
-    // A sector is the number in text, padded with blanks. A worker that lost a race reads it again.
-    c.sh(
-        INITIATOR,
-        &format!(
-            "printf %-512s 0 >/tmp/zero; dd if=/tmp/zero of={MAP} bs=512 count=1 oflag=direct"
-        ),
-    )?;
-    let script = format!(
-        "f=/tmp/count.$1; made=0; n=0\n\
-         while [ $made -lt {EACH} ]; do\n\
-         printf '%-512s%-512s' $n $((n + 1)) >$f\n\
-         if sg_compare_and_write --in=$f --lba=0 {MAP} >/dev/null 2>&1\n\
-         then made=$((made + 1)); n=$((n + 1))\n\
-         else dd if={MAP} of=$f bs=512 count=1 iflag=direct 2>/dev/null && read -r n <$f\n\
-         fi\n\
-         done\n"
-    );
-    c.lab
-        .node(INITIATOR)
-        .put("/lab/count", script.as_bytes(), 0o755)?;
-    let worker = |name: &str| {
-        c.lab
-            .node(INITIATOR)
-            .spawn(&["/bin/bash", "/lab/count", name])
-    };
-    let (first, second) = (worker("a")?, worker("b")?);
+    let initiator = c.lab.node(INITIATOR);
+    initiator.put("/lab/count.pl", WORKER.as_bytes(), 0o755)?;
+    let zero =
+        format!("printf %-512s '0 0' >/tmp/0; dd if=/tmp/0 of={MAP} bs=512 count=1 oflag=direct");
+    c.sh(INITIATOR, &zero)?;
+    let each = EACH.to_string();
+    let worker = |who: &str| initiator.spawn(&["/usr/bin/perl", "/lab/count.pl", MAP, who, &each]);
+    let (first, second) = (worker("0")?, worker("1")?);
     let value = || -> Result<u32> {
-        let script = format!("dd if={MAP} bs=512 count=1 iflag=direct 2>/dev/null");
-        let text = c.lab.node(INITIATOR).sh(&script)?;
-        Ok(text.trim().parse().unwrap_or(0))
+        let text = initiator.sh(&format!(
+            "dd if={MAP} bs=512 count=1 iflag=direct 2>/dev/null"
+        ))?;
+        let counts = text.split_whitespace().map(str::parse::<u32>);
+        let sum: std::result::Result<u32, _> = counts.sum();
+        sum.map_err(|e| Error::new(format!("the sector says '{}': {e}", text.trim())))
     };
     let mut serving = 0;
     let mut switches = 0;
     for target in (100..2 * EACH - 100).step_by(100) {
-        drbd_lab::until("the counter goes on", deadline(120), || {
+        let goes_on = drbd_lab::until("the counter goes on", deadline(120), || {
             Ok((value()? >= target).then_some(()))
-        })?;
+        });
+        if let Err(e) = goes_on {
+            first.kill(15)?;
+            second.kill(15)?;
+            let said = [first, second].map(|worker| match worker.wait(deadline(60)) {
+                Ok(output) => output.text() + &output.errors(),
+                Err(e) => e.to_string(),
+            });
+            return Err(Error::new(format!(
+                "{e}: {} of {target}; workers: {said:?}",
+                value()?
+            )));
+        }
         hand_over(&c, serving, 1 - serving)?;
         serving = 1 - serving;
         switches += 1;
     }
     for worker in [first, second] {
-        worker.wait(deadline(300))?.success()?;
+        c.note(&worker.wait(deadline(300))?.success()?.text());
     }
-    c.note(&format!("{} after {switches} switches", value()?));
+    println!("san: {} counted over {switches} switches", value()?);
     if value()? != 2 * EACH {
         return Err(Error::new(format!(
             "the counter is {}, not {}",
