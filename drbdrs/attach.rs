@@ -17,6 +17,7 @@ use crate::{
     device::Device,
     limits, local, metadata,
     metadata::MetaIo,
+    peer_data,
     prelude::*,
     resize,
     resource::{Shared, VolumeShared},
@@ -31,6 +32,7 @@ use drbd_core::{
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
+    write_order::Reason,
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::block::{BackingDevice, Holder, PageBuf};
@@ -394,6 +396,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
         let (role, frozen) = (volume.state.role, volume.state.susp_nod);
         let attached = state::attach(&change::recorded(block.flags), role, frozen, fencing);
         take_over(volume, local.clone(), block, conf, &attached);
+        peer_data::choose_order(&mut shared, Reason::Configured);
         attached
     };
     activity::attach(device, al_extents, al_updates).map_err(|_| RetCode::Nomem)?;

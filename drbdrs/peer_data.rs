@@ -31,7 +31,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::Protocol,
-    epoch::Incoming,
+    epoch::{Incoming, Ticket},
     faults::Fault,
     interval::{NodeId, Owner, Range},
     peer_request::{self, Ack, Origin},
@@ -41,6 +41,7 @@ use drbd_core::{
         BarrierPacket, BlockDesc, Command, DataFlags, DataPacket, Features, Packet, TrimPacket,
         ID_SYNCER, MAX_DATA_SIZE,
     },
+    write_order::{Reason, WriteOrder},
 };
 use kernel_ext::{
     block::{EndIo, Flags, Op, OutBio, PageVec, Status},
@@ -275,6 +276,8 @@ pub(crate) struct PeerWrite {
     pub(crate) block_id: u64,
     pub(crate) origin: Origin,
     pub(crate) node: Option<NodeId>,
+    /// Which epoch it belongs to, if it is a write of the peer's application.
+    pub(crate) epoch: Ticket,
     /// Ours is the only copy: the activity log names its extents, as for a write of our own.
     pub(crate) hold: Option<Hold>,
 }
@@ -325,7 +328,8 @@ impl PeerWrite {
             {
                 volume.stat.unacked = volume.stat.unacked.saturating_sub(1);
             }
-            shared.peer.incoming.dropped();
+            shared.peer.incoming.dropped(self.epoch);
+            confirm_epochs(&mut shared);
             release(&mut shared, self.bytes());
         }
         resource.connection.wake_acks();
@@ -374,7 +378,8 @@ impl PeerWrite {
             shared.transfer.writes.remove(node);
         }
         if self.origin != Origin::Resync {
-            shared.peer.incoming.written();
+            shared.peer.incoming.written(self.epoch);
+            confirm_epochs(shared);
         }
     }
 }
@@ -441,7 +446,7 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     let pages = receive_admitted(packet, &range, bytes)?;
     let pages = Some(pages).filter(|pages| !pages.is_empty());
     let block_id = head.block_id;
-    let origin = begin(packet, &range, &head, bytes);
+    let (origin, epoch) = begin(packet, &range, &head, bytes);
     let hold = hold(&device, &range);
     let mut write = PeerWrite {
         device,
@@ -450,6 +455,7 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
         block_id,
         origin,
         node: None,
+        epoch,
         hold,
     };
     match conflict::enter(&write.device, &range, head.seq_num) {
@@ -478,7 +484,7 @@ fn disk_flags(flags: DataFlags, bytes: u32) -> Flags {
 }
 
 /// A write of the peer's has been received: it belongs to the open epoch. Says how it is to be answered.
-fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> Origin {
+fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> (Origin, Ticket) {
     let mut shared = packet.resource.shared.lock();
     let mut flags = head.flags;
     if shared.conn.agreed_version < 100 {
@@ -489,7 +495,7 @@ fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> 
             Some(Protocol::A) | None => flags,
         };
     }
-    shared.peer.incoming.received();
+    let epoch = shared.peer.incoming.received();
     let written = flags.contains(DataFlags::SEND_WRITE_ACK);
     let receipt = flags.contains(DataFlags::SEND_RECEIVE_ACK);
     let mut may_set_in_sync = flags.contains(DataFlags::MAY_SET_IN_SYNC);
@@ -510,11 +516,12 @@ fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> 
         drop(shared);
         packet.resource.connection.wake_acks();
     }
-    Origin::Application {
+    let origin = Origin::Application {
         receipt,
         written,
         may_set_in_sync,
-    }
+    };
+    (origin, epoch)
 }
 
 /// What a write of a peer without disk holds in our activity log. May sleep.
@@ -543,8 +550,8 @@ pub(crate) fn without_disk(pdsk: DiskState) -> bool {
 /// We have no disk for a write: it counts in its epoch all the same.
 fn refuse(packet: &Arrived<'_>, range: &Range, block_id: u64) {
     let mut shared = packet.resource.shared.lock();
-    shared.peer.incoming.received();
-    shared.peer.incoming.written();
+    let epoch = shared.peer.incoming.received();
+    shared.peer.incoming.written(epoch);
     acks::queue(&mut shared, Command::NegAck, range, block_id);
     drop(shared);
     packet.resource.connection.wake_acks();
@@ -564,7 +571,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
     };
     admit(packet.resource, 0)?;
     let block_id = head.block_id;
-    let origin = begin(packet, &range, &head, 0);
+    let (origin, epoch) = begin(packet, &range, &head, 0);
     let hold = hold(&device, &range);
     let mut write = PeerWrite {
         device,
@@ -573,6 +580,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         block_id,
         origin,
         node: None,
+        epoch,
         hold,
     };
     match conflict::enter(&write.device, &range, head.seq_num) {
@@ -617,16 +625,32 @@ pub(crate) fn deallocate(disk: &Local, range: &Range, exact: bool, unmap: bool) 
 /// P_BARRIER: everything before it is made stable, then it is acknowledged.
 pub(crate) fn barrier(packet: &Arrived<'_>) -> Result {
     let BarrierPacket { barrier, .. } = BarrierPacket::decode(packet.fixed).ok_or(EPROTO)?;
-    wait_until(packet.resource, |shared| shared.peer.incoming.active() == 0)?;
-    flush_disks(packet.resource);
-    let mut shared = packet.resource.shared.lock();
-    let writes = shared.peer.incoming.confirm();
-    if writes > 0 {
-        acks::queue_barrier(&mut shared, barrier, writes);
+    let resource = packet.resource;
+    let drained = |shared: &mut Shared| shared.peer.incoming.active() == 0;
+    let order = resource.shared.lock().conn.write_order;
+    if order != WriteOrder::None {
+        wait_until(resource, drained)?;
     }
-    drop(shared);
-    packet.resource.connection.wake_acks();
+    if order == WriteOrder::Flush {
+        flush_disks(resource);
+    }
+    if resource.shared.lock().peer.incoming.close(barrier).is_err() {
+        wait_until(resource, drained)?;
+        let mut shared = resource.shared.lock();
+        confirm_epochs(&mut shared);
+        // None is active, so there is room now.
+        let _ = shared.peer.incoming.close(barrier);
+    }
+    confirm_epochs(&mut resource.shared.lock());
+    resource.connection.wake_acks();
     Ok(())
+}
+
+/// Queues the acknowledgements of the barriers whose writes are all on the disk.
+fn confirm_epochs(shared: &mut Shared) {
+    while let Some((barrier, writes)) = shared.peer.incoming.confirm() {
+        acks::queue_barrier(shared, barrier, writes);
+    }
 }
 
 /// Flushes the volatile caches of all our disks that have one and whose configuration wants it.
@@ -634,26 +658,42 @@ fn flush_disks(resource: &Resource) {
     let mut from = Some(0u16);
     while let Some(device) = from.and_then(|from| resource.device_from(from)) {
         from = device.vnr.checked_add(1);
-        let wanted = {
-            let shared = resource.shared.lock();
-            let conf = shared
-                .vol(device.vnr)
-                .and_then(|volume| volume.disk_conf.as_ref());
-            conf.is_some_and(|conf| conf.disk_flushes)
-        };
-        if !wanted {
-            continue;
-        }
         let Some(local) = Device::get_local(&device) else {
             continue;
         };
-        let failed = match local.disk() {
-            Some(disk) => disk.data.limits().write_cache && disk.data.flush().is_err(),
-            None => false,
+        let result = match local.disk() {
+            Some(disk) if disk.data.limits().write_cache => disk.data.flush(),
+            Some(_) | None => Ok(()),
         };
-        if failed {
-            pr_err!("{}: the disk's cache could not be flushed\n", Tag(&device));
-            local::io_error(&device, Failure::Write);
+        match result {
+            Ok(()) => {}
+            Err(error) if error == EOPNOTSUPP => {
+                choose_order(&mut resource.shared.lock(), Reason::CannotFlush);
+            }
+            Err(_) => {
+                pr_err!("{}: the disk's cache could not be flushed\n", Tag(&device));
+                local::io_error(&device, Failure::Write);
+            }
+        }
+    }
+}
+
+/// Chooses the method that keeps the peer's epochs apart.
+pub(crate) fn choose_order(shared: &mut Shared, why: Reason) {
+    let disks = shared
+        .volumes
+        .iter()
+        .filter(|volume| volume.local.is_some());
+    let confs = disks.filter_map(|volume| volume.disk_conf.as_ref());
+    let order = shared.conn.write_order.derive(why, confs);
+    let before = core::mem::replace(&mut shared.conn.write_order, order);
+    if before != order || order == WriteOrder::Flush {
+        if let Some(volume) = shared.volumes.first() {
+            pr_info!(
+                "{}: Method to ensure write ordering: {}\n",
+                volume.device.resource.name(),
+                order.name()
+            );
         }
     }
 }

@@ -51,6 +51,7 @@ struct Snapshot {
     state: drbd_core::types::State,
     counters: Counters,
     protocol: Option<char>,
+    write_ordering: char,
     suspended: bool,
     al_suspended: bool,
     progress: Option<Progress>,
@@ -74,7 +75,7 @@ fn snapshot(device: &Device, weight: u64) -> Option<Snapshot> {
             pending: stat.pending.saturating_add(stat.resync_pending),
             unacked: stat.unacked,
             application: stat.application,
-            epochs: shared.conn.epochs,
+            epochs: shared.peer.incoming.epochs(),
         },
         protocol: shared
             .conn
@@ -85,6 +86,7 @@ fn snapshot(device: &Device, weight: u64) -> Option<Snapshot> {
                 Protocol::B => 'B',
                 Protocol::C => 'C',
             }),
+        write_ordering: shared.conn.write_order.letter(),
         suspended: volume.suspended(),
         al_suspended: volume.flags.has(VolFlag::AL_SUSPENDED),
         progress: progress::shown(volume, weight, now_ms),
@@ -112,7 +114,7 @@ fn one(out: &mut Out<'_>, device: &Device) -> fmt::Result {
         paused: (state.aftr_isp, state.peer_isp, state.user_isp),
         al_suspended: snapshot.al_suspended,
         counters: snapshot.counters,
-        write_ordering: 'f',
+        write_ordering: snapshot.write_ordering,
         out_of_sync_kib: weight.saturating_mul(4),
     };
     text.write(out, device.minor)?;

@@ -35,6 +35,7 @@ use drbd_core::{
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::PeerUuids,
     wire::BitmapRecv,
+    write_order::WriteOrder,
 };
 use kernel_ext::module::ModuleRef;
 
@@ -118,8 +119,8 @@ pub(crate) struct ConnShared {
     pub(crate) established: u32,
     /// What the receiver shall do.
     pub(crate) receiver: ReceiverOrder,
-    /// Epochs of the peer's writes that are not finished.
-    pub(crate) epochs: u32,
+    /// What keeps the peer's epochs apart on our disks.
+    pub(crate) write_order: WriteOrder,
     /// The send path is congested.
     pub(crate) congested: bool,
     /// We asked the peer to let us go.
@@ -394,7 +395,7 @@ impl Resource {
                 dry_run: false,
                 established: 0,
                 receiver: ReceiverOrder::Run,
-                epochs: 1,
+                write_order: WriteOrder::Flush,
                 congested: false,
                 disconnect_sent: false,
                 asked_peer: false,

@@ -36,6 +36,7 @@ use crate::{
     throttle, verify,
 };
 use drbd_core::{
+    epoch::Ticket,
     interval::{NodeId, Owner, Range},
     peer_request::Origin,
     resync::{self as rules, AfterHelper, Limits, Rates, UuidUpdate, TURN_MS},
@@ -284,6 +285,7 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
         block_id: SYNCER,
         origin: Origin::Resync,
         node: Some(node),
+        epoch: Ticket::default(),
         hold: None,
     };
     peer_data::submit_write(write, &local, Flags::default());
@@ -323,6 +325,7 @@ pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
         block_id: SYNCER,
         origin,
         node: Some(node),
+        epoch: Ticket::default(),
         hold: None,
     }
     .ended(status);

@@ -71,7 +71,7 @@ impl ResourceView {
             name,
             info: resource_info(&shared),
             statistics: ResourceStatistics {
-                write_ordering: WRITE_ORDERING_FLUSH,
+                write_ordering: shared.conn.write_order as u32,
             },
             connection: ConnectionInfo {
                 connection_state: u32::from(shared.conn.cstate as u8),
@@ -107,9 +107,6 @@ impl ResourceView {
         }
     }
 }
-
-/// How the local disk orders writes, as 8.4 numbers it: flush.
-const WRITE_ORDERING_FLUSH: u32 = 2;
 
 fn resource_info(shared: &Shared) -> ResourceInfo {
     let first = shared.volumes.first().map(|volume| volume.state);

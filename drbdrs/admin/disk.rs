@@ -9,7 +9,7 @@ use super::{
 use crate::{
     activity, attach as engine, dependents,
     device::Device,
-    limits, metadata, params,
+    limits, metadata, params, peer_data,
     prelude::*,
     resize::{self, Failed, Wish},
 };
@@ -19,6 +19,7 @@ use drbd_core::{
     state,
     types::{RetCode, Role},
     wire::SizesFlags,
+    write_order::{self, Reason},
 };
 
 /// `attach`
@@ -70,8 +71,11 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
     {
         let mut shared = device.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.disk_conf = Some(conf);
+            let old = volume.disk_conf.replace(conf);
             volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
+            if old.is_some_and(|old| write_order::options_differ(&old, &conf)) {
+                peer_data::choose_order(&mut shared, Reason::Configured);
+            }
         }
     }
     limits::apply(device);

@@ -104,42 +104,115 @@ impl Wire {
     }
 }
 
-/// The peer's side: writes received since the last barrier.
+/// How many closed epochs can wait for their writes at once.
+pub const WAITING_EPOCHS: usize = 16;
+
+/// An epoch that was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+/// Writes of one epoch.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Incoming {
+struct Received {
+    /// The number that the peer gave it, once its barrier is here.
+    barrier: u32,
     size: u32,
     active: u32,
 }
 
+/// As many closed epochs wait as can ([`WAITING_EPOCHS`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyEpochs;
+
+/// The peer's side: the epochs that it sent and that are not confirmed. Who waits for all writes before it closes an
+/// epoch ([`crate::write_order`]) never has a second one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Incoming {
+    open: Received,
+    ticket: u32,
+    /// Closed ones, oldest first.
+    waiting: [Received; WAITING_EPOCHS],
+    closed: usize,
+}
+
 impl Incoming {
-    /// A write was received and will be submitted.
-    pub fn received(&mut self) {
-        self.size = self.size.saturating_add(1);
-        self.active = self.active.saturating_add(1);
+    /// A write was received and will be submitted. It belongs to this epoch.
+    pub fn received(&mut self) -> Ticket {
+        self.open.size = self.open.size.saturating_add(1);
+        self.open.active = self.open.active.saturating_add(1);
+        Ticket(self.ticket)
     }
 
-    /// A write is on the disk (or failed). True when none is active any more.
-    pub fn written(&mut self) -> bool {
-        self.active = self.active.saturating_sub(1);
-        self.active == 0
+    /// The epoch that the next write belongs to.
+    pub fn open(&self) -> Ticket {
+        Ticket(self.ticket)
+    }
+
+    fn epoch(&mut self, ticket: Ticket) -> Option<&mut Received> {
+        let age = self.ticket.wrapping_sub(ticket.0) as usize;
+        match age {
+            0 => Some(&mut self.open),
+            _ => self.waiting.get_mut(self.closed.checked_sub(age)?),
+        }
+    }
+
+    /// A write is on the disk (or failed).
+    pub fn written(&mut self, ticket: Ticket) {
+        if let Some(epoch) = self.epoch(ticket) {
+            epoch.active = epoch.active.saturating_sub(1);
+        }
     }
 
     /// A received write lost against one of ours and is not written: its sender does not expect it
     /// to be confirmed by the barrier, because it was told so before.
-    pub fn dropped(&mut self) {
-        self.size = self.size.saturating_sub(1);
-        self.active = self.active.saturating_sub(1);
+    pub fn dropped(&mut self, ticket: Ticket) {
+        if let Some(epoch) = self.epoch(ticket) {
+            epoch.size = epoch.size.saturating_sub(1);
+            epoch.active = epoch.active.saturating_sub(1);
+        }
     }
 
     /// Writes that are not on the disk yet.
     pub fn active(&self) -> u32 {
-        self.active
+        let closed = self.waiting.iter().take(self.closed);
+        closed.fold(self.open.active, |sum, epoch| {
+            sum.saturating_add(epoch.active)
+        })
     }
 
-    /// A barrier was received and everything before it is drained and flushed: the number of
-    /// writes to confirm. The next epoch begins.
-    pub fn confirm(&mut self) -> u32 {
-        core::mem::take(&mut self.size)
+    /// Epochs with the open one.
+    pub fn epochs(&self) -> u32 {
+        u32::try_from(self.closed).map_or(1, |closed| closed.saturating_add(1))
+    }
+
+    /// The barrier behind the open epoch was received; the next epoch begins. An epoch without writes needs no answer.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for one more epoch: close it when no write is active.
+    pub fn close(&mut self, barrier: u32) -> Result<(), TooManyEpochs> {
+        if self.open.size == 0 {
+            return Ok(());
+        }
+        let place = self.waiting.get_mut(self.closed).ok_or(TooManyEpochs)?;
+        *place = Received {
+            barrier,
+            ..core::mem::take(&mut self.open)
+        };
+        self.closed = self.closed.saturating_add(1);
+        self.ticket = self.ticket.wrapping_add(1);
+        Ok(())
+    }
+
+    /// The next barrier to confirm, and its number of writes. In order, because the peer expects that.
+    pub fn confirm(&mut self) -> Option<(u32, u32)> {
+        let oldest = *self.waiting.first().filter(|_| self.closed > 0)?;
+        if oldest.active > 0 {
+            return None;
+        }
+        self.waiting.rotate_left(1);
+        self.closed = self.closed.saturating_sub(1);
+        Some((oldest.barrier, oldest.size))
     }
 }
 
@@ -193,22 +266,71 @@ mod tests {
     #[test]
     fn a_dropped_write_is_not_confirmed() {
         let mut i = Incoming::default();
-        i.received();
-        i.received();
-        i.dropped();
+        let (first, second) = (i.received(), i.received());
+        i.dropped(first);
         assert_eq!(i.active(), 1);
-        assert!(i.written());
-        assert_eq!(i.confirm(), 1);
+        i.written(second);
+        i.close(7).unwrap();
+        assert_eq!(i.confirm(), Some((7, 1)));
     }
 
     #[test]
     fn confirmation_counts_the_writes() {
         let mut i = Incoming::default();
-        i.received();
-        i.received();
-        assert!(!i.written());
-        assert!(i.written());
-        assert_eq!(i.confirm(), 2);
-        assert_eq!(i.confirm(), 0);
+        let tickets = [i.received(), i.received()];
+        i.close(7).unwrap();
+        for ticket in tickets {
+            assert_eq!(i.confirm(), None, "a write of it is not on the disk yet");
+            i.written(ticket);
+        }
+        assert_eq!(i.confirm(), Some((7, 2)));
+        assert_eq!(i.confirm(), None);
+        i.close(8).unwrap();
+        assert_eq!(
+            i.confirm(),
+            None,
+            "nobody waits for an epoch without writes"
+        );
+    }
+
+    #[test]
+    fn epochs_are_confirmed_in_order() {
+        let mut i = Incoming::default();
+        let first = i.received();
+        i.close(1).unwrap();
+        let second = i.received();
+        i.close(2).unwrap();
+        let third = i.received();
+        assert_eq!((i.epochs(), i.active()), (3, 3));
+        i.written(third);
+        i.written(second);
+        assert_eq!(i.confirm(), None);
+        i.written(first);
+        assert_eq!(i.confirm(), Some((1, 1)));
+        assert_eq!(i.confirm(), Some((2, 1)));
+        assert_eq!(i.confirm(), None, "the third has no barrier yet");
+        i.close(3).unwrap();
+        assert_eq!((i.confirm(), i.epochs()), (Some((3, 1)), 1));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_epochs() {
+        let mut i = Incoming::default();
+        let mut tickets = Vec::new();
+        for barrier in 0..WAITING_EPOCHS as u32 {
+            tickets.push(i.received());
+            i.close(barrier).unwrap();
+        }
+        let last = i.received();
+        assert_eq!(i.close(99), Err(TooManyEpochs));
+        i.written(last);
+        for ticket in tickets {
+            i.written(ticket);
+        }
+        assert_eq!(i.active(), 0);
+        assert_eq!(i.confirm(), Some((0, 1)));
+        assert!(i.close(99).is_ok());
+        let left: Vec<_> = core::iter::from_fn(|| i.confirm()).collect();
+        assert_eq!((left.len(), left.last()), (WAITING_EPOCHS, Some(&(99, 1))));
     }
 }

@@ -21,3 +21,4 @@ pub mod state;
 pub mod types;
 pub mod uuid;
 pub mod wire;
+pub mod write_order;

@@ -42,8 +42,8 @@ impl Node {
         };
         if self.stage == 0 {
             if !self.get_local_if(Self::usable) {
-                self.incoming.received();
-                self.incoming.written();
+                let epoch = self.incoming.received();
+                self.incoming.written(epoch);
                 self.queue_ack(Command::NegAck, range, head.block_id);
                 return Done;
             }
@@ -125,7 +125,8 @@ impl Node {
             self.writes.remove(node);
         }
         if write.origin != Origin::Resync {
-            self.incoming.written();
+            // A barrier waits for all writes before it, so there is one epoch only.
+            self.incoming.written(self.incoming.open());
         }
         self.in_flight -= 1;
         if !ok {
@@ -154,8 +155,9 @@ impl Node {
         if self.stage == 2 {
             return Wait;
         }
-        let writes = self.incoming.confirm();
-        if writes > 0 {
+        let closed = self.incoming.close(barrier);
+        debug_assert!(closed.is_ok());
+        if let Some((barrier, writes)) = self.incoming.confirm() {
             self.acks.push_back(Answer::Barrier(barrier, writes));
         }
         Done

@@ -25,6 +25,7 @@ mod tools;
 mod two_primaries;
 mod verify;
 mod walkthrough;
+mod write_order;
 
 /// Ours with ours, by our tools.
 const OURS: Setup = Setup::new(Drbdrs, Drbdrs, Tools::Drbdrs);
@@ -275,6 +276,12 @@ pub fn all() -> Vec<Scenario> {
             &[],
             &[AGAINST_STOCK, OURS],
             congestion::disconnect,
+        ),
+        scenario(
+            "write_order",
+            &[],
+            &[OURS, STOCK_AGAINST, AGAINST_STOCK],
+            write_order::methods,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
