@@ -125,7 +125,7 @@ struct Received {
 pub struct TooManyEpochs;
 
 /// The peer's side: the epochs that it sent and that are not confirmed. Who waits for all writes before it closes an
-/// epoch ([`crate::write_order`]) never has a second one.
+/// epoch (`write_order`) never has a second one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Incoming {
     open: Received,

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "epoch",
         "faults",
         "proc_text",
+        "write_order",
     ],
     &[
         "request",
