@@ -16,13 +16,13 @@ const PAGE: usize = 4096;
 #[pin_data]
 struct Done {
     #[pin]
-    result: IrqLock<Option<(Status, PageVec)>>,
+    result: IrqLock<Option<(Status, Option<PageVec>)>>,
 }
 
 /// Travels with the bio.
 struct OnItsWay {
     device: Arc<Device>,
-    pages: PageVec,
+    pages: Option<PageVec>,
     done: Arc<Done>,
 }
 
@@ -40,7 +40,7 @@ impl EndIo for OnItsWay {
     }
 
     fn pages(&self) -> Option<&PageVec> {
-        Some(&self.pages)
+        self.pages.as_ref()
     }
 }
 
@@ -59,7 +59,10 @@ pub(crate) fn read(device: &Arc<Device>, disk: &Local, sector: u64, page: &mut P
         ..Flags::default()
     };
     let pages = PageVec::new(&device.resource.pools.metadata, PAGE);
-    let pages = carry(device, disk, Op::Read, flags, sector, pages)?;
+    let pages = carry(device, Some(pages), |io| {
+        OutBio::submit_pages(disk.meta(), Op::Read, flags, sector, io)
+    })?;
+    let pages = pages.ok_or(EIO)?;
     let mut into = page.bytes_mut().iter_mut();
     pages.for_each(|part| {
         into.by_ref().zip(part).for_each(|(to, from)| *to = *from);
@@ -90,18 +93,40 @@ pub(crate) fn write(device: &Arc<Device>, disk: &Local, sector: u64, page: &Page
         part.copy_from_slice(bytes);
         Ok::<_, Error>(())
     })?;
-    carry(device, disk, Op::Write, flags, sector, pages).map(drop)
+    if stable {
+        flush_data(device, disk)?;
+    }
+    let write = |io| OutBio::submit_pages(disk.meta(), Op::Write, flags, sector, io);
+    carry(device, Some(pages), write).map(drop)
+}
+
+/// What metadata say of the data must be true of what is stable: that an extent is not in use any more, that a block
+/// is in sync. With internal metadata the flush in front of the write does this.
+fn flush_data(device: &Arc<Device>, disk: &Local) -> Result {
+    if disk.external.is_none() || !disk.data.limits().write_cache {
+        return Ok(());
+    }
+    let flags = Flags {
+        sync: true,
+        preflush: true,
+        ..Flags::default()
+    };
+    let flush = |io| match OutBio::without_data(&disk.data, Op::Flush, flags, 0, 0) {
+        Ok(bio) => {
+            bio.submit(io);
+            Ok(())
+        }
+        Err(error) => Err((io, error)),
+    };
+    carry(device, None, flush).map(drop)
 }
 
 /// Submits, and waits.
 fn carry(
     device: &Arc<Device>,
-    disk: &Local,
-    op: Op,
-    flags: Flags,
-    sector: u64,
-    pages: PageVec,
-) -> Result<PageVec> {
+    pages: Option<PageVec>,
+    submit: impl FnOnce(OnItsWay) -> Result<(), (OnItsWay, Error)>,
+) -> Result<Option<PageVec>> {
     if is_abandoned(device) {
         return Err(EIO);
     }
@@ -116,7 +141,7 @@ fn carry(
         done: done.clone(),
     };
     device.count_in_flight();
-    if let Err((io, error)) = OutBio::submit_pages(disk.meta(), op, flags, sector, io) {
+    if let Err((io, error)) = submit(io) {
         drop(io);
         device.put_local();
         return Err(error);
@@ -129,9 +154,8 @@ fn carry(
     }
     if !in_time {
         pr_err!(
-            "{}: metadata I/O at sector {} failed to meet the disk-timeout\n",
-            Tag(device),
-            sector
+            "{}: metadata I/O failed to meet the disk-timeout\n",
+            Tag(device)
         );
         abandon(device);
     }

@@ -4,7 +4,7 @@
 
 use crate::cluster::{Cluster, Config, Module, Setup, DEVICE};
 use crate::proc_drbd::Minor;
-use drbd_lab::{DiskSpec, Error, LabConfig, Result};
+use drbd_lab::{DiskSpec, Error, LabConfig, PowerCut, Result};
 use std::path::Path;
 
 const SIZE: u64 = 16 << 20;
@@ -103,4 +103,30 @@ fn life(c: &Cluster, place: &str) -> Result<()> {
     }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.compare()
+}
+
+/// The data device forgets what was not flushed, the metadata device does not: what a resync brought must be stable
+/// before the metadata say that it is there.
+pub(super) fn cache(setup: Setup, logs: &Path) -> Result<()> {
+    let mut lab = LabConfig::pair(SIZE);
+    for node in &mut lab.nodes {
+        node.disks[0] = DiskSpec::new("sda", 8 << 20);
+    }
+    let mut c = Cluster::start_with(setup, logs, lab, &config("/dev/sda"))?;
+    c.mirror(0)?;
+    c.drbdadm(1, &["disconnect", "r0"])?;
+    c.write_noise(0, 4, 2)?;
+    c.drbdadm(1, &["connect", "r0"])?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    c.lab.node_mut(1).power_cut(PowerCut::Drop)?;
+    c.wait(0, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    c.lab.node_mut(1).start()?;
+    c.prepare(1)?;
+    c.drbdadm(1, &["up", "r0"])?;
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
 }

@@ -137,6 +137,7 @@ pub fn all() -> Vec<Scenario> {
             &[OURS_STOCK_TOOLS],
             metadata::exchange,
         ),
+        scenario("external_cache", &[OURS], &[], external::cache),
         scenario(
             "external_metadata",
             &[AGAINST_STOCK_OUR_TOOLS],
