@@ -9,7 +9,7 @@ use std::process::Command;
 use drbd_config::Identity;
 use rustix::fs::{flock, FlockOperation};
 
-use crate::drbd::{replicated, Minor};
+use crate::drbd::{replicated, Minor, Replicated};
 use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
 use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
@@ -25,6 +25,7 @@ USAGE: drbd-iscsi COMMAND [OPTION...]
   remove    take down everything that drbd-iscsi has exported
   status    what is exported, and who serves
   follow    apply, and again whenever a mirror changes, until stopped
+  wait-turn before a promotion: until the first node of drbd.conf exports, or for a minute
   active    this node serves, from now on (say 'standby' on the other first)
   standby   this node's path stays, and serves nothing
   json      the plan as targetcli's saveconfig.json
@@ -83,6 +84,7 @@ pub fn main(args: &[String]) -> i32 {
         "remove" => locked(&options, || remove(&options)),
         "status" => status(&options),
         "follow" => follow::run(&options),
+        "wait-turn" => follow::wait_turn(&options),
         "active" => locked(&options, || switch(&options, Access::Active)),
         "standby" => locked(&options, || switch(&options, Access::Standby)),
         _ => {
@@ -253,7 +255,7 @@ fn initiators(path: &str) -> Answer<Vec<String>> {
 }
 
 /// The text of /proc/drbd; empty without the driver.
-fn proc_drbd(options: &Options) -> String {
+pub(crate) fn proc_drbd(options: &Options) -> String {
     let path = options.proc_drbd.as_deref().unwrap_or("/proc/drbd");
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -267,16 +269,18 @@ fn decision(options: &Options, tree: &Tree, proc: &str, unit: &Unit) -> Option<D
         both_active: options.both_active,
         fenced: device.fenced,
     };
-    let portals = if options.peer_portals.is_empty() {
-        device
-            .peers
-            .iter()
-            .filter_map(|peer| portal(peer).ok())
-            .collect()
-    } else {
-        options.peer_portals.clone()
-    };
-    Some(decide(&view, || follow::probe(&portals)))
+    Some(decide(&view, || {
+        follow::probe(&peer_portals(options, device))
+    }))
+}
+
+/// Where the peers of a device listen for initiators.
+pub(crate) fn peer_portals(options: &Options, device: &Replicated) -> Vec<String> {
+    if !options.peer_portals.is_empty() {
+        return options.peer_portals.clone();
+    }
+    let peers = device.peers.iter();
+    peers.filter_map(|peer| portal(peer).ok()).collect()
 }
 
 /// Fills in who serves; units that must not be exported here go. Says why.

@@ -9,13 +9,17 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::command::{answers, converge, load, locked, Answer, Options};
-use crate::policy::Portal;
+use crate::command::{answers, converge, load, locked, peer_portals, proc_drbd, Answer, Options};
+use crate::drbd::Minor;
+use crate::policy::{waits_for_its_turn, Portal};
 
 /// How long to wait for an event before looking all the same.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long the first node has to be promoted and to export.
+const TURN: Duration = Duration::from_secs(60);
 
 /// Whether one of these portals answers.
 pub(crate) fn probe(portals: &[String]) -> Portal {
@@ -24,6 +28,31 @@ pub(crate) fn probe(portals: &[String]) -> Portal {
         Portal::Answers
     } else {
         Portal::Silent
+    }
+}
+
+/// Waits before a promotion until it is this node's turn.
+pub(crate) fn wait_turn(options: &Options) -> Answer<()> {
+    let plan = load(options)?.plan;
+    let end = Instant::now() + TURN;
+    loop {
+        let proc = proc_drbd(options);
+        let devices = plan.units().filter_map(|unit| unit.replicated.as_ref());
+        let waiting = devices.into_iter().find(|device| {
+            let minor = Minor::find(&proc, device.minor);
+            waits_for_its_turn(device.node, minor.as_ref(), || {
+                probe(&peer_portals(options, device))
+            })
+        });
+        let Some(device) = waiting else { return Ok(()) };
+        if Instant::now() >= end {
+            println!(
+                "{}: the first node of drbd.conf does not export it; not waiting any longer",
+                device.device
+            );
+            return Ok(());
+        }
+        thread::sleep(LOOK / 2);
     }
 }
 

@@ -160,6 +160,21 @@ pub fn decide(view: &View, portal: impl FnOnce() -> Portal) -> Decision {
     }
 }
 
+/// Whether this node is to wait before it is promoted, so that the first node of drbd.conf is promoted *and exports*
+/// first: where both are promoted before either exports, none knows which one is meant, and both are standby. `node`
+/// counts from 1. Only a moment of courtesy: whoever does not wait, or not long enough, is standby at worst.
+pub fn waits_for_its_turn(
+    node: u16,
+    minor: Option<&Minor>,
+    portal: impl FnOnce() -> Portal,
+) -> bool {
+    let Some(minor) = minor.filter(|m| m.role == "Secondary") else {
+        return false;
+    };
+    // A peer that is not there is not waited for, and one that exports has had its turn.
+    node > 1 && minor.peer != "Unknown" && portal() == Portal::Silent
+}
+
 /// Why a unit with SCSI locks must be made anew when its path changes, if it must.
 ///
 /// A node that ceases to serve: the kernel's target (7.3) answers *new* commands by the new state and carries on with
@@ -267,6 +282,21 @@ mod tests {
         assert!(!anew(STANDBY, Access::Active, false));
         assert!(!anew(ACTIVE, Access::Standby, false));
         assert!(!anew(None, Access::Active, true));
+    }
+
+    #[test]
+    fn the_first_node_has_the_first_turn() {
+        let waits = |node, role, peer, portal| {
+            waits_for_its_turn(node, view(role, peer, None).minor.as_ref(), || portal)
+        };
+        for peer in ["Secondary", "Primary"] {
+            assert!(waits(2, "Secondary", peer, Portal::Silent));
+            assert!(!waits(2, "Secondary", peer, Portal::Answers));
+            assert!(!waits(2, "Primary", peer, Portal::Silent));
+            assert!(!waits(1, "Secondary", peer, Portal::Silent));
+        }
+        assert!(!waits(2, "Secondary", "Unknown", Portal::Silent));
+        assert!(!waits_for_its_turn(2, None, || Portal::Silent));
     }
 
     #[test]

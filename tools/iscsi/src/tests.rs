@@ -291,6 +291,32 @@ fn who_serves_follows_the_roles() {
 }
 
 #[test]
+fn the_second_node_waits_until_the_first_exports() {
+    let folder = Folder::new("turn");
+    folder.proc_drbd("cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate");
+    let first = ["--node", "iSCSI1.au.intranet"];
+    assert_eq!(folder.run("wait-turn", &first), 0);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let started = std::time::Instant::now();
+    let opens = std::thread::spawn({
+        let portal = portal.clone();
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::net::TcpListener::bind(portal).unwrap()
+        }
+    });
+    let second = ["--node", "iSCSI2.au.intranet", "--peer-portal", &portal];
+    assert_eq!(folder.run("wait-turn", &second), 0);
+    assert!(started.elapsed() >= std::time::Duration::from_millis(300));
+    drop(opens.join().unwrap());
+    // A peer that is not there is not waited for.
+    folder.proc_drbd("cs:WFConnection ro:Secondary/Unknown ds:UpToDate/DUnknown");
+    assert_eq!(folder.run("wait-turn", &second), 0);
+}
+
+#[test]
 fn commands_and_reservations_end_with_the_switch() {
     let folder = Folder::new("locks");
     folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
