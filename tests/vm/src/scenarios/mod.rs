@@ -19,6 +19,7 @@ mod protocols;
 mod resize;
 mod resources;
 mod san;
+mod san_service;
 mod split_brain;
 mod sync;
 mod tools;
@@ -204,7 +205,10 @@ pub fn all() -> Vec<Scenario> {
             two_primaries::split_brain,
         ),
         scenario("san_both_active", &[], &[OURS], san::both_active),
+        scenario("san_failover_tuned", &[], &[OURS], san::failover_tuned),
         scenario("san_standby_cut", &[], &[OURS], san::standby_cut),
+        scenario("san_service", &[], &[OURS], san_service::systemd),
+        scenario("san_agent", &[], &[OURS], san_service::agent),
         scenario("san_locks", &[], &[OURS], san::locks),
         scenario("san_conformance", &[], &[OURS], san::conformance),
         scenario("san_counter", &[], &[OURS], san::counter),

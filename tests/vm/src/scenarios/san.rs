@@ -76,6 +76,11 @@ pub(super) fn standby_cut(setup: Setup, logs: &Path) -> Result<()> {
     power_cut(setup, logs, &tuned(), 1)
 }
 
+/// The serving node's power cut with those times.
+pub(super) fn failover_tuned(setup: Setup, logs: &Path) -> Result<()> {
+    power_cut(setup, logs, &tuned(), 0)
+}
+
 /// The first user's file with the times recommended for storage.
 fn tuned() -> String {
     SEED.replace(
@@ -335,7 +340,7 @@ pub(super) fn conformance(setup: Setup, logs: &Path) -> Result<()> {
             let args = [
                 "iscsi-test-cu",
                 "-d",
-                "-n",
+                "-v",
                 "-t",
                 &format!("SCSI.{suite}"),
                 &url,
