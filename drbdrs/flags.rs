@@ -46,6 +46,8 @@ impl VolFlag {
     pub(crate) const PRIMARY_ON_DISK: Self = Self(1 << 19);
     /// The peer may not know yet that our disk cannot be used.
     pub(crate) const LOSS_UNTOLD: Self = Self(1 << 20);
+    /// The last read was done by the peer.
+    pub(crate) const READ_BY_PEER: Self = Self(1 << 22);
     /// The peer may not know yet that we are Ahead of it.
     pub(crate) const AHEAD_UNTOLD: Self = Self(1 << 21);
 }

@@ -15,7 +15,7 @@ use crate::{
     faults,
     link::Content,
     local::{self, Failure},
-    peer_data::{admit, locate, release_pages},
+    peer_data::{admit, locate, release_pages, wait_until, DISK},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared},
@@ -25,7 +25,7 @@ use crate::{
 };
 use drbd_core::{
     faults::Fault,
-    interval::{NodeId, Range},
+    interval::{NodeId, Owner, Range},
     request::{BlockId, Event, Kind, SlotId},
     types::DiskState,
     wire::{BlockRequest, Command, DataFlags, DataPacket, Packet, MAX_DATA_SIZE},
@@ -218,6 +218,11 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
         );
         return Ok(());
     };
+    // What it wrote before may be on its way to our disk still: with protocols A and B it does not wait for that.
+    wait_until(packet.resource, |shared| {
+        let write = |owner: Owner, _: &Range| owner == Owner::Peer(DISK);
+        shared.transfer.writes.find_overlap(&range, write).is_none()
+    })?;
     admit(packet.resource, range.bytes())?;
     count_unacked(packet.resource, range.volume);
     let wanted = Wanted {

@@ -24,8 +24,9 @@ use crate::{
     stable, transfer,
 };
 use drbd_core::{
-    config::choices::Protocol,
-    interval::Range,
+    config::choices::{Protocol, ReadBalancing},
+    interval::{Owner, Range},
+    read_balance::{self, Facts},
     request::{Event, Expect, Job, Kind, NewRequest, SlotId},
     state,
     types::DiskState,
@@ -305,6 +306,11 @@ fn begun(shared: &mut Shared, vnr: u16, new: &NewRequest) {
     if new.kind == Kind::Flush {
         return;
     }
+    if new.kind == Kind::Read {
+        volume
+            .flags
+            .assign(VolFlag::READ_BY_PEER, new.job == Job::Read);
+    }
     match new.job {
         Job::Nothing => {}
         Job::Replicate | Job::Read => volume.stat.pending = volume.stat.pending.saturating_add(1),
@@ -363,7 +369,7 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
     }
     let has_disk = volume.has_disk();
     match wish.kind {
-        Kind::Read => plan_read(volume, &wish.range, has_disk),
+        Kind::Read => plan_read(shared, volume, &wish.range, has_disk),
         Kind::Flush => plan_flush(volume, has_disk),
         Kind::Write | Kind::Discard | Kind::Zeroes => {
             if shared.transfer.conflicts(&wish.range) {
@@ -396,7 +402,7 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
     }
 }
 
-fn plan_read(volume: &VolumeShared, range: &Range, has_disk: bool) -> Plan {
+fn plan_read(shared: &Shared, volume: &VolumeShared, range: &Range, has_disk: bool) -> Plan {
     let here = has_disk
         && match volume.state.disk {
             DiskState::UpToDate => true,
@@ -407,12 +413,13 @@ fn plan_read(volume: &VolumeShared, range: &Range, has_disk: bool) -> Plan {
             }
             _ => false,
         };
-    if here {
+    let there = volume.state.pdsk == DiskState::UpToDate && state::is_connected(volume.state.conn);
+    if here && !(there && goes_to_peer(shared, volume, range)) {
         Plan::Go {
             local: true,
             job: Job::Nothing,
         }
-    } else if volume.state.pdsk == DiskState::UpToDate && state::is_connected(volume.state.conn) {
+    } else if there {
         Plan::Go {
             local: false,
             job: Job::Read,
@@ -420,6 +427,29 @@ fn plan_read(volume: &VolumeShared, range: &Range, has_disk: bool) -> Plan {
     } else {
         Plan::Fail
     }
+}
+
+/// Whether a read that both nodes could do is the peer's.
+fn goes_to_peer(shared: &Shared, volume: &VolumeShared, range: &Range) -> bool {
+    let policy = volume
+        .disk_conf
+        .as_ref()
+        .map_or(ReadBalancing::PreferLocal, |conf| conf.read_balancing);
+    if policy == ReadBalancing::PreferLocal {
+        return false;
+    }
+    let ours = |owner: Owner, _: &Range| matches!(owner, Owner::Local(_));
+    let facts = Facts {
+        sector: range.sector,
+        local: volume.stat.local,
+        remote: volume
+            .stat
+            .pending
+            .saturating_add(volume.stat.resync_pending),
+        own_write: shared.transfer.writes.find_overlap(range, ours).is_some(),
+        last_was_remote: volume.flags.has(VolFlag::READ_BY_PEER),
+    };
+    read_balance::goes_to_peer(policy, &facts)
 }
 
 fn plan_flush(volume: &VolumeShared, has_disk: bool) -> Plan {

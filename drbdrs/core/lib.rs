@@ -15,6 +15,7 @@ pub mod interval;
 pub mod meta;
 pub mod peer_request;
 pub mod proc_text;
+pub mod read_balance;
 pub mod request;
 pub mod resync;
 pub mod state;

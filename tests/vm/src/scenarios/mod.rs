@@ -16,6 +16,7 @@ mod hostile;
 mod integrity;
 mod metadata;
 mod protocols;
+mod read_balance;
 mod resize;
 mod resources;
 mod san;
@@ -287,6 +288,12 @@ pub fn all() -> Vec<Scenario> {
             &[],
             &[OURS, STOCK_AGAINST, AGAINST_STOCK],
             write_order::methods,
+        ),
+        scenario(
+            "read_balance",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            read_balance::policies,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
