@@ -28,7 +28,7 @@ pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
     };
     let c = Cluster::start(setup, logs, 16 << 20, &config.text())?;
     c.mirror(0)?;
-    c.write_noise(0, 0, PIECES * PIECE >> 20)?;
+    c.write_noise(0, 0, (PIECES * PIECE) >> 20)?;
     c.compare()?;
     let sum = |node: usize, device: &str| {
         let script = format!(
@@ -49,7 +49,7 @@ pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
         let after = [c.state(0)?.counter("dr"), c.state(1)?.counter("dr")];
         let [here, there] = [after[0] - before[0], after[1] - before[1]];
         c.note(&format!("{policy}: {here} KiB here, {there} KiB there"));
-        let all = PIECES * PIECE >> 10;
+        let all = (PIECES * PIECE) >> 10;
         let wrong = peers.is_some_and(|peers| there != all * peers / 100);
         if here + there != all || wrong {
             return Err(Error::new(format!(
