@@ -20,6 +20,17 @@ fn ping(lab: &Lab) -> Result<bool> {
 }
 
 #[test]
+fn an_accelerator_that_boots_a_guest_is_recognized() -> Result<()> {
+    let image = drbd_lab::image::image()?;
+    let boots =
+        |accelerator| drbd_lab::image::boots("qemu-system-x86_64", accelerator, &image.kernel);
+    // Emulation works everywhere.
+    assert!(boots("tcg")?);
+    assert!(!boots("no-such-accelerator")?);
+    Ok(())
+}
+
+#[test]
 fn commands_files_and_names() -> Result<()> {
     let lab = lab()?;
     let n1 = lab.node(0);

@@ -38,6 +38,8 @@ fn up() -> io::Result<()> {
     }
     let line = fs::read_to_string("/proc/cmdline")?;
     if line.split_whitespace().any(|word| word == "lab.probe") {
+        // On the console: who probes looks for these words (`image::boots`).
+        println!("lab: the first program runs");
         return Ok(());
     }
     enter_root()?;
