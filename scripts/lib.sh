@@ -35,6 +35,15 @@ lock() {
     }
 }
 
+# Refuses to begin what would fill the disk half-way.
+need_space() { # MEGABYTES DIRECTORY
+    local free
+    mkdir -p "$2" || die "cannot write in $2. Remedy: set XDG_CACHE_HOME to a directory of yours"
+    free=$(df -Pm "$2" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$1" ] || die "this needs $1 MB in $2, where $free are free. Remedy: make room there, or set" \
+        "XDG_CACHE_HOME to a directory on another disk"
+}
+
 # Succeeds when RELEASE (as in uname -r) belongs to a series that the code supports.
 supported() {
     local series
