@@ -87,6 +87,9 @@ const PIECES: &[&str] = &[
     " minor 4294967296 ",
     " syncer { rate ",
     " no-",
+    " # why\n",
+    " _this_host { ",
+    " _remote_host { ",
 ];
 
 /// One damaged configuration.
@@ -141,5 +144,16 @@ fn damaged_configuration_files() {
         assert!(!again.is_broken(), "{text}\n{printed}\n{}", again.report());
         let mean = |config| drbd_config::json::config(config, |_| true)["resources"].clone();
         assert_eq!(mean(&again.config), mean(config), "{text}\n{printed}");
+        // So it does after it was written in the one way, which writing again does not change.
+        let formatted = drbd_config::format::text(&text).unwrap();
+        let again = drbd_config::from_text("again.conf", &formatted);
+        assert!(
+            !again.is_broken(),
+            "{text}\n{formatted}\n{}",
+            again.report()
+        );
+        assert_eq!(mean(&again.config), mean(config), "{text}\n{formatted}");
+        let twice = drbd_config::format::text(&formatted);
+        assert_eq!(twice.ok().as_ref(), Some(&formatted), "{text}");
     }
 }

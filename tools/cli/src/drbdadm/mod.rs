@@ -171,7 +171,11 @@ static COMMANDS: &[Command] = &[
         Kind::Config,
         "what else there is, for scripts and experts",
     ),
-    command("check-resize", Kind::Volume, "adapt to the disks' new size"),
+    command(
+        "check-resize",
+        Kind::VolumeOrMeta,
+        "find the metadata where a disk grew while it was detached",
+    ),
     command("set-gi", Kind::Meta, "write data generation identifiers"),
     command("sh-new-minor", Kind::Compound, "new-minor, for scripts"),
     command("proxy-up", Kind::Config, "configure the proxy"),
@@ -381,7 +385,6 @@ pub fn main(args: &[String]) -> i32 {
             eprintln!("'drbdadm state' is deprecated, use 'drbdadm role' instead.");
             "role"
         }
-        "check-resize" => "resize",
         "sh-new-minor" => "new-minor",
         name => name,
     };
@@ -681,9 +684,12 @@ fn volume_or_meta(name: &str, line: &Line, selected: &Selected<'_>) -> Vec<Step>
     let mut steps = Vec::new();
     for volume in steps::volumes(selected) {
         let minor = volume.minor.unwrap_or_default();
+        // What has a disk is looked at anew by the driver.
+        let looks = name == "check-resize";
+        let command = if looks { "resize" } else { name };
         let on_driver = || {
             steps::setup(
-                [name.to_owned(), minor.to_string()]
+                [command.to_owned(), minor.to_string()]
                     .into_iter()
                     .chain(line.backend.iter().cloned()),
             )
@@ -698,7 +704,7 @@ fn volume_or_meta(name: &str, line: &Line, selected: &Selected<'_>) -> Vec<Step>
         if line.dry_run || driver_knows {
             steps.push(on_driver());
         }
-        if line.dry_run || !driver_knows {
+        if line.dry_run && !looks || !driver_knows {
             steps.extend(on_disk());
         }
     }

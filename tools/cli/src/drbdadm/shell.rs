@@ -72,7 +72,8 @@ pub fn lines(selected: &Selected<'_>, command: &str) -> Vec<String> {
 fn udev(selected: &Selected<'_>, volume: &drbd_config::model::Volume) -> String {
     let name = &selected.resource.name;
     let base = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
-    let resource = if volume.implicit {
+    let always = selected.config.global.get("udev-always-use-vnr").is_some();
+    let resource = if volume.implicit && !always {
         name.clone()
     } else {
         format!("{name}/{}", volume.vnr)
