@@ -7,6 +7,7 @@
 #   KDIR=DIRECTORY            build for the kernel of this build directory (default: the running kernel
 #                             on Debian 13, elsewhere the newest supported one of the Debian archive)
 #   DRBDRS_KERNEL=RELEASE     build for this release
+#   DRBDRS_NAME=drbd          what the module is called (default: drbdrs)
 #   PREFIX=/usr/local DESTDIR=   where `make install` puts the tool
 
 SHELL := /bin/bash
@@ -14,13 +15,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
 BUILD := .build
-MODULE := $(BUILD)/module/drbdrs.ko
+DRBDRS_NAME ?= drbdrs
+MODULE := $(BUILD)/module/$(DRBDRS_NAME).ko
 CARGO := scripts/cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
-export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR
+export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR DRBDRS_NAME
 
-.PHONY: help all module tools check test test-long san sim crash demo bench fuzz lab test-uml install clean
+.PHONY: help all module tools check test test-long san sim crash demo bench fuzz lab test-uml deb test-deb install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -66,6 +68,12 @@ lab: ## two virtual machines with a stock kernel, and a shell in the first
 
 test-uml: ## the module in a kernel with memory, lock and sleep checks (User Mode Linux)
 	@scripts/uml-test
+
+deb: ## two Debian packages in .build/deb: the module's source for dkms, and the tools
+	@scripts/deb
+
+test-deb: ## those packages in a Debian 13: built for its kernel, called drbd, refused, purged
+	@scripts/deb-test
 
 install: ## the module for the running kernel and the tool (as root)
 	@scripts/install "$(DESTDIR)" "$(PREFIX)"

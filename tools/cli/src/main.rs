@@ -14,6 +14,7 @@ mod catalog;
 mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;
+mod last_known;
 mod lock;
 mod names;
 mod pages;

@@ -44,6 +44,24 @@ fn values(options: &[crate::model::Opt]) -> String {
 }
 
 #[test]
+fn a_second_device_replaces_the_first_as_a_whole() {
+    let loaded = accepted(
+        "resource r { device /dev/drbd1; device minor 0; disk /dev/d; meta-disk internal;
+         on a { address 10.0.0.1:1; } on b { address 10.0.0.2:1; } }",
+    );
+    let volume = &loaded.config.resources[0].hosts[0].volumes[0];
+    assert_eq!((volume.device.clone(), volume.minor), (None, Some(0)));
+    assert!(loaded.report().contains("'device' for the second time"));
+    let printed = dump::resource(
+        &loaded.config,
+        &loaded.config.resources[0],
+        &Identity::default(),
+        false,
+    );
+    assert!(!from_text("again", &printed).is_broken(), "{printed}");
+}
+
+#[test]
 fn the_first_users_file_verbatim() {
     let loaded = accepted(SEED);
     let resource = &loaded.config.resources[0];

@@ -15,6 +15,7 @@ mod freeze;
 mod hostile;
 mod integrity;
 mod metadata;
+mod ocf;
 mod protocols;
 mod read_balance;
 mod resize;
@@ -24,6 +25,7 @@ mod san_service;
 mod split_brain;
 mod sync;
 mod tools;
+mod transcript;
 mod two_primaries;
 mod verify;
 mod walkthrough;
@@ -160,6 +162,13 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             freeze::and_thaw,
         ),
+        scenario(
+            "transcript",
+            &[],
+            &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
+            transcript::standalone,
+        ),
+        scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
         scenario(
             "split_brain",
             &[OURS],

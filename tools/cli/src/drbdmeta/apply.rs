@@ -162,7 +162,8 @@ pub fn run(session: &Session) -> i32 {
     }
 }
 
-fn apply(disk: &Disk, found: &mut Found) -> io::Result<i32> {
+/// Marks what the log names, and says that the log is applied.
+pub fn apply(disk: &Disk, found: &mut Found) -> io::Result<i32> {
     let ring = read_ring(disk, found)?;
     let stripes = (
         found.superblock.al_stripes,

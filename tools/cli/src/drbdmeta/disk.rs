@@ -51,6 +51,16 @@ impl Disk {
         })
     }
 
+    /// The same disk as it was when it ended there.
+    pub fn with_end_at(&self, sectors: u64) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+            sectors,
+            index: self.index,
+        })
+    }
+
     /// Reads bytes at a sector.
     pub fn read(&self, sector: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, sector * 512)

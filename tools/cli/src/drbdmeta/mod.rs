@@ -12,6 +12,7 @@ mod damage;
 mod disk;
 mod dump;
 mod gi;
+mod moved;
 mod restore;
 mod v09;
 
@@ -124,10 +125,11 @@ static COMMANDS: &[Command] = &[
         "set the UUID of the metadata",
         gi::write_dev_uuid,
     ),
-    reads(
+    writes(
         "check-resize",
-        "accepted; metadata is found at the end of the device as it is now",
-        |_| 0,
+        "",
+        "move internal metadata to the end of a disk that grew",
+        moved::check_resize,
     ),
 ];
 
@@ -182,6 +184,12 @@ impl Session {
     fn operand(&self) -> &str {
         self.parsed.operands.get(5).map_or("", String::as_str)
     }
+}
+
+/// The UUID of the metadata on a device, whoever uses it.
+pub fn device_uuid(path: &str, index: i32) -> Option<u64> {
+    let disk = Disk::open(path, index, false, true).ok()?;
+    Some(disk.find().ok()?.ok()?.superblock.device_uuid)
 }
 
 /// Says that a device cannot be read or written; returns the exit code.
@@ -367,15 +375,19 @@ fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::path::PathBuf;
 
     /// An image file that goes away with the test.
-    struct Image(PathBuf);
+    pub struct Image(PathBuf);
 
     impl Image {
-        fn new(name: &str, bytes: u64) -> Self {
+        pub fn path(&self) -> String {
+            self.0.display().to_string()
+        }
+
+        pub fn new(name: &str, bytes: u64) -> Self {
             let path = std::env::temp_dir().join(format!("drbdmeta-{}-{name}", std::process::id()));
             std::fs::File::create(&path)
                 .unwrap()
@@ -384,12 +396,12 @@ mod tests {
             Self(path)
         }
 
-        fn run(&self, index: &str, words: &str) -> i32 {
+        pub fn run(&self, index: &str, words: &str) -> i32 {
             let line = format!("- v08 {} {index} {words}", self.0.display());
             main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
         }
 
-        fn find(&self, index: i32) -> Found {
+        pub fn find(&self, index: i32) -> Found {
             Disk::open(self.0.to_str().unwrap(), index, false, false)
                 .unwrap()
                 .find()

@@ -226,7 +226,8 @@ impl Dump {
     }
 
     /// The metadata as it will be on that disk; the error says what does not fit.
-    fn placed(&self, disk: &Disk) -> Parsed<Found> {
+    /// Where it belongs on a disk.
+    pub fn placed(&self, disk: &Disk) -> Parsed<Found> {
         let (stripes, size) = (self.stripes, self.stripe_size_4k);
         let layout = Layout::new(disk.index, disk.data_sectors(), disk.sectors, stripes, size)
             .ok_or(format!(
@@ -270,7 +271,13 @@ impl Dump {
         })
     }
 
-    fn write_bitmap(&self, disk: &Disk, layout: &Layout) -> io::Result<()> {
+    /// Blocks of the activity log.
+    pub fn log_blocks(&self) -> u64 {
+        u64::from(self.stripes) * u64::from(self.stripe_size_4k)
+    }
+
+    /// Writes the bitmap to where it belongs.
+    pub fn write_bitmap(&self, disk: &Disk, layout: &Layout) -> io::Result<()> {
         const WORDS: usize = 1 << 16;
         let mut words = self
             .runs
@@ -341,8 +348,7 @@ pub fn run(session: &Session) -> i32 {
         Err(error) => return complain(&disk.path, &error),
     }
     println!("reinitializing");
-    let blocks = u64::from(dump.stripes) * u64::from(dump.stripe_size_4k);
-    let written = initialize(&disk, &found.layout, blocks)
+    let written = initialize(&disk, &found.layout, dump.log_blocks())
         .and_then(|()| dump.write_bitmap(&disk, &found.layout))
         .and_then(|()| disk.sync())
         .and_then(|()| disk.write_superblock(&found));

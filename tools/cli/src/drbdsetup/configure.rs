@@ -18,6 +18,7 @@ use super::kernel::{complain, minor_operand, put_nest, put_resource, report, Ker
 use super::EXIT_LOCAL;
 use crate::args::{parse, Parsed, Spec, Takes};
 use crate::lock::DeviceLock;
+use crate::{drbdmeta, last_known};
 
 /// A command that changes something.
 pub struct Configure {
@@ -492,9 +493,27 @@ fn run(command: &Configure, parsed: &Parsed) -> Result<i32, Failure> {
             }
         });
     match reply {
-        Ok(reply) => Ok(report(&reply, &object)),
+        Ok(reply) => {
+            let exit = report(&reply, &object);
+            if exit == 0 && command.command == Command::Attach {
+                remember(minor, &parsed.operands);
+            }
+            Ok(exit)
+        }
         Err(error) => Err(Failure::Said(complain(error))),
     }
+}
+
+/// For the day when the disk has grown: how large it is, and whose metadata it has.
+fn remember(minor: u32, operands: &[String]) {
+    let [_, lower, meta, index] = operands else {
+        return;
+    };
+    let uuid = meta_index(index)
+        .ok()
+        .and_then(|index| i32::try_from(index).ok())
+        .and_then(|index| drbdmeta::device_uuid(meta, index));
+    last_known::remember(minor, lower, uuid.unwrap_or(0));
 }
 
 /// A resource that is not there is down: said to a person, but no failure.

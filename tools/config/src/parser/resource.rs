@@ -352,6 +352,11 @@ impl Parser<'_> {
     fn device(&mut self, volume: &mut Volume) -> Parsed<()> {
         let (mut word, span) = self.word("a device name, or 'minor'")?;
         let mut named = None;
+        // A second one replaces the first as a whole: half of each would contradict itself.
+        if volume.minor.take().is_some() {
+            self.warn(span, "'device' for the second time", "this one counts");
+        }
+        volume.device = None;
         if word != "minor" {
             let path = if word.starts_with('/') {
                 word.clone()
