@@ -89,7 +89,7 @@ pub fn logout(c: &Cluster) -> Result<()> {
         .map(drop)
 }
 
-/// Waits until multipath shows one disk with these paths: how many serve, how many wait.
+/// Waits until multipath shows one disk with these paths (how many serve, how many wait), and udev has named it.
 pub fn wait_paths(c: &Cluster, active: usize, ghost: usize, seconds: u64) -> Result<String> {
     let mut last = String::new();
     let what = format!("{active} paths serve and {ghost} wait");
@@ -97,7 +97,7 @@ pub fn wait_paths(c: &Cluster, active: usize, ghost: usize, seconds: u64) -> Res
         last = c
             .lab
             .node(INITIATOR)
-            .sh("multipath -ll 2>/dev/null")
+            .sh(&format!("multipath -ll 2>/dev/null; test -b {MAP}"))
             .unwrap_or_default();
         let count = |word: &str| last.lines().filter(|line| line.contains(word)).count();
         let maps = last.lines().filter(|line| line.contains(" dm-")).count();
