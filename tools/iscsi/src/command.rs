@@ -9,7 +9,7 @@ use std::process::Command;
 use drbd_config::Identity;
 use rustix::fs::{flock, FlockOperation};
 
-use crate::drbd::{replicated, Minor, Replicated};
+use crate::drbd::{replicated, Minor, Replicated, DETECTION_DS};
 use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
 use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
@@ -329,6 +329,9 @@ fn plan(options: &Options) -> Answer<()> {
                     ", without SCSI locks"
                 },
             );
+            if let Some(text) = unit.replicated.as_ref().and_then(patience) {
+                println!("    {text}");
+            }
         }
     }
     for line in settle(options, &tree, &mut planned.plan) {
@@ -340,6 +343,18 @@ fn plan(options: &Options) -> Answer<()> {
         .iter()
         .for_each(|step| println!("{step}"));
     Ok(())
+}
+
+/// What to say of how long writes wait when a node dies, if that can be shorter.
+fn patience(device: &Replicated) -> Option<String> {
+    (device.detection_ds > DETECTION_DS).then(|| {
+        format!(
+            "writes wait up to {}.{} s when a node dies; for 4 s: resource {}: net {{ ping-int 3; ping-timeout 10; timeout 40; }}",
+            device.detection_ds / 10,
+            device.detection_ds % 10,
+            device.resource
+        )
+    })
 }
 
 /// Makes the kernel ready: what the target keeps on disk has a place before the module looks for it.

@@ -25,7 +25,12 @@ pub struct Replicated {
     pub node: u16,
     /// Addresses of the other nodes on the replication link.
     pub peers: Vec<String>,
+    /// How long writes wait for a peer that has died, at most, in tenths of a second: `ping-int` and `ping-timeout`.
+    pub detection_ds: u32,
 }
+
+/// What a mirror that is exported should not exceed: the recommended times, 3 s and 1 s.
+pub const DETECTION_DS: u32 = 40;
 
 /// Every replicated device that this node has.
 pub fn replicated(config: &Config, me: &Identity) -> Vec<Replicated> {
@@ -53,10 +58,18 @@ pub fn replicated(config: &Config, me: &Identity) -> Vec<Replicated> {
                 fenced: fencing.as_deref() == Some("resource-and-stonith"),
                 node: u16::try_from(own + 1).unwrap_or(u16::MAX),
                 peers: peers.clone(),
+                detection_ds: detection(net("ping-int"), net("ping-timeout")),
             });
         }
     }
     devices
+}
+
+/// With DRBD's defaults of 10 s and 0.5 s.
+fn detection(interval: Option<String>, timeout: Option<String>) -> u32 {
+    let number = |text: Option<String>| text.and_then(|t| t.parse::<u32>().ok());
+    let interval = number(interval).unwrap_or(10).saturating_mul(10);
+    interval.saturating_add(number(timeout).unwrap_or(5))
 }
 
 fn option(options: &[Opt], name: &str) -> Option<String> {
@@ -144,6 +157,23 @@ mod tests {
         );
         assert_eq!(Minor::find(text, 2).unwrap().role, "");
         assert_eq!(Minor::find(text, 11), None);
+    }
+
+    #[test]
+    fn how_long_a_dead_peer_is_waited_for() {
+        let text = include_str!("../../../tests/golden/config/seed-drbd.conf");
+        let me = Identity {
+            node: "iSCSI1.au.intranet".into(),
+            addresses: Vec::new(),
+        };
+        let of = |text: &str| {
+            let loaded = drbd_config::from_text("seed", text);
+            replicated(&loaded.config, &me)[0].detection_ds
+        };
+        assert_eq!(of(text), 105, "the defaults");
+        let wish = "allow-two-primaries; ping-int 3; ping-timeout 10;";
+        let tuned = text.replace("allow-two-primaries;", wish);
+        assert_eq!(of(&tuned), DETECTION_DS);
     }
 
     #[test]
