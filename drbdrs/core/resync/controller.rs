@@ -378,3 +378,7 @@ mod tests {
         assert!(!t.yields(90_000, 0, true, 9000, &never));
     }
 }
+
+#[cfg(test)]
+#[path = "tests_controller.rs"]
+mod tests_link;
