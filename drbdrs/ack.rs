@@ -117,7 +117,7 @@ fn one(
     let mut fixed = [0; receiver::FIXED_SIZE];
     let fixed = fixed.get_mut(..bounds.fixed as usize).ok_or(End::Told)?;
     if let Err(error) = stream.recv_exact(fixed) {
-        return Err(lost(resource, error));
+        return Err(lost(resource, error, patience.ping_timeout_ms));
     }
     resource.connection.heard();
     let packet = Arrived {
@@ -158,7 +158,7 @@ fn receive_head(
         match stream.recv_exact(head) {
             Ok(()) => return Ok(()),
             Err(error) if error == EAGAIN => {}
-            Err(error) => return Err(lost(resource, error)),
+            Err(error) => return Err(lost(resource, error, patience.ping_timeout_ms)),
         }
         // Data that came meanwhile are as good as an answer.
         if resource.connection.heard_ms() > asked {
@@ -182,12 +182,18 @@ fn receive_head(
 }
 
 /// What an error of the stream means.
-fn lost(resource: &Resource, error: Error) -> End {
-    let over = resource.shared.lock().conn.cstate != ConnState::WfReportParams;
-    if over || thread::should_stop() || resource.left_in_peace(error) {
+fn lost(resource: &Resource, error: Error, grace_ms: u32) -> End {
+    let over =
+        || thread::should_stop() || resource.shared.lock().conn.cstate != ConnState::WfReportParams;
+    if over() || resource.left_in_peace(error) {
         return End::Told;
     }
     if error == ECONNRESET {
+        // The peer has closed both streams. What it sent on the other one before that may say why; the receiver gets
+        // to its end by itself.
+        if resource.state_wait.wait_timeout(grace_ms, over) {
+            return End::Told;
+        }
         pr_err!("{}: meta connection shut down by peer.\n", resource.name());
     } else {
         pr_err!(

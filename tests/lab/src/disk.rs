@@ -8,13 +8,14 @@
 //! may do. A full cache is destaged, as a real one is; so at most [`CACHE_LIMIT`] can be lost.
 
 use crate::error::At;
+use crate::record::{Recorder, Step};
 use crate::Result;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// The unit of atomicity of the model.
 pub const SECTOR: u64 = 512;
@@ -84,6 +85,7 @@ struct State {
     busy: usize,
     /// The power is being cut: nothing is done any more.
     off: bool,
+    recorder: Option<(Arc<Recorder>, usize)>,
 }
 
 impl Disk {
@@ -104,6 +106,7 @@ impl Disk {
             counters: Counters::default(),
             busy: 0,
             off: false,
+            recorder: None,
         };
         Ok(Disk {
             path: path.to_owned(),
@@ -181,6 +184,14 @@ impl Disk {
         Ok(bytes)
     }
 
+    /// From now on its writes and flushes are recorded, under this number; what is in its cache is on the platter then.
+    pub fn record(&self, recorder: &Arc<Recorder>, number: usize) -> Result<()> {
+        let mut state = self.lock();
+        state.destage().at(self.path.display())?;
+        state.recorder = Some((recorder.clone(), number));
+        Ok(())
+    }
+
     /// Changes the platter from outside, past the cache (which forgets this range): bit rot, or a prepared image.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.lock()
@@ -251,12 +262,14 @@ impl Disk {
         state.counters.writes += 1;
         state.counters.fua += u64::from(fua);
         state.counters.written += bytes.len() as u64;
+        state.note_write(bytes, offset, fua);
         state.write(bytes, offset, fua)
     }
 
     pub(crate) fn serve_flush(&self) -> io::Result<()> {
         let mut state = self.begin(true)?;
         state.counters.flushes += 1;
+        state.note(|| Step::Flush);
         state.destage()
     }
 
@@ -268,6 +281,7 @@ impl Disk {
         let mut done = 0;
         while done < length {
             let step = (length - done).min(1 << 20);
+            state.note_write(&zeroes[..step as usize], offset + done, fua);
             state.write(&zeroes[..step as usize], offset + done, fua)?;
             done += step;
         }
@@ -276,6 +290,20 @@ impl Disk {
 }
 
 impl State {
+    fn note(&self, step: impl FnOnce() -> Step) {
+        if let Some((recorder, number)) = &self.recorder {
+            recorder.add(*number, step());
+        }
+    }
+
+    fn note_write(&self, bytes: &[u8], offset: u64, stable: bool) {
+        self.note(|| Step::Write {
+            offset,
+            bytes: bytes.to_vec(),
+            stable,
+        });
+    }
+
     fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.platter.read_exact_at(bytes, offset)?;
         let end = offset + bytes.len() as u64;

@@ -35,6 +35,7 @@ pub mod nbd;
 mod node;
 pub mod process;
 pub mod qmp;
+pub mod record;
 mod socket;
 pub mod switch;
 mod wait;

@@ -11,6 +11,7 @@
 
 pub mod acks;
 pub mod cluster;
+pub mod crash_points;
 pub mod initiator;
 pub mod proc_drbd;
 pub mod runner;

@@ -4,9 +4,11 @@
 
 use crate::acks::{Load, Writer};
 use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
+use crate::crash_points::Mirror;
 use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, PowerCut, Result};
 use std::path::Path;
+use std::sync::Arc;
 
 const LOAD: Load = Load {
     blocks: 1024,
@@ -249,5 +251,52 @@ pub(super) fn link_loss(setup: Setup, logs: &Path) -> Result<()> {
     log.check(c.lab.node(0).disk(DISK)?, "n1")?;
     log.check(c.lab.node(1).disk(DISK)?, "n2")?;
     c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// At ten thousand moments of a run the power of both nodes might have gone: what would differ then is marked on the
+/// disks. The writes go to more extents than the log has slots, and the link is lost in between.
+pub(super) fn crash_points(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        disk: "al-extents 67;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, 600 << 20, &config.text())?;
+    c.up()?;
+    // Both disks are empty: nothing to sync.
+    c.sh(0, "drbdsetup new-current-uuid --clear-bitmap 1")?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    c.drbdadm(0, &["primary", "r0"])?;
+    let disks = [c.lab.node(0).disk(DISK)?, c.lab.node(1).disk(DISK)?];
+    let recorder = Arc::default();
+    for (number, disk) in disks.iter().enumerate() {
+        disk.record(&recorder, number)?;
+    }
+    let mut mirror = Mirror::of([disks[0], disks[1]], 1)?;
+    let write = |seed: u32, count: u32| {
+        let fio = format!(
+            "fio --name=points --filename={DEVICE} --direct=1 --rw=randwrite --bs=4k --iodepth=16 --fsync=50 \
+             --ioengine=libaio --number_ios={count} --randseed={seed} --output-format=terse"
+        );
+        c.sh(0, &fio).map(drop)
+    };
+    write(7, 600)?;
+    c.lab.network().cut_both(0, 1);
+    write(8, 200)?;
+    c.wait(0, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    write(9, 200)?;
+    c.lab.network().heal_all();
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    write(10, 200)?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    let record = recorder.take();
+    let found = mirror.play(&record, 10_000)?;
+    c.note(&format!("{} requests recorded, {found:?}", record.len()));
+    if found.points < 9_000 || found.differences < found.points {
+        return Err(Error::new(format!("too little was found: {found:?}")));
+    }
+    c.compare()?;
     c.finish()
 }

@@ -121,6 +121,7 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK],
             acknowledged::lone_copy,
         ),
+        scenario("crash_points", &[OURS], &[], acknowledged::crash_points),
         scenario(
             "cold_extents",
             &[OURS],
@@ -245,6 +246,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS],
             &[AGAINST_STOCK_OUR_TOOLS],
             san::failover,
+        ),
+        scenario(
+            "settings_disagree",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            resources::settings_disagree,
         ),
         scenario(
             "secrets",

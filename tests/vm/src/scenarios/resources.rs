@@ -9,6 +9,31 @@ use std::path::Path;
 
 const SIZE: u64 = 16 << 20;
 
+/// The nodes disagree on a setting that both must have: both say so and give up, and meet when they agree.
+pub(super) fn settings_disagree(setup: Setup, logs: &Path) -> Result<()> {
+    let right = Config::default().text();
+    let wrong = Config {
+        net: "after-sb-0pri discard-older-primary;".into(),
+        ..Config::default()
+    }
+    .text();
+    let c = Cluster::start(setup, logs, SIZE, &right)?;
+    c.mirror(0)?;
+    c.drbdadm(1, &["down", "r0"])?;
+    c.configure(1, &wrong)?;
+    c.drbdadm(1, &["up", "r0"])?;
+    c.wait_both("gives up", 60, |m| m.connection == "StandAlone")?;
+    c.write_noise(0, 3, 1)?;
+    c.drbdadm(1, &["down", "r0"])?;
+    c.configure(1, &right)?;
+    c.drbdadm(1, &["up", "r0"])?;
+    c.drbdadm(0, &["connect", "r0"])?;
+    c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
 /// Only peers that know the secret are connected, and the secret is told to nobody.
 pub(super) fn secrets(setup: Setup, logs: &Path) -> Result<()> {
     let with = |words: &str| Config {
