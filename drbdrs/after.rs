@@ -90,7 +90,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::CallHelper(Helper::LocalIoError) => {
             handlers::call(resource, Some(device), handlers::LOCAL_IO_ERROR);
         }
-        After::NewCurrentUuid => metadata::new_current_uuid(device),
+        After::NewCurrentUuid => metadata::begin_generation(device),
         After::NewCurrentUuidLater => set_flag(device, VolFlag::NEW_CURRENT_UUID),
         After::WriteBitmap(reason) => {
             let why = BITMAP_WRITE_REASONS

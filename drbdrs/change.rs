@@ -483,6 +483,11 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
                 volume.exposed_uuid = md.uuids.current;
             }
         }
+        Now::AdoptPeerGeneration => {
+            if let Some(peer) = volume.peer_uuids.as_ref() {
+                volume.exposed_uuid = peer.uuids.current;
+            }
+        }
         Now::ConsiderResync => {
             volume.flags.set(VolFlag::CONSIDER_RESYNC);
         }

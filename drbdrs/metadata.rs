@@ -90,7 +90,28 @@ fn write(device: &Arc<Device>, disk: &Local, io: &mut MetaIo, block: &Superblock
     meta_io::write(device, disk, disk.layout().superblock_sector, &io.page)
 }
 
-/// Begins a new data generation. May sleep.
+/// Begins a new data generation if there is none since both sides were equal. May sleep.
+pub(crate) fn begin_generation(device: &Arc<Device>) {
+    let fresh = Uuid(kernel_ext::time::random_u64());
+    {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
+        let role = volume.state.role;
+        let Some(md) = volume.md.as_mut() else { return };
+        if !md.uuids.begin_generation(fresh, role) {
+            return;
+        }
+        pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
+        // The application sees the new generation from here on.
+        volume.exposed_uuid = md.uuids.current;
+        volume.md_dirty = true;
+    }
+    sync(device);
+}
+
+/// Begins a new data generation, whatever there was. May sleep.
 pub(crate) fn new_current_uuid(device: &Arc<Device>) {
     let fresh = Uuid(kernel_ext::time::random_u64());
     {

@@ -370,7 +370,8 @@ pub(crate) fn written_by_peer(packet: &Arrived<'_>, ack: &BlockAck) -> Result {
     let (_, range) = locate(packet, ack.sector, ack.blksize, MAX_RANGE)?;
     {
         let mut shared = packet.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(range.volume) {
+        let volume = shared.vol_mut(range.volume);
+        if let Some(volume) = volume.filter(|volume| rules::may_clear(volume.state.conn)) {
             set_in_sync(volume, range.sector, u64::from(range.sectors));
         }
     }

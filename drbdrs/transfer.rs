@@ -167,6 +167,7 @@ pub(crate) fn context(volume: &VolumeShared) -> Context {
         peer_readable: volume.state.pdsk == DiskState::UpToDate
             && state::is_connected(volume.state.conn),
         locally_readable: volume.state.disk == DiskState::UpToDate,
+        inconsistent: volume.state.disk == DiskState::Inconsistent,
     }
 }
 
@@ -305,6 +306,7 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         Mark::OutOfSync => {
             volume.device.bitmap.set_out_of_sync(range.sector, sectors);
         }
+        Mark::InSync if !drbd_core::resync::may_clear(volume.state.conn) => {}
         Mark::InSync => {
             let capacity = volume.capacity;
             volume

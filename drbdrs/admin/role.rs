@@ -64,8 +64,10 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
         }
         _ => false,
     };
-    if begin {
+    if begin && promotion.forced {
         metadata::new_current_uuid(device);
+    } else if begin {
+        metadata::begin_generation(device);
     }
     metadata::mark_role(device, role);
     metadata::sync(device);

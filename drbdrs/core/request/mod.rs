@@ -198,6 +198,8 @@ pub struct Context {
     pub peer_readable: bool,
     /// A read may be done by our disk.
     pub locally_readable: bool,
+    /// Our disk is the target of a resync: what it holds is replaced by what the peer has.
+    pub inconsistent: bool,
 }
 
 /// What the bitmap must learn before the application does.
@@ -532,7 +534,9 @@ impl Request {
             if self.net.answer == Answer::Retry {
                 actions.restart = true;
             } else {
-                actions.complete = Some(self.local == Local::Ok || self.net.ok());
+                // A copy that the next resync overwrites is none.
+                let kept = !(context.inconsistent && self.kind.modifies());
+                actions.complete = Some((self.local == Local::Ok && kept) || self.net.ok());
             }
         }
         let disk_done = !matches!(self.local, Local::Pending | Local::Aborted);

@@ -9,11 +9,13 @@ const RUN: Context = Context {
     suspended: false,
     peer_readable: true,
     locally_readable: true,
+    inconsistent: false,
 };
 const STOPPED: Context = Context {
     suspended: true,
     peer_readable: true,
     locally_readable: true,
+    inconsistent: false,
 };
 
 fn write(expect: Expect) -> NewRequest {
@@ -583,4 +585,27 @@ fn every_request_ends_once_whatever_happens() {
         }
         assert_eq!((completed, forgotten), (1, 1), "{new:?} is stuck");
     }
+}
+
+#[test]
+fn a_write_that_only_the_target_of_a_resync_has_is_not_acknowledged() {
+    // The source comes back without it, and overwrites it.
+    let target = Context {
+        inconsistent: true,
+        ..RUN
+    };
+    let mut request = Request::new(&write(Expect::Written), EpochNumber(1));
+    request.on(Event::Taken, target);
+    request.on(Event::Sent, target);
+    let local = request.on(Event::LocalDone { ok: true }, target);
+    assert_eq!(local.complete, None);
+    let lost = request.on(Event::ConnectionLost, target);
+    assert_eq!((lost.complete, lost.mark), (Some(false), Mark::OutOfSync));
+
+    let mut request = Request::new(&write(Expect::Written), EpochNumber(1));
+    request.on(Event::Taken, target);
+    request.on(Event::Sent, target);
+    request.on(Event::LocalDone { ok: true }, target);
+    let both = request.on(Event::WriteAcked { in_sync: true }, target);
+    assert_eq!(both.complete, Some(true));
 }

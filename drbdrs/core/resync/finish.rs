@@ -3,7 +3,7 @@
 //! The end of a resync or verify: what becomes of states and UUIDs.
 
 use crate::config::choices::Fencing;
-use crate::state::{is_beyond_connected, is_sync_target, is_verify, Combined};
+use crate::state::{is_beyond_connected, is_resync, is_sync_target, is_verify, Combined};
 use crate::types::{ConnState, DiskState, State};
 
 /// What becomes of the UUIDs.
@@ -71,6 +71,13 @@ pub fn finished(own: &State, failed: u64, out_of_sync: u64) -> Option<Finished> 
     Some(Finished { new, uuids, helper })
 }
 
+/// May the peer's word that it has written a block clear the block's bits here? Only while a resync runs. The word may
+/// come when it is over, because the peer's disk went: then our application may have written the block again since,
+/// and the peer has not got that. (8.4 clears them.)
+pub fn may_clear(conn: ConnState) -> bool {
+    is_resync(conn)
+}
+
 /// A source that fences: are all volumes back in sync, so that the peer may be let in again (`unfence-peer`)?
 /// `before`: the connection state before the end; `now`: all volumes after it.
 pub fn is_unfence_due(before: ConnState, fencing: Fencing, now: &Combined) -> bool {
@@ -100,6 +107,14 @@ mod tests {
 
     fn disks(f: &Finished) -> (DiskState, DiskState) {
         (f.new.disk, f.new.pdsk)
+    }
+
+    #[test]
+    fn a_late_acknowledgement_clears_nothing() {
+        assert!(may_clear(SOURCE.conn));
+        assert!(may_clear(ConnState::PausedSyncS));
+        // The peer gave its disk up meanwhile.
+        assert!(!may_clear(ConnState::Connected));
     }
 
     #[test]

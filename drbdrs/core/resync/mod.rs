@@ -24,7 +24,7 @@ mod verify;
 
 pub use after::{check_resync_after, may_sync_now, Chain, ChainRefusal};
 pub use controller::{Controller, Rates, Throttle, TURN_MS};
-pub use finish::{finished, is_unfence_due, AfterHelper, Finished, UuidUpdate};
+pub use finish::{finished, is_unfence_due, may_clear, AfterHelper, Finished, UuidUpdate};
 pub use progress::{Progress, Summary};
 pub use request::{next_request, Limits, Request};
 pub use start::{handler_verdict, start_state, uses_checksums, HandlerVerdict, Side, StartRefusal};

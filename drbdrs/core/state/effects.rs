@@ -42,6 +42,8 @@ pub enum Now {
     UpdateMetadataFlags,
     /// The data on the local disk is what this node works with: its current UUID is the effective one.
     AdoptLocalGeneration,
+    /// The peer's current UUID, if it told one, becomes the effective UUID.
+    AdoptPeerGeneration,
     /// The inconsistent peer was forced primary: compare generations with its next state.
     ConsiderResync,
     /// Stop the receiver: to clean up, or for good.
@@ -70,12 +72,13 @@ pub type NowList = List<Now, 20>;
 
 /// The effects of a change under the lock, in order.
 pub fn now_effects(old: &State, new: &State, facts: &NowContext) -> NowList {
-    const RULES: [fn(&State, &State, &NowContext, &mut NowList); 8] = [
+    const RULES: [fn(&State, &State, &NowContext, &mut NowList); 9] = [
         hold_disk,
         requests,
         waiting_for_the_peer,
         verify_and_resync,
         metadata,
+        works_with_peers_data,
         peer_was_forced,
         receiver,
         milestones,
@@ -137,6 +140,14 @@ fn metadata(old: &State, new: &State, facts: &NowContext, out: &mut NowList) {
     out.push(Now::UpdateMetadataFlags);
     let becomes_usable = !is_consistent_or_better(old.disk) && is_consistent_or_better(new.disk);
     out.push_if(becomes_usable, Now::AdoptLocalGeneration);
+}
+
+/// From here on we work with the peer's data. It may have told of their generation when we still had our own. (8.4
+/// keeps the old one, and lets a Primary attach old data again when the peer is gone.)
+fn works_with_peers_data(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
+    let lost = !has_no_data(old.disk) && has_no_data(new.disk);
+    let served = is_connected(new.conn) && new.pdsk == DiskState::UpToDate;
+    out.push_if(lost && served, Now::AdoptPeerGeneration);
 }
 
 fn peer_was_forced(old: &State, new: &State, _: &NowContext, out: &mut NowList) {

@@ -51,7 +51,9 @@ pub fn judge_in_connection(
     conf: &Conf,
 ) -> Result<Accepted, StateRv> {
     let (mut new, warning) = sanitize(old, wished, conf);
-    let too_bad = super::predicates::is_inconsistent_or_less(old.disk);
+    // A disk that negotiates takes the state that it attached for. (8.4 lets it negotiate on, with nobody.)
+    let too_bad =
+        super::predicates::is_inconsistent_or_less(old.disk) && old.disk != DiskState::Negotiating;
     if how.ignore_outdate_failure && new.disk == DiskState::Outdated && too_bad {
         new.disk = old.disk;
     }

@@ -188,6 +188,22 @@ fn usable_data_becomes_the_generation_in_use() {
 }
 
 #[test]
+fn who_loses_the_disk_works_with_the_peers_generation() {
+    let lost = |pdsk| State {
+        disk: D::Failed,
+        pdsk,
+        ..PRIMARY
+    };
+    assert!(now(PRIMARY, lost(D::UpToDate)).contains(Now::AdoptPeerGeneration));
+    assert!(!now(PRIMARY, lost(D::Inconsistent)).contains(Now::AdoptPeerGeneration));
+    let alone = State {
+        disk: D::Failed,
+        ..ALONE
+    };
+    assert!(!now(ALONE, alone).contains(Now::AdoptPeerGeneration));
+}
+
+#[test]
 fn a_peer_forced_primary_is_looked_at_again() {
     let old = State {
         disk: D::Inconsistent,

@@ -371,6 +371,28 @@ fn a_disk_too_bad_to_be_outdated_can_be_left_alone() {
     assert_eq!(plain, Err(StateRv::LowerThanOutdated));
 }
 
+#[test]
+fn a_disk_that_negotiates_is_not_left_alone_when_the_peer_leaves() {
+    let old = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let conf = Conf {
+        negotiation: Negotiation::Known {
+            disk: D::Outdated,
+            pdsk: D::Unknown,
+        },
+        ..CONF
+    };
+    let leave = Change::conn(C::TearDown);
+    let how = How {
+        ignore_outdate_failure: true,
+        ..How::SOFT
+    };
+    let accepted = judge_in_connection(old, leave.apply(old), how, &conf).unwrap();
+    assert_eq!(accepted.new.disk, D::Outdated);
+}
+
 /// What the cluster as a whole relies on, over every pair of a valid state and a soft change of one field.
 #[test]
 fn soft_changes_of_one_field_lead_to_valid_states_only() {

@@ -203,7 +203,9 @@ fn connect_without_configuration(old: &State, new: &State, _: &Conf) -> Option<S
 }
 
 fn outdate_what_is_worse(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
-    let worse = is_inconsistent_or_less(old.disk) && old.disk != DiskState::Attaching;
+    // Without the peer, a disk that negotiates takes the state that it attached for.
+    let settles = old.disk == DiskState::Negotiating && !is_connected(new.conn);
+    let worse = is_inconsistent_or_less(old.disk) && old.disk != DiskState::Attaching && !settles;
     when(
         new.disk == DiskState::Outdated && worse,
         StateRv::LowerThanOutdated,

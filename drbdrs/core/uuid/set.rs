@@ -39,6 +39,16 @@ impl Set {
         lost
     }
 
+    /// Starts a new generation, unless one was started since both sides were equal: the worker that sees the peer go
+    /// and the administrator who promotes may both want one. False: there was one.
+    pub fn begin_generation(&mut self, fresh: Uuid, role: Role) -> bool {
+        let begins = self.bitmap.is_zero();
+        if begins {
+            self.new_current(fresh, role);
+        }
+        begins
+    }
+
     /// Writes a slot; what it held, if anything, becomes the newest history.
     pub fn rotate_into(&mut self, slot: Slot, value: Uuid, role: Role) {
         let old = match slot {
@@ -207,6 +217,15 @@ mod tests {
 
     fn set(a: [Uuid; 4]) -> Set {
         Set::from_array(a)
+    }
+
+    #[test]
+    fn two_who_want_a_generation_get_one() {
+        let mut s = set([A, Uuid::ZERO, B, C]);
+        assert!(s.begin_generation(D, Role::Primary));
+        let first = s;
+        assert!(!s.begin_generation(Uuid(0xe0), Role::Primary));
+        assert_eq!(s, first);
     }
 
     #[test]

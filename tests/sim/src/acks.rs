@@ -10,6 +10,7 @@ use crate::{
 use drbd_core::{
     interval::Range,
     request::{BlockId, Event},
+    resync::may_clear,
     types::{ConnState, StateRv},
     wire::{BarrierAck, BlockAck, Command, Empty, Packet, StateChangeReply, ID_SYNCER},
 };
@@ -142,7 +143,9 @@ impl Node {
         match command {
             Command::RsWriteAck if resync => {
                 self.resync_pending = self.resync_pending.saturating_sub(1);
-                self.set_in_sync(range.sector, range.sectors.into());
+                if may_clear(self.state.conn) {
+                    self.set_in_sync(range.sector, range.sectors.into());
+                }
                 return Ok(());
             }
             Command::NegAck if resync => {

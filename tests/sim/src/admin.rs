@@ -278,7 +278,7 @@ impl Node {
                         net.discard_my_data = false;
                     }
                     if state::starts_generation(promotion, &self.state, bitmap_set) {
-                        self.new_current_uuid();
+                        self.new_current_uuid(promotion.forced);
                     }
                 }
                 self.mark_role(role);
@@ -389,7 +389,9 @@ impl Node {
         self.md = Some(block);
         self.flags.crashed_primary = attached.crashed_primary;
         if attached.set_whole_bitmap {
-            self.fill_bitmap();
+            if !self.fill_bitmap() {
+                return false;
+            }
         } else {
             self.bits.clone_from(&self.stable.bitmap);
         }

@@ -7,8 +7,9 @@ use crate::{
     world::{Adrift, World},
 };
 use drbd_core::{
+    meta::Superblock,
     state,
-    types::{ConnState, DiskState, Role},
+    types::{ConnState, DiskState, Role, Uuid},
     uuid::Refusal,
 };
 
@@ -53,6 +54,7 @@ impl World {
             self.wrote = [false; 2];
             self.discarding = None;
             self.discards = false;
+            self.missed_end = false;
             self.nodes
                 .iter_mut()
                 .for_each(|node| node.split_brain = false);
@@ -83,11 +85,12 @@ impl World {
                     self.images[peer].done(tag, &range, now, !volatile);
                 }
                 self.wrote[id] |= local && !replicated;
+                self.missed_end |= local && !replicated && self.misses_end(id);
             }
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
             Told::Verdict(Ok(_)) => {
-                if self.wrote == [true; 2] && !self.discards {
+                if self.wrote == [true; 2] && !self.discards && !self.missed_end {
                     self.violate(format!(
                         "node {id}: both were written apart, and nobody says so"
                     ));
@@ -104,9 +107,25 @@ impl World {
                 self.images[id] = self.images[peer].clone();
                 self.alone = [false; 2];
                 self.wrote = [false; 2];
-                self.full_sync = false;
+                self.missed_end = false;
             }
         }
+    }
+
+    fn misses_end(&self, id: usize) -> bool {
+        let Some(md) = &self.nodes[id].md else {
+            return false;
+        };
+        let peer = &self.nodes[1 - id];
+        let theirs = match &peer.md {
+            Some(md) => Some(md.uuids),
+            None => Superblock::read(&peer.stable.superblock)
+                .ok()
+                .map(|(block, _)| block.uuids),
+        };
+        let same = |uuid: Uuid| uuid.0 & !1 == md.uuids.current.0 & !1;
+        !md.uuids.bitmap.is_zero()
+            && theirs.is_some_and(|theirs| theirs.to_array().into_iter().any(same))
     }
 
     pub(crate) fn at_rest(&self) -> bool {
@@ -136,7 +155,7 @@ impl World {
                 self.violate(format!(
                     "node {id}: sector {sector} holds write {found}, promised: {expected}"
                 ));
-            } else if dirty > 0 && !self.full_sync {
+            } else if dirty > 0 && !node.stable.unowed {
                 self.violate(format!("node {id}: {dirty} bits are set at rest"));
             }
         }

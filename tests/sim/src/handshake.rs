@@ -247,7 +247,7 @@ impl Node {
                 }
                 Conclusion::AbortFrozen => {
                     self.requests_lost();
-                    self.new_current_uuid();
+                    self.new_current_uuid(false);
                     self.flags.new_current_uuid = false;
                     let change = Change {
                         susp: Some(false),
@@ -482,6 +482,7 @@ impl Node {
         }
         match self.state.conn {
             ConnState::WfBitmapT => {
+                self.write_bitmap();
                 self.send_bitmap();
                 self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
                 Done

@@ -13,7 +13,7 @@ use drbd_core::{
     request::{
         Actions, Context, Event, Expect, Job, Kind, Local, Mark, NewRequest, Request, SlotId,
     },
-    resync::{next_request, Limits, Rates, TURN_MS},
+    resync::{may_clear, next_request, Limits, Rates, TURN_MS},
     state,
     types::{ConnState, DiskState},
     wire::{BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, ID_SYNCER},
@@ -50,6 +50,7 @@ impl Node {
             peer_readable: self.state.pdsk == DiskState::UpToDate
                 && state::is_connected(self.state.conn),
             locally_readable: self.state.disk == DiskState::UpToDate,
+            inconsistent: self.state.disk == DiskState::Inconsistent,
         }
     }
 
@@ -218,6 +219,7 @@ impl Node {
         match actions.mark {
             Mark::Nothing => {}
             Mark::OutOfSync => self.set_out_of_sync(range.sector, range.sectors.into()),
+            Mark::InSync if !may_clear(self.state.conn) => {}
             Mark::InSync => self.set_in_sync(range.sector, range.sectors.into()),
         }
         let held = &mut self.held[slot.0 as usize];

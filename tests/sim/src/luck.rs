@@ -7,16 +7,22 @@ use crate::{
     node::{Io, Node, Purpose, Rx, Told},
     world::{Fault, World, FAULTS},
 };
-use drbd_core::{state, types::DiskState};
+use drbd_core::{
+    state,
+    types::{ConnState, DiskState},
+};
 
 impl World {
     /// Bytes arrive at `to`.
     pub(crate) fn deliver(&mut self, to: usize) -> bool {
         let from = 1 - to;
-        if self.parted[from] || !self.nodes[to].up {
+        if self.parted[from] > self.now_ms || !self.nodes[to].up {
             return false;
         }
         let stream = self.rng.below(2) as usize;
+        if self.quiet[to][stream] > self.now_ms {
+            return false;
+        }
         let Some(id) = self.nodes[to].link.as_ref().map(|link| link.id) else {
             return false;
         };
@@ -76,7 +82,7 @@ impl World {
         let waits = |node: &Node| {
             node.up && node.rx == Rx::WaitSocket && node.link.is_none() && node.wanted()
         };
-        if self.parted != [false; 2] || !self.nodes.iter().all(waits) {
+        if self.parted.iter().any(|&until| until > self.now_ms) || !self.nodes.iter().all(waits) {
             return false;
         }
         self.links += 1;
@@ -108,13 +114,15 @@ impl World {
             read,
         } = node.ios.remove(at);
         let is_read = read > 0;
-        let fails = self.rng.one_in(400)
+        let dies = node.dying > 0;
+        node.dying -= usize::from(dies);
+        let fails = self.rng.one_in(if is_read { 60 } else { 400 })
             && if is_read {
                 reads
             } else {
                 writes && !tags.is_empty()
             };
-        let mut ok = !fails && node.state.disk != DiskState::Diskless;
+        let ok = !fails && !dies && node.state.disk != DiskState::Diskless;
         if ok && !tags.is_empty() {
             node.disk.write(sector, &tags);
         } else if ok && !is_read {
@@ -134,7 +142,6 @@ impl World {
                 if ok {
                     reply.data = node.disk.now[sector..sector + read].to_vec();
                 }
-                ok &= !fails;
                 reply.ok = ok;
                 node.replies.push_back(reply);
                 node.in_flight -= 1;
@@ -175,54 +182,123 @@ impl World {
         self.images[id].cut(now);
     }
 
+    /// What comes of a fault in the metadata.
+    pub(crate) fn burn(&mut self) {
+        for id in 0..2 {
+            match self.nodes[id].meta_fault.take() {
+                None => {}
+                Some(fault @ Fault::MetaCut) => {
+                    self.cut_power(id);
+                    self.count(fault);
+                }
+                Some(fault) => self.count(fault),
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(link) = node.link.as_mut() {
+                link.out.iter_mut().for_each(|out| out.clear());
+                link.ended = true;
+            }
+        }
+    }
+
+    /// What fits the moment, now and then; else anything.
+    fn choose(&mut self, id: usize) -> Fault {
+        let node = &self.nodes[id];
+        let attaches = matches!(
+            node.state.disk,
+            DiskState::Attaching | DiskState::Negotiating
+        );
+        let fitting = if attaches {
+            Some(Fault::CrashInAttach)
+        } else if node.state.conn == ConnState::WfReportParams {
+            Some(Fault::CrashInHandshake)
+        } else if state::is_resync(node.state.conn) {
+            Some(Fault::RestartInResync)
+        } else if state::is_beyond_connected(node.state.conn) {
+            Some(Fault::ResetInResync)
+        } else {
+            None
+        };
+        match fitting {
+            Some(fault) if self.rng.one_in(3) => fault,
+            _ => FAULTS[self.rng.below(FAULTS.len() as u64) as usize].0,
+        }
+    }
+
     /// Bad luck.
     pub(crate) fn go_wrong(&mut self, id: usize) -> bool {
         if self.healing || !self.rng.one_in(12) {
             return false;
         }
-        let fault = FAULTS[self.rng.below(FAULTS.len() as u64) as usize].0;
-        if !self.may(fault) {
+        let fault = self.choose(id);
+        if !self.may(fault) || !self.strike(id, fault) {
             return false;
         }
+        if !matches!(fault, Fault::MetaCut | Fault::MetaError) {
+            self.count(fault);
+        }
+        true
+    }
+
+    fn strike(&mut self, id: usize, fault: Fault) -> bool {
         let until = self.now_ms + 20 + self.rng.below(3000);
+        let both_up = self.nodes.iter().all(|node| node.up);
+        let both_linked = self.nodes.iter().all(|node| node.link.is_some());
+        let rarely = self.rng.one_in(3);
+        let node = &mut self.nodes[id];
+        let (up, conn) = (node.up, node.state.conn);
         match fault {
-            Fault::Crash if self.nodes[id].up && self.rng.one_in(2) => self.cut_power(id),
-            Fault::DoubleCrash if self.nodes.iter().all(|node| node.up) && self.rng.one_in(6) => {
+            Fault::Crash if up && rarely => self.cut_power(id),
+            Fault::DoubleCrash if both_up && rarely => {
                 self.cut_power(0);
                 self.cut_power(1);
             }
-            Fault::RestartInResync
-                if self.nodes[id].up && state::is_resync(self.nodes[id].state.conn) =>
+            Fault::RestartInResync if up && state::is_resync(conn) => self.cut_power(id),
+            Fault::CrashInHandshake if up && conn == ConnState::WfReportParams => {
+                self.cut_power(id);
+            }
+            Fault::CrashInAttach
+                if up
+                    && matches!(
+                        node.state.disk,
+                        DiskState::Attaching | DiskState::Negotiating
+                    ) =>
             {
                 self.cut_power(id);
             }
             Fault::Freeze => self.frozen[id] = until,
-            Fault::ClockJump => self.now_ms = until,
+            Fault::ClockJump if rarely => self.now_ms = until,
             Fault::Stall => self.stalled[id] = until,
-            Fault::Reset if self.nodes.iter().all(|node| node.link.is_some()) => {
-                for node in &mut self.nodes {
-                    if let Some(link) = node.link.as_mut() {
-                        link.out.iter_mut().for_each(|out| out.clear());
-                        link.ended = true;
-                    }
-                }
+            Fault::Congested if node.link.is_some() => self.congested[id] = until,
+            Fault::StreamStall if node.link.is_some() => {
+                self.quiet[id][self.rng.below(2) as usize] = until;
             }
-            Fault::HalfOpen if self.nodes[id].link.is_some() => {
-                if let Some(link) = self.nodes[id].link.as_mut() {
+            Fault::Reset if rarely && both_linked => {
+                self.reset();
+            }
+            Fault::ResetInResync if state::is_beyond_connected(conn) && both_linked => {
+                self.reset();
+            }
+            Fault::HalfOpen if rarely && node.link.is_some() => {
+                if let Some(link) = node.link.as_mut() {
                     link.ended = true;
                 }
             }
-            Fault::OneWay => self.parted[id] = !self.parted[id],
-            Fault::Partition => {
-                self.parted = if self.parted == [true; 2] {
-                    [false; 2]
-                } else {
-                    [true; 2]
-                }
+            Fault::OneWay if rarely => self.parted[id] = until,
+            Fault::Partition if rarely => self.parted = [until; 2],
+            Fault::MetaCut | Fault::MetaError if up && rarely && node.meta_fuse.is_none() => {
+                node.meta_fuse = Some((self.rng.below(4) as u32, fault));
+            }
+            Fault::DiskDies if up && rarely && node.has_disk() && node.ios.len() > 1 => {
+                node.dying = node.ios.len();
+                node.io_error();
             }
             _ => return false,
         }
-        self.count(fault);
         true
     }
 }

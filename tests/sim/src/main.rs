@@ -21,14 +21,22 @@ fn play(config: Config) -> Report {
     })
 }
 
-/// Fewer faults and fewer steps that still violate something.
+/// What a violation is about, without its numbers.
+fn kind_of(report: &Report) -> Option<String> {
+    let words = report.violation.as_ref()?.split([':', '{']).take(2);
+    let letters = |word: &str| word.replace(|c: char| !c.is_alphabetic(), "");
+    Some(words.map(letters).collect())
+}
+
+/// Fewer faults and fewer steps that still violate the same.
 fn shrink(mut config: Config) -> Config {
+    let kind = kind_of(&play(config));
     for (fault, _) in FAULTS {
         let fewer = Config {
             without: config.without | 1 << *fault as u32,
             ..config
         };
-        if play(fewer).violation.is_some() {
+        if kind_of(&play(fewer)) == kind {
             config = fewer;
         }
     }
@@ -39,7 +47,7 @@ fn shrink(mut config: Config) -> Config {
                 ..config
             })
             .into_iter()
-            .find(|&fewer| play(fewer).violation.is_some())
+            .find(|&fewer| kind_of(&play(fewer)) == kind)
         else {
             break;
         };

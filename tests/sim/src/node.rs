@@ -3,7 +3,7 @@
 //! A node: the shell's twin. What the shell keeps under its lock is here, and every state changes through
 //! [`Node::change`] and [`Node::change_all`], as `drbdrs/change.rs` does it.
 
-use crate::{disk::Disk, link::Link, rng::Rng};
+use crate::{disk::Disk, link::Link, rng::Rng, world::Fault};
 use drbd_core::{
     bitmap,
     config::{
@@ -169,6 +169,10 @@ pub struct Stable {
     pub superblock: Vec<u8>,
     /// The bitmap.
     pub bitmap: Vec<u64>,
+    /// Some bits were set for all blocks, wherever they differ. When no resync follows, because the generations are
+    /// equal (a full sync that the loss of the connection ended; a bitmap that could not be written), they stay, as
+    /// in 8.4.
+    pub unowed: bool,
 }
 
 /// Where the receiver is.
@@ -202,6 +206,12 @@ pub struct Node {
     pub disk: Disk,
     pub stable: Stable,
     pub told: Vec<Told>,
+    /// How many more writes of metadata succeed, and what happens then.
+    pub meta_fuse: Option<(u32, Fault)>,
+    /// That has happened.
+    pub meta_fault: Option<Fault>,
+    /// Operations under way on a disk that has failed.
+    pub dying: usize,
     pub ios: Vec<Io>,
     // The volume.
     pub capacity: u64,
@@ -300,6 +310,9 @@ impl Node {
             disk,
             stable,
             told: Vec::new(),
+            meta_fuse: None,
+            meta_fault: None,
+            dying: 0,
             ios: Vec::new(),
             capacity,
             state: State::NEW,
@@ -398,6 +411,7 @@ impl Node {
         };
         if behind > first {
             bitmap::clear_range(&mut self.bits, first, behind - 1);
+            self.stable.unowed &= self.weight() > 0;
         }
     }
 
@@ -560,6 +574,11 @@ impl Node {
                     self.exposed = md.uuids.current;
                 }
             }
+            Now::AdoptPeerGeneration => {
+                if let Some(peer) = &self.peer_uuids {
+                    self.exposed = peer.uuids.current;
+                }
+            }
             Now::ConsiderResync => self.flags.consider_resync = true,
             Now::StopReceiver => self.order = Order::Stop,
             Now::StartEpoch => {
@@ -589,9 +608,34 @@ impl Node {
         }
     }
 
+    /// Whether a write of metadata reaches the disk; it may be the last one before the power goes.
+    pub fn metadata_write(&mut self) -> bool {
+        if self.meta_fault == Some(Fault::MetaCut) {
+            return false;
+        }
+        match self.meta_fuse.as_mut() {
+            None => {
+                // It comes with a flush, of internal metadata, before it.
+                self.disk.flush();
+                return true;
+            }
+            Some((left, _)) if *left > 0 => {
+                *left -= 1;
+                self.disk.flush();
+                return true;
+            }
+            Some(_) => {}
+        }
+        self.meta_fault = self.meta_fuse.take().map(|(_, fault)| fault);
+        if self.meta_fault == Some(Fault::MetaError) {
+            self.io_error();
+        }
+        false
+    }
+
     /// The superblock is written if it has changed.
     pub fn sync_metadata(&mut self) {
-        if !self.local || !std::mem::take(&mut self.md_dirty) {
+        if !self.local || !std::mem::take(&mut self.md_dirty) || !self.metadata_write() {
             return;
         }
         let capacity = self.capacity;
@@ -613,7 +657,12 @@ impl Node {
     /// The bitmap is written.
     pub fn write_bitmap(&mut self) {
         if self.local && self.state.disk != DiskState::Diskless {
+            if !self.metadata_write() {
+                return;
+            }
             self.stable.bitmap.clone_from(&self.bits);
+            // A demotion may be on disk from here on.
+            self.sync_metadata();
         }
     }
 
@@ -622,27 +671,42 @@ impl Node {
         if !self.local || state::is_failed_or_less(self.state.disk) {
             return false;
         }
-        self.fill_bitmap();
+        self.fill_bitmap()
+    }
+
+    /// False: it could not be written.
+    pub fn fill_bitmap(&mut self) -> bool {
+        self.set_full_sync(true);
+        let last = self.nbits() - 1;
+        bitmap::set_range(&mut self.bits, 0, last);
+        self.stable.unowed = true;
+        if !self.metadata_write() {
+            return false;
+        }
+        self.stable.bitmap.clone_from(&self.bits);
+        self.set_full_sync(false);
         true
     }
 
-    pub fn fill_bitmap(&mut self) {
-        let last = self.nbits() - 1;
-        bitmap::set_range(&mut self.bits, 0, last);
-        self.stable.bitmap.clone_from(&self.bits);
+    /// Notes on the disk whether its bitmap is worth nothing.
+    pub fn set_full_sync(&mut self, needed: bool) {
         if let Some(md) = self.md.as_mut() {
-            md.flags.remove(Flags::FULL_SYNC);
+            md.flags.set(Flags::FULL_SYNC, needed);
             self.md_dirty = true;
         }
         self.sync_metadata();
     }
 
-    /// A new generation begins.
-    pub fn new_current_uuid(&mut self) {
+    /// A new generation begins; unless `forced`, only if there is none since both sides were equal.
+    pub fn new_current_uuid(&mut self, forced: bool) {
         let fresh = Uuid(self.rng.any() & !0xff | 0x100);
         let role = self.state.role;
         let Some(md) = self.md.as_mut() else { return };
-        md.uuids.new_current(fresh, role);
+        if forced {
+            md.uuids.new_current(fresh, role);
+        } else if !md.uuids.begin_generation(fresh, role) {
+            return;
+        }
         self.exposed = md.uuids.current;
         self.md_dirty = true;
         self.sync_metadata();

@@ -97,14 +97,12 @@ impl World {
                 });
             }
             14 if node.state.conn == ConnState::Connected && node.state.role == Role::Secondary => {
-                self.full_sync = true;
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncT,
                     asked: false,
                 });
             }
             15 if node.state.conn == ConnState::Connected && node.state.role == Role::Primary => {
-                self.full_sync = true;
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncS,
                     asked: false,

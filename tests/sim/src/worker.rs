@@ -63,8 +63,13 @@ impl Node {
             self.sync_metadata();
         } else if std::mem::take(&mut self.todo_diskless) {
             if self.state.disk == DiskState::Failed {
-                self.stable.bitmap.clone_from(&self.bits);
-                self.sync_metadata();
+                if self.metadata_write() {
+                    self.stable.bitmap.clone_from(&self.bits);
+                    self.sync_metadata();
+                } else {
+                    // The copy on disk is too old to be trusted.
+                    self.set_full_sync(true);
+                }
                 self.change(&Change::disk(DiskState::Diskless), How::HARD);
             }
         } else if std::mem::take(&mut self.todo_release)
@@ -160,7 +165,7 @@ impl Node {
                     peer.crashed_primary = false;
                 }
             }
-            After::NewCurrentUuid => self.new_current_uuid(),
+            After::NewCurrentUuid => self.new_current_uuid(false),
             After::NewCurrentUuidLater => self.flags.new_current_uuid = true,
             After::WriteBitmap(_) => {
                 self.write_bitmap();

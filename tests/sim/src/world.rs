@@ -47,6 +47,14 @@ faults! {
     OneWay "the network is cut in one direction",
     Partition "the network is cut",
     Split "a packet arrives in parts",
+    CrashInHandshake "a node loses power during a handshake",
+    CrashInAttach "a node loses power while it attaches",
+    ResetInResync "a connection is reset around a resync",
+    MetaCut "a node loses power between two writes of metadata",
+    MetaError "a write of metadata fails",
+    DiskDies "a disk fails with all that is under way",
+    StreamStall "one of the two streams stands still",
+    Congested "a send buffer is full",
 }
 
 /// What distinguishes a run.
@@ -65,7 +73,7 @@ impl Config {
     pub fn of(seed: u64) -> Self {
         Self {
             seed,
-            steps: 1500,
+            steps: 6000,
             without: 0,
         }
     }
@@ -96,7 +104,12 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) nodes: [Node; 2],
     pub(crate) images: [Image; 2],
-    pub(crate) parted: [bool; 2],
+    /// Until when nothing that a node sends arrives.
+    pub(crate) parted: [u64; 2],
+    /// Until when a stream to a node stands still.
+    pub(crate) quiet: [[u64; 2]; 2],
+    /// Until when a node cannot send.
+    pub(crate) congested: [u64; 2],
     pub(crate) adrift: Vec<Adrift>,
     pub(crate) frozen: [u64; 2],
     pub(crate) stalled: [u64; 2],
@@ -111,13 +124,14 @@ pub(crate) struct World {
     pub(crate) alone: [bool; 2],
     /// Completed a write that the peer does not have since both were equal.
     pub(crate) wrote: [bool; 2],
+    /// A source that never learned that its resync had ended wrote alone in the generation that its target has, too.
+    /// Neither 8.4 nor we begin a new one then, so that what it wrote cannot be told from what the target lacked: if
+    /// the target was written apart as well, nobody can see it.
+    pub(crate) missed_end: bool,
     /// Who gives up its data to settle a split brain.
     pub(crate) discarding: Option<usize>,
     /// Somebody connected with the wish to give up its data since both were equal.
     pub(crate) discards: bool,
-    /// A full sync was asked for, and none was finished since. One that the loss of the connection ends is forgotten,
-    /// but for its bits, as in 8.4.
-    pub(crate) full_sync: bool,
     pub(crate) violation: Option<String>,
     pub(crate) trace: bool,
     pub(crate) shown: [String; 2],
@@ -160,6 +174,7 @@ fn fresh_stable(sectors: usize) -> Stable {
     Stable {
         superblock,
         bitmap: vec![0; sectors.div_ceil(512)],
+        unowed: false,
     }
 }
 
@@ -188,7 +203,9 @@ impl World {
             rng,
             nodes,
             images: [Image::new(sectors), Image::new(sectors)],
-            parted: [false; 2],
+            parted: [0; 2],
+            quiet: [[0; 2]; 2],
+            congested: [0; 2],
             adrift: Vec::new(),
             frozen: [0; 2],
             stalled: [0; 2],
@@ -201,9 +218,9 @@ impl World {
             faults: vec![0; FAULTS.len()],
             alone: [false; 2],
             wrote: [false; 2],
+            missed_end: false,
             discarding: None,
             discards: false,
-            full_sync: false,
             violation: None,
             trace,
             shown: Default::default(),
@@ -241,6 +258,7 @@ impl World {
             self.step += 1;
             self.now_ms += self.rng.below(2);
             let moved = self.act();
+            self.burn();
             self.observe();
             idle = if moved { 0 } else { idle + 1 };
             if idle > 24 {
@@ -259,13 +277,38 @@ impl World {
         }
         if self.violation.is_none() {
             let states = format!("{} / {}", self.nodes[0].state, self.nodes[1].state);
+            for node in &self.nodes {
+                self.say(|| {
+                    format!(
+                        "node {}: {:?}, order {:?}, packet {:?} at {}, jobs {:?}, in flight {}, admin {:?}, turn {:?}, \
+                         I/O {:?}, local refs {}, application {}",
+                        node.id,
+                        node.rx,
+                        node.order,
+                        node.packet.as_ref().map(|packet| packet.command),
+                        node.stage,
+                        node.current.front().map(|(job, _)| *job),
+                        node.in_flight,
+                        node.admin,
+                        node.turn,
+                        node.ios.len(),
+                        node.local_refs,
+                        node.application
+                    )
+                });
+            }
             self.violate(format!("it never comes to rest: {states}"));
         }
     }
 
     fn heal(&mut self) {
         self.healing = true;
-        self.parted = [false; 2];
+        self.parted = [0; 2];
+        self.quiet = [[0; 2]; 2];
+        self.congested = [0; 2];
+        for node in &mut self.nodes {
+            node.meta_fuse = None;
+        }
         self.frozen = [0; 2];
         self.stalled = [0; 2];
         self.say(|| "no more faults".into());
@@ -274,15 +317,15 @@ impl World {
     /// Somebody does something; false: there was nothing to do.
     fn act(&mut self) -> bool {
         let id = self.rng.below(2) as usize;
-        let what = self.rng.below(16);
+        let what = self.rng.below(20);
         let now = self.now_ms;
         self.hash = (self.hash ^ (what | (id as u64) << 8)).wrapping_mul(0x0100_0000_01b3);
         match what {
-            0..=1 => return self.deliver(id),
-            12 => return self.use_cluster(id),
-            13 => return self.administrate(id),
-            14 => return self.go_wrong(id),
-            15 => return self.dial(),
+            0..=3 => return self.deliver(id),
+            15..=16 => return self.use_cluster(id),
+            17 => return self.administrate(id),
+            18 => return self.go_wrong(id),
+            19 => return self.dial(),
             _ => {}
         }
         let (frozen, stalled) = (self.frozen[id] > now, self.stalled[id] > now);
@@ -293,17 +336,17 @@ impl World {
         node.now_ms = now;
         node.clock = self.step;
         match what {
-            2..=3 => node.receiver(),
-            4 => node.ack_receiver(),
-            5 => node.ack_sender(),
-            6..=7 => {
-                let ready = node.sender_ready();
+            4..=6 => node.receiver(),
+            7 => node.ack_receiver(),
+            8 => node.ack_sender(),
+            9..=10 => {
+                let ready = self.congested[id] <= now && node.sender_ready();
                 if ready {
                     node.sender();
                 }
                 ready
             }
-            8..=9 => {
+            11..=12 => {
                 let ready = node.worker_ready();
                 if ready {
                     node.worker();
