@@ -168,8 +168,6 @@ fn complete(device: &Arc<Device>) -> Result {
     let conn = with_volume(device, |volume| volume.state.conn).ok_or(ENODEV)?;
     match conn {
         ConnState::WfBitmapT => {
-            // What the resync writes may be lost with our disk's cache after the source has cleared its bits.
-            crate::after::write_bitmap(device, "resync target");
             send(device)?;
             let next = Change::conn(ConnState::WfSyncUuid);
             device

@@ -539,6 +539,9 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
         pr_info!("{}: updated sync uuid {}\n", Tag(&device), Shown(md.uuids));
     });
     start_resync(&device, ConnState::SyncTarget);
+    // Before the first block is asked for: what the resync writes may be lost with our disk's cache after the source
+    // has cleared its bits.
+    crate::after::write_bitmap(&device, "resync target");
     Ok(())
 }
 

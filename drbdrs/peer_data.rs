@@ -710,6 +710,11 @@ pub(crate) fn out_of_sync(packet: &Arrived<'_>) -> Result {
     device
         .bitmap
         .set_out_of_sync(range.sector, u64::from(range.sectors));
+    let target = state::is_sync_target;
+    if device.state().is_some_and(|state| target(state.conn)) {
+        // As for all bits of a resync: see `handshake::sync_uuid`.
+        crate::after::write_bitmap(&device, "resync target");
+    }
     Ok(())
 }
 

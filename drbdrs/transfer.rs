@@ -167,7 +167,7 @@ pub(crate) fn context(volume: &VolumeShared) -> Context {
         peer_readable: volume.state.pdsk == DiskState::UpToDate
             && state::is_connected(volume.state.conn),
         locally_readable: volume.state.disk == DiskState::UpToDate,
-        inconsistent: volume.state.disk == DiskState::Inconsistent,
+        inconsistent: state::is_inconsistent_or_less(volume.state.disk),
     }
 }
 

@@ -172,7 +172,8 @@ fn reason(own: &State, peer: &State, f: &Facts) -> Option<Reason> {
         Some(Reason::DiskAttached)
     } else if f.consider_resync {
         Some(Reason::PeerWasForced)
-    } else if connected && asks_for_sync {
+    } else if connected && asks_for_sync && !is_failed_or_less(own.pdsk) {
+        // Of a disk that is known to be gone, it is what the peer was about to do before.
         Some(Reason::FullSyncRequested)
     } else {
         None

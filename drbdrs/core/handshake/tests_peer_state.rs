@@ -424,3 +424,18 @@ fn a_peer_whose_attach_is_aborted_is_told_why() {
         peer_attach_aborted
     ));
 }
+
+#[test]
+fn what_a_peer_was_about_to_do_with_a_disk_that_is_gone_compares_nothing() {
+    let was_about_to = State {
+        conn: C::WfBitmapT,
+        disk: D::Outdated,
+        ..CONNECTED
+    };
+    assert!(pending(CONNECTED, was_about_to).compare.is_some());
+    let gone = State {
+        pdsk: D::Failed,
+        ..CONNECTED
+    };
+    assert_eq!(pending(gone, was_about_to).compare, None);
+}

@@ -198,7 +198,7 @@ pub struct Context {
     pub peer_readable: bool,
     /// A read may be done by our disk.
     pub locally_readable: bool,
-    /// Our disk is the target of a resync: what it holds is replaced by what the peer has.
+    /// Our disk is no copy to rely on: it failed, or it is the target of a resync, which replaces what it holds.
     pub inconsistent: bool,
 }
 

@@ -142,12 +142,12 @@ fn metadata(old: &State, new: &State, facts: &NowContext, out: &mut NowList) {
     out.push_if(becomes_usable, Now::AdoptLocalGeneration);
 }
 
-/// From here on we work with the peer's data. It may have told of their generation when we still had our own. (8.4
-/// keeps the old one, and lets a Primary attach old data again when the peer is gone.)
+/// From here on we work with the peer's data. It told of their generation when we still had our own, or when we had
+/// just met. (8.4 keeps the old one, and lets a Primary attach old data again when the peer is gone.)
 fn works_with_peers_data(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
-    let lost = !has_no_data(old.disk) && has_no_data(new.disk);
-    let served = is_connected(new.conn) && new.pdsk == DiskState::UpToDate;
-    out.push_if(lost && served, Now::AdoptPeerGeneration);
+    let served =
+        |s: &State| has_no_data(s.disk) && is_connected(s.conn) && s.pdsk == DiskState::UpToDate;
+    out.push_if(!served(old) && served(new), Now::AdoptPeerGeneration);
 }
 
 fn peer_was_forced(old: &State, new: &State, _: &NowContext, out: &mut NowList) {

@@ -196,11 +196,19 @@ fn who_loses_the_disk_works_with_the_peers_generation() {
     };
     assert!(now(PRIMARY, lost(D::UpToDate)).contains(Now::AdoptPeerGeneration));
     assert!(!now(PRIMARY, lost(D::Inconsistent)).contains(Now::AdoptPeerGeneration));
-    let alone = State {
-        disk: D::Failed,
-        ..ALONE
+    let diskless = |conn| State {
+        conn,
+        disk: D::Diskless,
+        pdsk: match conn {
+            C::Connected => D::UpToDate,
+            _ => D::Unknown,
+        },
+        ..State::NEW
     };
-    assert!(!now(ALONE, alone).contains(Now::AdoptPeerGeneration));
+    let met = now(diskless(C::WfReportParams), diskless(C::Connected));
+    assert!(met.contains(Now::AdoptPeerGeneration));
+    let alone = now(diskless(C::Unconnected), diskless(C::WfConnection));
+    assert!(!alone.contains(Now::AdoptPeerGeneration));
 }
 
 #[test]

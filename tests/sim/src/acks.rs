@@ -87,7 +87,11 @@ impl Node {
                 self.send(META, Command::Ping, &Empty, &[]);
                 self.pinged_at = Some(self.now_ms);
             }
-            Some(at) if self.now_ms > at + 500 && self.heard_ms <= at => {
+            // Data that came meanwhile are as good as an answer.
+            Some(at) if self.now_ms > at + 500 && self.heard_ms > at => {
+                self.pinged_at = Some(self.now_ms);
+            }
+            Some(at) if self.now_ms > at + 500 => {
                 self.pinged_at = None;
                 self.connection_failed(ConnState::NetworkFailure);
             }

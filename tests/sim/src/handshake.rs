@@ -360,7 +360,11 @@ impl Node {
             }
             self.stage = 1;
         }
-        self.start_resync(ConnState::SyncTarget)
+        let outcome = self.start_resync(ConnState::SyncTarget);
+        if matches!(outcome, Done) {
+            self.write_bitmap();
+        }
+        outcome
     }
 
     /// Waits for its turn.
@@ -482,7 +486,6 @@ impl Node {
         }
         match self.state.conn {
             ConnState::WfBitmapT => {
-                self.write_bitmap();
                 self.send_bitmap();
                 self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
                 Done

@@ -50,7 +50,7 @@ impl Node {
             peer_readable: self.state.pdsk == DiskState::UpToDate
                 && state::is_connected(self.state.conn),
             locally_readable: self.state.disk == DiskState::UpToDate,
-            inconsistent: self.state.disk == DiskState::Inconsistent,
+            inconsistent: state::is_inconsistent_or_less(self.state.disk),
         }
     }
 

@@ -166,6 +166,9 @@ impl Node {
     pub(crate) fn out_of_sync(&mut self, packet: &Arrived) -> Outcome {
         let desc = BlockDesc::decode(packet.fixed()).expect("desc");
         self.set_out_of_sync(desc.sector, u64::from(desc.blksize / 512));
+        if state::is_sync_target(self.state.conn) {
+            self.write_bitmap();
+        }
         Done
     }
 
