@@ -22,7 +22,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR DRBDRS_NAME
 
-.PHONY: help all module tools check test test-long san sim crash demo bench fuzz lab test-uml deb test-deb install clean
+.PHONY: help all module tools check test test-long san sim crash demo bench mutants fuzz lab test-uml deb test-deb install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ bench: ## ratios against the stock driver, in the same virtual machines
 
 sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
 	$(CARGO) run --quiet --release --package drbd-sim -- $(or $(COUNT),1000000)
+
+mutants: ## puts known kinds of bugs into a copy of the source, one by one: the tests must notice (it resumes)
+	@$(CARGO) run --quiet --release --package drbd-sim --bin drbd-mutants
 
 fuzz: ## ten million damaged inputs for each decoder (RUNS=n for fewer)
 	DRBDRS_FUZZ_RUNS=$(or $(RUNS),10000000) scripts/cargo test --release -p drbd-fuzz

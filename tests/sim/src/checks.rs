@@ -89,7 +89,10 @@ impl World {
                 if replicated {
                     self.images[peer].done(tag, &range, now, !volatile);
                 }
-                self.wrote[id] |= local && !replicated;
+                // As in 8.4, what is completed before the new generation is on disk is not protected by it.
+                let marked = Superblock::read(&self.nodes[id].stable.superblock)
+                    .is_ok_and(|(block, _)| !block.uuids.bitmap.is_zero());
+                self.wrote[id] |= local && !replicated && marked;
                 self.missed_end |= local && !replicated && self.misses_end(id);
             }
             Told::Flushed(since) => self.images[id].flushed(since),

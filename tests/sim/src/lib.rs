@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod io;
 pub mod link;
 mod luck;
+pub mod mutations;
 pub mod node;
 pub mod oracle;
 pub mod peer_data;

@@ -116,7 +116,7 @@ impl World {
         let is_read = read > 0;
         let dies = node.dying > 0;
         node.dying -= usize::from(dies);
-        let fails = self.rng.one_in(if is_read { 60 } else { 400 })
+        let fails = self.rng.one_in(if is_read { 20 } else { 400 })
             && if is_read {
                 reads
             } else {

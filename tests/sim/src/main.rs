@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `drbd-sim [COUNT] [--seed N] [--trace]`: plays COUNT seeds, or one, and says what was violated.
+//! `drbd-sim [COUNT] [--from N] [--until-first] [--seed N [--steps N] [--without FAULTS] [--trace]]`: plays COUNT
+//! seeds, or one, and says what was violated.
 
 use drbd_sim::world::{run, Config, Report, FAULTS};
 use std::{
@@ -92,10 +93,12 @@ fn main() {
         .and_then(|word| word.parse().ok())
         .unwrap_or(50_000);
     let from = number("--from").unwrap_or(1);
-    std::process::exit(campaign(from, count));
+    let until_first = arguments.iter().any(|word| word == "--until-first");
+    std::process::exit(campaign(from, count, until_first));
 }
 
-fn campaign(from: u64, count: u64) -> i32 {
+/// Plays seeds, all of them or until one violates something.
+fn campaign(from: u64, count: u64, until_first: bool) -> i32 {
     panic::set_hook(Box::new(|_| {}));
     let begun = Instant::now();
     let next = AtomicU64::new(from);
@@ -119,6 +122,9 @@ fn campaign(from: u64, count: u64) -> i32 {
             sum.ms += report.ms;
             if report.violation.is_some() {
                 bad.push(seed);
+                if until_first {
+                    next.store(from + count, Ordering::Relaxed);
+                }
             }
         }
     };
@@ -140,6 +146,10 @@ fn campaign(from: u64, count: u64) -> i32 {
         bad.extend(some);
     }
     bad.sort_unstable();
+    if until_first && !bad.is_empty() {
+        println!("seed {bad:?} of {count}");
+        return 1;
+    }
     let mut missing = 0;
     for ((_, name), times) in FAULTS.iter().zip(&faults) {
         println!("{times:12}  {name}");
@@ -158,5 +168,6 @@ fn campaign(from: u64, count: u64) -> i32 {
         "{count} schedules, {total} faults, {} violations in {seconds} s",
         bad.len()
     );
-    i32::from(!bad.is_empty() || missing > 0)
+    // A few seeds need not meet everything.
+    i32::from(!bad.is_empty() || (missing > 0 && count >= 10_000))
 }

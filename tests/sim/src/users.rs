@@ -97,6 +97,7 @@ impl World {
                 });
             }
             14 if node.state.conn == ConnState::Connected && node.state.role == Role::Secondary => {
+                self.discards = true;
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncT,
                     asked: false,

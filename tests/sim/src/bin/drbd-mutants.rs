@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `drbd-mutants [--again] [NAME...]`: puts one bug after the other into a copy of the source, and lets the simulator
+//! and the unit tests look for it.
+//!
+//! What was tried is noted in `.build/mutants/results`, and tried again only when the bug, or the tests, have changed
+//! (or with `--again`). The last line is `N of M mutations killed`.
+
+use drbd_sim::mutations::{table, Mutation};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Seeds, in growing portions.
+const SEEDS: [(u32, u32); 3] = [(1, 300), (301, 3_000), (3_301, 20_000)];
+/// A bug that makes a test or a run endless is noticed, too.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A copy of what git knows of.
+fn copy(to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    let script = "git ls-files -z drbdrs/core tests tools scripts | tar --null -T - -cf - | tar -xf - -C \"$0\"";
+    let status = Command::new("bash")
+        .args(["-ceu", script])
+        .arg(to)
+        .current_dir(top())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        other => Err(format!("copying the source failed: {other:?}")),
+    }
+}
+
+enum Ran {
+    Good,
+    Bad,
+    Late,
+}
+
+fn run(tree: &Path, program: &str, arguments: &[&str]) -> Ran {
+    let begun = Instant::now();
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(tree)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return Ran::Bad;
+    };
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Ran::Good,
+            Ok(Some(_)) | Err(_) => return Ran::Bad,
+            Ok(None) if begun.elapsed() > PATIENCE => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Ran::Late;
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn cargo(tree: &Path, arguments: &[&str]) -> Ran {
+    run(tree, "scripts/cargo", arguments)
+}
+
+/// Who noticed the bug; none: nobody did.
+fn hunt(tree: &Path) -> Result<Option<String>, String> {
+    let build = ["build", "--release", "--quiet", "--package", "drbd-sim"];
+    if !matches!(cargo(tree, &build), Ran::Good) {
+        return Err("it does not compile".into());
+    }
+    let simulator = tree.join(".build/cargo/release/drbd-sim");
+    for (from, count) in SEEDS {
+        let (count, from) = (count.to_string(), from.to_string());
+        let arguments = [&count, "--from", &from, "--until-first"];
+        match run(tree, &simulator.to_string_lossy(), &arguments) {
+            Ran::Good => {}
+            Ran::Bad => return Ok(Some(format!("simulator, before seed {from} + {count}"))),
+            Ran::Late => return Ok(Some("simulator, which does not end".into())),
+        }
+    }
+    let tests = ["test", "--release", "--quiet", "--package", "drbd_core"];
+    match cargo(tree, &tests) {
+        Ran::Good => Ok(None),
+        Ran::Bad => Ok(Some("unit tests".into())),
+        Ran::Late => Ok(Some("unit tests, which do not end".into())),
+    }
+}
+
+fn try_one(tree: &Path, bug: &Mutation) -> Result<Option<String>, String> {
+    let path = tree.join(&bug.path);
+    let source = fs::read_to_string(top().join(&bug.path))
+        .map_err(|error| format!("{}: {error}", bug.path))?;
+    let write = |text: &str| fs::write(&path, text).map_err(|error| error.to_string());
+    write(&bug.apply(&source)?)?;
+    let found = hunt(tree);
+    write(&source)?;
+    found
+}
+
+/// Name and digest of what was tried, and who noticed.
+fn read_results(path: &Path) -> BTreeMap<String, (String, String)> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let fields = |line: &str| {
+        let mut words = line.splitn(3, '\t').map(String::from);
+        Some((words.next()?, (words.next()?, words.next()?)))
+    };
+    text.lines().filter_map(fields).collect()
+}
+
+fn main() {
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    let again = names.iter().any(|name| name == "--again");
+    names.retain(|name| name != "--again");
+    let work = top().join(".build/mutants");
+    let (tree, noted) = (work.join("tree"), work.join("results"));
+    if let Err(error) = copy(&tree) {
+        eprintln!("{error}");
+        std::process::exit(2);
+    }
+    let mut results = read_results(&noted);
+    let list = table();
+    let (mut killed, mut survivors) = (0, Vec::new());
+    for (at, bug) in list.iter().enumerate() {
+        let digest = format!("{:016x}", bug.digest());
+        let wanted = names.is_empty() || names.contains(&bug.name);
+        let known = results.get(&bug.name).filter(|(of, _)| *of == digest);
+        let by = match known {
+            Some((_, by)) if !(again && wanted) => by.clone(),
+            _ if !wanted => continue,
+            _ => {
+                let begun = Instant::now();
+                let by = match try_one(&tree, bug) {
+                    Ok(Some(by)) => by,
+                    Ok(None) => "-".into(),
+                    Err(error) => format!("! {error}"),
+                };
+                println!(
+                    "{:3} of {}  {:28} {by} ({} s)",
+                    at + 1,
+                    list.len(),
+                    bug.name,
+                    begun.elapsed().as_secs()
+                );
+                results.insert(bug.name.clone(), (digest, by.clone()));
+                let lines = results
+                    .iter()
+                    .map(|(name, (digest, by))| format!("{name}\t{digest}\t{by}\n"));
+                if let Err(error) = fs::write(&noted, lines.collect::<String>()) {
+                    eprintln!("{}: {error}", noted.display());
+                }
+                by
+            }
+        };
+        match by.as_str() {
+            "-" => survivors.push((bug, "nobody noticed")),
+            by if by.starts_with('!') => survivors.push((bug, "could not be tried")),
+            _ => killed += 1,
+        }
+    }
+    for (bug, what) in &survivors {
+        println!("{what}: {}: {}", bug.name, bug.why);
+    }
+    let tried = killed + survivors.len();
+    println!("{killed} of {tried} mutations killed");
+    std::process::exit(i32::from(killed * 100 < tried * 95));
+}
