@@ -158,7 +158,10 @@ fn still_thinks_it_syncs(own: &State, peer: &State, peer_disk: DiskState) -> boo
 
 fn reason(own: &State, peer: &State, f: &Facts) -> Option<Reason> {
     let connected = own.conn == ConnState::Connected;
-    let negotiates = peer.disk == DiskState::Negotiating || own.disk == DiskState::Negotiating;
+    // Two that attach at once may each take the other for diskless and settle alone. (8.4 does not compare then.)
+    let unseen = own.pdsk == DiskState::Diskless && !is_failed_or_less(peer.disk);
+    let negotiates =
+        peer.disk == DiskState::Negotiating || own.disk == DiskState::Negotiating || unseen;
     let asks_for_sync = matches!(
         peer.conn,
         ConnState::StartingSyncS

@@ -439,3 +439,16 @@ fn what_a_peer_was_about_to_do_with_a_disk_that_is_gone_compares_nothing() {
     };
     assert_eq!(pending(gone, was_about_to).compare, None);
 }
+
+#[test]
+fn a_disk_that_was_thought_gone_is_compared_before_it_is_used() {
+    let gone = State {
+        pdsk: D::Diskless,
+        ..CONNECTED
+    };
+    let settled_alone = pending(gone, CONNECTED);
+    assert_eq!(settled_alone.compare, Some(Reason::DiskAttached));
+    let apart = Some(Err(Refusal::SplitBrain));
+    let conclusion = conclude(&gone, &CONNECTED, &settled_alone, apart, &FACTS);
+    assert_eq!(conclusion, Conclusion::Disconnect);
+}

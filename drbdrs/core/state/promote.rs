@@ -116,7 +116,9 @@ fn is_retried(p: &Promotion, rv: StateRv, state: &State) -> bool {
 pub fn starts_generation(p: &Promotion, state: &State, bitmap_uuid_set: bool) -> bool {
     let alone = !super::predicates::is_connected(state.conn)
         || super::predicates::is_failed_or_less(state.pdsk);
-    (alone && !bitmap_uuid_set) || p.forced
+    // Data that are no version of the whole begin none: the source could not tell them from foreign ones.
+    let whole = super::predicates::is_outdated_or_better(state.disk);
+    (alone && whole && !bitmap_uuid_set) || p.forced
 }
 
 #[cfg(test)]
@@ -247,6 +249,11 @@ mod tests {
         assert!(starts_generation(&p, &ALONE, false));
         assert!(!starts_generation(&p, &ALONE, true));
         assert!(!starts_generation(&p, &CONNECTED, false));
+        let target = State {
+            disk: DiskState::Inconsistent,
+            ..ALONE
+        };
+        assert!(!starts_generation(&p, &target, false));
         let diskless_peer = State {
             pdsk: DiskState::Diskless,
             ..CONNECTED

@@ -15,7 +15,7 @@ use drbd_core::{
     },
     resync::{may_clear, next_request, Limits, Rates, TURN_MS},
     state,
-    types::{ConnState, DiskState},
+    types::{ConnState, DiskState, Role},
     wire::{BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, ID_SYNCER},
 };
 
@@ -245,6 +245,8 @@ impl Node {
     }
 
     pub fn requests_lost(&mut self) {
+        // A demoted node marks what the peer did not confirm, and no new generation says so, as in 8.4.
+        self.stable.unowed |= self.state.role == Role::Secondary && !self.log.is_empty();
         self.tell_all(Event::ConnectionLost, |_| true);
     }
 

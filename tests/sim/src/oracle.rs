@@ -62,8 +62,10 @@ impl Image {
     pub fn done(&mut self, tag: u64, range: &Range, now: u64, stable: bool) {
         for list in self.of(range) {
             if let Some(found) = list.iter_mut().find(|c| c.tag == tag) {
-                found.over = Some(now);
-                found.promised = true;
+                // The power may have gone between its end on the disk and the news of it.
+                let survived = found.over.is_none();
+                found.over = found.over.or(Some(now));
+                found.promised |= survived || stable;
                 found.stable |= stable;
             }
             prune(list);

@@ -76,6 +76,12 @@ impl World {
         if self.healing || !node.up {
             return false;
         }
+        // Who invalidates a copy looks whether the other one is good.
+        let good = |node: &Node| {
+            node.state.conn == ConnState::Connected
+                && node.state.disk == DiskState::UpToDate
+                && node.state.pdsk == DiskState::UpToDate
+        };
         match roll {
             0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
             8..=10 if node.state.role == Role::Primary => node.set_role(Role::Secondary, false),
@@ -96,14 +102,14 @@ impl World {
                     asked: false,
                 });
             }
-            14 if node.state.conn == ConnState::Connected && node.state.role == Role::Secondary => {
+            14 if good(node) && node.state.role == Role::Secondary => {
                 self.discards = true;
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncT,
                     asked: false,
                 });
             }
-            15 if node.state.conn == ConnState::Connected && node.state.role == Role::Primary => {
+            15 if good(node) && node.state.role == Role::Primary => {
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncS,
                     asked: false,
