@@ -116,6 +116,10 @@ impl World {
             }
             Told::Synced => {
                 self.images[id] = self.images[peer].clone();
+                let link = |node: &Node| node.link.as_ref().map(|link| link.id);
+                if link(&self.nodes[0]) != link(&self.nodes[1]) {
+                    self.images[id].doubt();
+                }
                 self.alone = [false; 2];
                 self.wrote = [false; 2];
                 self.missed_end = false;

@@ -93,6 +93,14 @@ impl Image {
         }
     }
 
+    /// It is the copy of another node's that may have gone on meanwhile: nothing of it is promised.
+    pub fn doubt(&mut self) {
+        for candidate in self.sectors.iter_mut().flatten() {
+            candidate.promised = false;
+            candidate.stable = false;
+        }
+    }
+
     /// Whether a sector may read as that.
     pub fn allows(&self, sector: usize, tag: u64) -> bool {
         let list = &self.sectors[sector];

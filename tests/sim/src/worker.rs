@@ -63,6 +63,12 @@ impl Node {
             self.sync_metadata();
         } else if std::mem::take(&mut self.todo_diskless) {
             if self.state.disk == DiskState::Failed {
+                // What the activity log would name at the next attach.
+                let unconfirmed: Vec<_> = self.log.iter().map(|(_, r)| r.range).collect();
+                for range in unconfirmed {
+                    self.set_out_of_sync(range.sector, range.sectors.into());
+                    self.stable.unowed = true;
+                }
                 if self.metadata_write() {
                     self.stable.bitmap.clone_from(&self.bits);
                     self.sync_metadata();
