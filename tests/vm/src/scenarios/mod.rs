@@ -311,6 +311,24 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             read_balance::policies,
         ),
+        scenario(
+            "compressed_bitmap",
+            &[],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            sync::compressed_bitmap,
+        ),
+        scenario(
+            "thin_resync",
+            &[],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            sync::thin,
+        ),
+        scenario(
+            "resync_after",
+            &[],
+            &[AGAINST_STOCK, OURS],
+            resources::resync_after,
+        ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
         Scenario {

@@ -82,8 +82,8 @@ pub(super) fn secrets(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
-/// Two volumes share a connection: synced, cut off, one detached and used through the peer, equal at the end.
-pub(super) fn volumes(setup: Setup, logs: &Path) -> Result<()> {
+/// Two nodes with the volumes 0 and 1 of r0 on a disk each, mirrored.
+fn two_volumes(setup: Setup, logs: &Path) -> Result<Cluster> {
     let mut lab = LabConfig::pair(SIZE);
     for node in &mut lab.nodes {
         node.disks.push(DiskSpec::new("sdc", SIZE));
@@ -101,6 +101,12 @@ pub(super) fn volumes(setup: Setup, logs: &Path) -> Result<()> {
     both_volumes(&c, "is connected", |m| m.connection == "Connected")?;
     c.drbdadm(0, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
     both_volumes(&c, "is mirrored", Minor::mirrored)?;
+    Ok(c)
+}
+
+/// Two volumes share a connection: synced, cut off, one detached and used through the peer, equal at the end.
+pub(super) fn volumes(setup: Setup, logs: &Path) -> Result<()> {
+    let c = two_volumes(setup, logs)?;
     noise(&c, 0)?;
     equal(&c)?;
 
@@ -128,6 +134,45 @@ pub(super) fn volumes(setup: Setup, logs: &Path) -> Result<()> {
             "what was read through the peer was not what its disk has",
         ));
     }
+    equal(&c)?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The second volume syncs after the first one; the first one must not sync after the second one as well.
+pub(super) fn resync_after(setup: Setup, logs: &Path) -> Result<()> {
+    let c = two_volumes(setup, logs)?;
+    c.sh(0, "drbdsetup disk-options 2 --resync-after=1")?;
+    let circle = c.run(0, &["drbdsetup", "disk-options", "1", "--resync-after=2"])?;
+    if circle.code == 0 || !circle.errors().contains("(133)") {
+        return Err(Error::new(format!(
+            "a circle of dependencies: code {}, {}",
+            circle.code,
+            circle.errors()
+        )));
+    }
+    c.both(|node| {
+        c.sh(node, "drbdsetup disk-options 1 --resync-rate=40k")?;
+        c.sh(node, "drbdsetup disk-options 2 --resync-rate=40k")
+    })?;
+    c.lab.network().cut_both(0, 1);
+    both_volumes(&c, "sees that the peer is gone", |m| {
+        m.connection == "WFConnection"
+    })?;
+    noise(&c, 4)?;
+    c.lab.network().heal_all();
+    wait(&c, 0, 1, "syncs", |m| m.connection == "SyncSource")?;
+    wait(&c, 0, 2, "waits for it", |m| {
+        m.connection == "PausedSyncS" && m.flags.contains('a')
+    })?;
+    wait(&c, 1, 2, "waits for it", |m| m.connection == "PausedSyncT")?;
+    c.both(|node| c.sh(node, "drbdsetup disk-options 1 --resync-rate=1000M"))?;
+    wait(&c, 0, 1, "is mirrored", Minor::mirrored)?;
+    wait(&c, 0, 2, "has its turn", |m| {
+        m.connection == "SyncSource" || m.mirrored()
+    })?;
+    c.both(|node| c.sh(node, "drbdsetup disk-options 2 --resync-rate=1000M"))?;
+    both_volumes(&c, "is mirrored again", Minor::mirrored)?;
     equal(&c)?;
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()

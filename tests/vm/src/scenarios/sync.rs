@@ -150,3 +150,76 @@ pub(super) fn disk_returns(setup: Setup, logs: &Path) -> Result<()> {
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
 }
+
+/// The bitmap travels plain from a node with `use-rle no`, and compressed from one with `use-rle yes`.
+pub(super) fn compressed_bitmap(setup: Setup, logs: &Path) -> Result<()> {
+    let with = |net: &str| {
+        let config = Config {
+            net: net.into(),
+            ..Config::default()
+        };
+        config.text()
+    };
+    let c = Cluster::start(setup, logs, SIZE, &with("use-rle yes;"))?;
+    c.configure(0, &with("use-rle no;"))?;
+    c.mirror(0)?;
+    c.lab.network().cut_both(0, 1);
+    c.wait_both("sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    c.write_noise(0, 3, 1)?;
+    c.lab.network().heal_all();
+    c.wait_both("is mirrored again", 120, |m| {
+        m.mirrored() && m.counter("oos") == 0
+    })?;
+    for (node, way, plain) in [
+        (0, "send", true),
+        (1, "receive", true),
+        (1, "send", false),
+        (0, "receive", false),
+    ] {
+        let lines = c.sh(node, &format!("dmesg | grep ' {way} bitmap stats' || true"))?;
+        // The stock driver says nothing of a bitmap that was not compressed.
+        let last = lines.lines().last().unwrap_or("RLE 0(0)");
+        let is_plain = last.contains("RLE 0(0)");
+        if is_plain != plain || (!plain && !last.contains("plain 0(0)")) {
+            return Err(Error::new(format!(
+                "n{} shall {way} it {}: {last}",
+                node + 1,
+                if plain { "plain" } else { "compressed" }
+            )));
+        }
+    }
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// What is zero at the source is discarded by the target instead of sent (`rs-discard-granularity`).
+pub(super) fn thin(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        disk: "rs-discard-granularity 65536;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, SIZE, &config.text())?;
+    c.up()?;
+    c.fill(1, 2)?;
+    let noise: Vec<u8> = (0..1u32 << 20)
+        .map(|n| ((n / 7) ^ (n / 512)) as u8 | 1)
+        .collect();
+    c.lab.node(0).disk(DISK)?.overwrite(4 << 20, &noise)?;
+    let discards = c.lab.node(1).disk(DISK)?.counters().discards;
+    let sent = c.lab.network().traffic(0, 1).bytes;
+    c.first_sync(0)?;
+    let discards = c.lab.node(1).disk(DISK)?.counters().discards - discards;
+    let sent = c.lab.network().traffic(0, 1).bytes - sent;
+    c.note(&format!("{sent} bytes sent, {discards} discards"));
+    if discards == 0 || !(1 << 20..4 << 20).contains(&sent) {
+        return Err(Error::new(format!(
+            "a resync of 1 MiB in 16: {sent} bytes sent, {discards} discards"
+        )));
+    }
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
