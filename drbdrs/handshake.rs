@@ -628,5 +628,7 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
     );
     metadata::sync(device);
     crate::resync::started(device);
+    // Those that sync after it wait, or it waits itself.
+    crate::dependents::update();
     resource.connection.wake_sender();
 }
