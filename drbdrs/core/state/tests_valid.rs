@@ -173,6 +173,26 @@ fn a_verify_needs_an_algorithm_and_protocol_88() {
 // --- transitions that must not be asked for
 
 #[test]
+fn a_full_sync_needs_a_good_source() {
+    for bad in [D::Inconsistent, D::Outdated, D::Consistent] {
+        let theirs = State {
+            pdsk: bad,
+            ..CONNECTED
+        };
+        let ours = State {
+            disk: bad,
+            ..CONNECTED
+        };
+        for (old, conn) in [(theirs, C::StartingSyncT), (ours, C::StartingSyncS)] {
+            assert_eq!(soft(old, State { conn, ..old }), StateRv::NoUpToDateDisk);
+        }
+        for (old, conn) in [(theirs, C::StartingSyncS), (ours, C::StartingSyncT)] {
+            assert_eq!(soft(old, State { conn, ..old }), StateRv::Success);
+        }
+    }
+}
+
+#[test]
 fn full_sync_and_verify_need_a_quiet_connection() {
     for start in [C::StartingSyncS, C::StartingSyncT, C::VerifyS] {
         let rv = soft(

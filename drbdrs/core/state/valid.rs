@@ -150,7 +150,8 @@ type TransitionRule = fn(&State, &State, &Conf) -> Option<StateRv>;
 
 /// May an administrator or the peer ask for this transition? The last objection counts, as in 8.4.
 pub fn soft_transition(old: &State, new: &State, conf: &Conf) -> StateRv {
-    const RULES: [TransitionRule; 13] = [
+    const RULES: [TransitionRule; 14] = [
+        full_sync_from_bad_data,
         full_sync_while_busy,
         disconnect_twice,
         better_disk_without_disk,
@@ -171,6 +172,16 @@ pub fn soft_transition(old: &State, new: &State, conf: &Conf) -> StateRv {
 
 fn when(yes: bool, objection: StateRv) -> Option<StateRv> {
     yes.then_some(objection)
+}
+
+/// 8.4 takes the source's disk for good then, and the only good copy is overwritten.
+fn full_sync_from_bad_data(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
+    let source = match new.conn {
+        ConnState::StartingSyncT => old.pdsk,
+        ConnState::StartingSyncS => old.disk,
+        _ => return None,
+    };
+    when(source != DiskState::UpToDate, StateRv::NoUpToDateDisk)
 }
 
 fn full_sync_while_busy(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
