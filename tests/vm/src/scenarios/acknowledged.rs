@@ -120,9 +120,8 @@ pub(super) fn lone_copy(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
-/// Writes all over a device with many more extents than the log has slots, while the log is resized and switched off
-/// and on: nobody hangs, and the mirrors are equal.
-pub(super) fn cold_extents(setup: Setup, logs: &Path) -> Result<()> {
+/// A mirror with many more extents than its activity log has slots.
+fn many_extents(setup: Setup, logs: &Path) -> Result<Cluster> {
     let config = Config {
         disk: "al-extents 67;".into(),
         ..Config::default()
@@ -133,6 +132,13 @@ pub(super) fn cold_extents(setup: Setup, logs: &Path) -> Result<()> {
     c.sh(0, "drbdsetup new-current-uuid --clear-bitmap 1")?;
     c.wait_both("is mirrored", 60, Minor::mirrored)?;
     c.drbdadm(0, &["primary", "r0"])?;
+    Ok(c)
+}
+
+/// Writes all over a device with many more extents than the log has slots, while the log is resized and switched off
+/// and on: nobody hangs, and the mirrors are equal.
+pub(super) fn cold_extents(setup: Setup, logs: &Path) -> Result<()> {
+    let c = many_extents(setup, logs)?;
     let fio = format!(
         "fio --name=cold --filename={DEVICE} --direct=1 --rw=randwrite --bs=4k --iodepth=16 \
          --ioengine=libaio --number_ios=1500 --randseed=7 --output-format=terse"
@@ -257,16 +263,7 @@ pub(super) fn link_loss(setup: Setup, logs: &Path) -> Result<()> {
 /// At ten thousand moments of a run the power of both nodes might have gone: what would differ then is marked on the
 /// disks. The writes go to more extents than the log has slots, and the link is lost in between.
 pub(super) fn crash_points(setup: Setup, logs: &Path) -> Result<()> {
-    let config = Config {
-        disk: "al-extents 67;".into(),
-        ..Config::default()
-    };
-    let c = Cluster::start(setup, logs, 600 << 20, &config.text())?;
-    c.up()?;
-    // Both disks are empty: nothing to sync.
-    c.sh(0, "drbdsetup new-current-uuid --clear-bitmap 1")?;
-    c.wait_both("is mirrored", 60, Minor::mirrored)?;
-    c.drbdadm(0, &["primary", "r0"])?;
+    let c = many_extents(setup, logs)?;
     let disks = [c.lab.node(0).disk(DISK)?, c.lab.node(1).disk(DISK)?];
     let recorder = Arc::default();
     for (number, disk) in disks.iter().enumerate() {
