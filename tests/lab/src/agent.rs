@@ -28,6 +28,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// Whose frames count: the number of the link in use. A link that was hung up speaks to nobody.
+    link: u64,
     ready: bool,
     next_id: u32,
     running: HashMap<u32, Sender<Frame>>,
@@ -80,16 +82,32 @@ impl Shared {
     fn set_port(&self, port: Option<UnixStream>) {
         *self.port.lock().unwrap_or_else(|e| e.into_inner()) = port;
     }
+
+    /// Ends the link in use, and all commands with it: whoever waits learns that the node is gone.
+    fn next_link(&self, state: &mut State) -> u64 {
+        state.link += 1;
+        state.ready = false;
+        state.running.clear();
+        self.changed.notify_all();
+        state.link
+    }
 }
 
 impl Agent {
-    /// Speaks with the agent at the other end until it is gone.
+    /// Speaks with the agent at the other end until it is gone or hung up.
     pub(crate) fn follow(&self, stream: UnixStream) {
         let Ok(port) = stream.try_clone() else { return };
-        self.shared.set_port(Some(port));
+        let link = {
+            let mut state = locked(&self.shared);
+            self.shared.set_port(Some(port));
+            self.shared.next_link(&mut state)
+        };
         let mut reader = BufReader::with_capacity(128 << 10, stream);
         while let Ok(Some(frame)) = Frame::read(&mut reader) {
             let mut state = locked(&self.shared);
+            if state.link != link {
+                return;
+            }
             match frame.kind {
                 Kind::Hello => {
                     state.ready = true;
@@ -107,11 +125,18 @@ impl Agent {
                 }
             }
         }
-        self.shared.set_port(None);
         let mut state = locked(&self.shared);
-        state.ready = false;
-        state.running.clear(); // whoever waits learns that the node is gone
-        self.shared.changed.notify_all();
+        if state.link == link {
+            self.shared.set_port(None);
+            self.shared.next_link(&mut state);
+        }
+    }
+
+    /// The other end is known to be gone: nothing of it is heard any more, not even that it was ready once.
+    pub(crate) fn hang_up(&self) {
+        let mut state = locked(&self.shared);
+        self.shared.set_port(None);
+        self.shared.next_link(&mut state);
     }
 
     /// Waits until the agent is ready; false if it is not within `limit`, or as soon as `gave_up` says so.
@@ -307,5 +332,43 @@ impl Process {
                 _ => stderr.extend_from_slice(&frame.payload),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other end of a new link, which has said that it is ready.
+    fn link(agent: &Agent) -> UnixStream {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let follower = agent.clone();
+        std::thread::spawn(move || follower.follow(ours));
+        Frame::new(Kind::Hello, 0, Vec::new())
+            .write(&mut theirs)
+            .unwrap();
+        theirs
+    }
+
+    #[test]
+    fn a_link_that_was_hung_up_is_not_taken_for_the_next_one() {
+        let agent = Agent::default();
+        let limit = Duration::from_secs(10);
+        let old = link(&agent);
+        assert!(agent.wait_ready(limit, || false));
+        let command = agent.open(Kind::Get, Vec::new(), "get").unwrap();
+        // The power goes. The kernel has not told yet that the socket is closed.
+        agent.hang_up();
+        assert!(!agent.ready());
+        assert!(command.wait(limit).is_err());
+        assert!(agent.open(Kind::Get, Vec::new(), "get").is_err());
+        let mut new = link(&agent);
+        assert!(agent.wait_ready(limit, || false));
+        // Now the end of the old one is seen, which ends nothing of the new one.
+        drop(old);
+        let _command = agent.open(Kind::Get, Vec::new(), "get").unwrap();
+        let frame = Frame::read(&mut new).unwrap().unwrap();
+        assert!(frame.kind == Kind::Get);
+        assert!(agent.ready());
     }
 }

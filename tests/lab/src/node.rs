@@ -216,6 +216,7 @@ impl Node {
         if let Some(mut qemu) = self.qemu.take() {
             qemu.kill()?;
             qemu.wait()?;
+            self.agent.hang_up();
             self.console.note(&format!("power cut ({cut:?})"));
         }
         self.disks
