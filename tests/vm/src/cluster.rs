@@ -9,8 +9,9 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The first user's configuration, as they wrote it.
 pub const SEED: &str = include_str!("../seed/drbd.conf");
@@ -136,6 +137,8 @@ pub struct Cluster {
     config: String,
     log: Mutex<File>,
     start: Instant,
+    logs: PathBuf,
+    ended_well: AtomicBool,
 }
 
 /// The minor of r0.
@@ -183,6 +186,8 @@ impl Cluster {
             config: config.to_owned(),
             log,
             start,
+            logs: logs.to_owned(),
+            ended_well: AtomicBool::new(false),
         };
         cluster.both(|node| cluster.prepare(node))?;
         Ok(cluster)
@@ -453,7 +458,9 @@ impl Cluster {
             self.unload(node)?;
             self.nothing_left(node)
         })?;
-        self.lab.check_consoles(allowed)
+        self.lab.check_consoles(allowed)?;
+        self.ended_well.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// No slab, thread or socket of the driver is left in a node without module. (Sockets that TCP itself still closes
@@ -472,5 +479,29 @@ impl Cluster {
             "left in n{} after rmmod:\n{left}",
             node + 1
         )))
+    }
+}
+
+/// The state of the devices, and where the driver's threads and all that sleep without interruption are.
+const LAST_WORDS: &str = "cat /proc/drbd; cd /proc; for p in [0-9]*; do \
+    read -r comm <$p/comm; read -r _ _ state _ <$p/stat; \
+    case $comm-$state in drbd*|*-D) echo \"$p $comm $state\"; cat $p/stack;; esac; done 2>/dev/null";
+
+/// Where a failed scenario's nodes were is in a file of this name among its logs.
+pub const LAST_WORDS_FILE: &str = "last-words";
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.ended_well.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut text = String::new();
+        for number in 0..self.lab.nodes().len() {
+            let node = self.lab.node(number);
+            let said = node.run_within(Duration::from_secs(20), &["/bin/sh", "-c", LAST_WORDS]);
+            let said = said.map_or_else(|e| e.to_string(), |output| output.text());
+            text.push_str(&format!("at the end, {}:\n{said}\n", node.name()));
+        }
+        let _ = fs::write(self.logs.join(LAST_WORDS_FILE), text);
     }
 }

@@ -2,7 +2,7 @@
 
 //! Runs scenarios one after the other: one line for each, a last line with the counts, logs under `.build/vm`.
 
-use crate::cluster::Setup;
+use crate::cluster::{Setup, LAST_WORDS_FILE};
 use drbd_lab::image::source_tree;
 use drbd_lab::Result;
 use std::collections::HashSet;
@@ -106,7 +106,9 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         println!("test {name} ... {word} ({seconds:.1} s)");
         writeln!(record, "{name} {word}")?;
         if let Some(text) = failure {
-            println!("{text}\nlogs of this scenario: {}\n", logs.display());
+            println!("{text}\nlogs of this scenario: {}", logs.display());
+            let last = fs::read_to_string(logs.join(LAST_WORDS_FILE)).unwrap_or_default();
+            println!("{last}");
             failures.push(name);
         }
     }

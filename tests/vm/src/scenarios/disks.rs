@@ -136,7 +136,13 @@ fn stalled(c: &Cluster, by_hand: bool, cold: bool) -> Result<()> {
     c.wait(0, "gives its disk up", 60, |m| m.disks.0 == "Failed")?;
     drbd_lab::until("the write that hung ends well", deadline(30), || {
         let end = c.sh(0, "cat /tmp/stalled 2>/dev/null || true")?;
-        Ok((end.trim() == "0").then_some(()))
+        match end.trim() {
+            "" => Ok(None),
+            "0" => Ok(Some(())),
+            code => Err(Error::new(format!(
+                "the write that hung failed with {code}"
+            ))),
+        }
     })?;
     disk.set_fault(Fault::None);
     c.wait(0, "has no disk", 60, |m| m.disks.0 == "Diskless")?;
