@@ -250,8 +250,8 @@ fn state_change_reply(packet: &Arrived<'_>) -> Result {
         } else {
             let volume = shared.vol_mut(packet.vnr).ok_or(ENODEV)?;
             let flag = match agreed {
-                true => VolFlag::CLUSTER_CHANGE_AGREED,
-                false => VolFlag::CLUSTER_CHANGE_REFUSED,
+                true => VolFlag::ClusterChangeAgreed,
+                false => VolFlag::ClusterChangeRefused,
             };
             volume.flags.set(flag);
         }

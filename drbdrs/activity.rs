@@ -132,6 +132,11 @@ impl Activity {
         drop(thread);
     }
 
+    /// The disk is not used any more: who waits for its log need not. From any context.
+    pub(crate) fn look_again(&self) {
+        self.wake.wake_all();
+    }
+
     fn start(&self, device: &Arc<Device>) -> Result {
         let mut thread = self.thread.lock();
         if thread.is_some() {

@@ -70,11 +70,11 @@ fn context(device: &Device) -> Option<AfterContext> {
         now,
         lowest_conn: all.lowest_conn.unwrap_or(ConnState::StandAlone),
         lowest_disk: all.lowest_disk,
-        grown_while_away: volume.flags.has(VolFlag::RESYNC_AFTER_NEGOTIATION),
+        grown_while_away: volume.flags.has(VolFlag::ResyncAfterNegotiation),
         call_local_io_error: failed
-            && volume.flags.clear(VolFlag::WAS_IO_ERROR)
+            && volume.flags.clear(VolFlag::WasIoError)
             && policy == Some(OnIoError::CallHandler),
-        force_detach: failed && volume.flags.clear(VolFlag::FORCE_DETACH),
+        force_detach: failed && volume.flags.clear(VolFlag::ForceDetach),
         verify_stop_sector: drbd_core::resync::can_stop_early(version),
     })
 }
@@ -91,7 +91,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             handlers::call(resource, Some(device), handlers::LOCAL_IO_ERROR);
         }
         After::NewCurrentUuid => metadata::begin_generation(device),
-        After::NewCurrentUuidLater => set_flag(device, VolFlag::NEW_CURRENT_UUID),
+        After::NewCurrentUuidLater => set_flag(device, VolFlag::NewCurrentUuid),
         After::WriteBitmap(reason) => {
             let why = BITMAP_WRITE_REASONS
                 .iter()
@@ -124,7 +124,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             // The peer is back: what it lacks is sent again, and no new generation is needed.
             for_each_device(resource, |device| {
                 if let Some(volume) = resource.shared.lock().vol_mut(device.vnr) {
-                    volume.flags.clear(VolFlag::NEW_CURRENT_UUID);
+                    volume.flags.clear(VolFlag::NewCurrentUuid);
                 }
             });
             transfer::resend(resource);
@@ -163,7 +163,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
 /// Writes that go to the peer alone follow the news that ours is not a copy any more.
 fn told_of_loss(device: &Device) {
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
-        volume.flags.clear(VolFlag::LOSS_UNTOLD);
+        volume.flags.clear(VolFlag::LossUntold);
     }
     device.resource.state_wait.wake_all();
 }
@@ -191,7 +191,7 @@ fn forget_crash(device: &Device) {
     let Some(volume) = shared.vol_mut(device.vnr) else {
         return;
     };
-    volume.flags.clear(VolFlag::CRASHED_PRIMARY);
+    volume.flags.clear(VolFlag::CrashedPrimary);
     if let Some(peer) = volume.peer_uuids.as_mut() {
         peer.crashed_primary = false;
     }
@@ -289,7 +289,7 @@ fn resume_fenced(resource: &Resource) {
             let mut shared = resource.shared.lock();
             shared
                 .vol_mut(device.vnr)
-                .is_some_and(|volume| volume.flags.clear(VolFlag::NEW_CURRENT_UUID))
+                .is_some_and(|volume| volume.flags.clear(VolFlag::NewCurrentUuid))
         };
         if put_off {
             metadata::new_current_uuid(device);

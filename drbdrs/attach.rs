@@ -225,10 +225,10 @@ fn prepare(device: &Device) -> Result<(), Refused> {
     wait_released(device);
     let mut shared = device.resource.shared.lock();
     let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
-    volume.flags.clear(VolFlag::FORCE_DETACH);
-    volume.flags.clear(VolFlag::ABANDONED);
-    volume.flags.clear(VolFlag::WAS_IO_ERROR);
-    volume.flags.clear(VolFlag::WAS_READ_ERROR);
+    volume.flags.clear(VolFlag::ForceDetach);
+    volume.flags.clear(VolFlag::Abandoned);
+    volume.flags.clear(VolFlag::WasIoError);
+    volume.flags.clear(VolFlag::WasReadError);
     volume.resync.total = 0;
     volume.resync.failed = 0;
     Ok(())
@@ -521,13 +521,13 @@ fn take_over(
         activity::flag(&mut md.flags, conf.al_updates);
     }
     volume.disk_conf = Some(conf);
-    volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
+    volume.flags.assign(VolFlag::MdNoFua, !conf.md_flushes);
     volume
         .flags
-        .assign(VolFlag::CRASHED_PRIMARY, attached.crashed_primary);
+        .assign(VolFlag::CrashedPrimary, attached.crashed_primary);
     volume
         .flags
-        .assign(VolFlag::USE_DEGR_WFC_TIMEOUT, attached.use_degr_wfc_timeout);
+        .assign(VolFlag::UseDegrWfcTimeout, attached.use_degr_wfc_timeout);
     volume.stat.sent = 0;
     volume.stat.received = 0;
     volume.stat.read = 0;
@@ -540,7 +540,7 @@ fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Resu
         Ok(Resized::Grew) => {
             let mut shared = device.resource.shared.lock();
             if let Some(volume) = shared.vol_mut(device.vnr) {
-                volume.flags.set(VolFlag::RESYNC_AFTER_NEGOTIATION);
+                volume.flags.set(VolFlag::ResyncAfterNegotiation);
             }
         }
         Ok(_) => {}
@@ -563,7 +563,7 @@ fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Resu
     if bits == weight {
         let mut shared = device.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.flags.set(VolFlag::AL_SUSPENDED);
+            volume.flags.set(VolFlag::AlSuspended);
         }
     }
     Ok(())
@@ -677,8 +677,8 @@ pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
         {
             let mut shared = resource.shared.lock();
             if let Some(volume) = shared.vol_mut(device.vnr) {
-                volume.flags.set(VolFlag::FORCE_DETACH);
-                volume.flags.set(VolFlag::ABANDONED);
+                volume.flags.set(VolFlag::ForceDetach);
+                volume.flags.set(VolFlag::Abandoned);
             }
             change::change_hard(&mut shared, device.vnr, &failed);
         }
@@ -710,7 +710,7 @@ pub(crate) fn go_diskless(device: &Arc<Device>) {
     let (bits, _) = device.bitmap.size_and_weight();
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
         // It has answered everything, so it may answer this, too.
-        volume.flags.clear(VolFlag::ABANDONED);
+        volume.flags.clear(VolFlag::Abandoned);
     }
     let local = Device::get_local_if(device, |disk| disk == DiskState::Failed);
     if let (Some(local), true) = (&local, bits > 0) {

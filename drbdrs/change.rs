@@ -432,11 +432,12 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         others_report_params,
     };
     if crate::resource::usable(volume.state.disk) && !crate::resource::usable(new.disk) {
-        volume.flags.set(VolFlag::LOSS_UNTOLD);
+        volume.flags.set(VolFlag::LossUntold);
+        volume.device.activity.look_again();
     }
     if old.conn != new.conn {
         let ahead = new.conn == ConnState::Ahead;
-        volume.flags.assign(VolFlag::AHEAD_UNTOLD, ahead);
+        volume.flags.assign(VolFlag::AheadUntold, ahead);
     }
     volume.state = new;
     for effect in state::now_effects(&old, &new, &context).iter() {
@@ -489,14 +490,11 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
             }
         }
         Now::ConsiderResync => {
-            volume.flags.set(VolFlag::CONSIDER_RESYNC);
+            volume.flags.set(VolFlag::ConsiderResync);
         }
         Now::Established => {
-            volume.flags.clear(VolFlag::AL_SUSPENDED);
+            volume.flags.clear(VolFlag::AlSuspended);
             conn.established = conn.established.wrapping_add(1);
-        }
-        Now::ForgetResyncDone => {
-            volume.flags.clear(VolFlag::RESYNC_ABORTED);
         }
         Now::StopReceiver => conn.receiver = ReceiverOrder::Stop,
         Now::RestartReceiver => conn.receiver = ReceiverOrder::Restart,
@@ -515,14 +513,14 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
 
 /// The flags of the superblock that mirror the state.
 fn update_metadata(volume: &mut VolumeShared) {
-    let crashed = volume.flags.has(VolFlag::CRASHED_PRIMARY);
+    let crashed = volume.flags.has(VolFlag::CrashedPrimary);
     let Some(md) = volume.md.as_mut() else { return };
     let before = md.flags;
     let now = state::metadata_flags(recorded(before), &volume.state, crashed);
     record(&mut md.flags, &now);
     if md.flags != before {
         volume.md_dirty = true;
-        volume.todo.set(Todo::WRITE_METADATA);
+        volume.todo.set(Todo::WriteMetadata);
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn wanted(shared: &crate::resource::Shared, volume: &VolumeShared) ->
             shared.conn.agreed_version,
             !conf.csums_alg.is_empty(),
             conf.csums_after_crash_only,
-            volume.flags.has(VolFlag::CRASHED_PRIMARY),
+            volume.flags.has(VolFlag::CrashedPrimary),
         )
     })
 }

@@ -5,7 +5,7 @@
 //! `core::congestion` decides. While we are Ahead, our application's writes only mark blocks, here at once and on the
 //! peer by P_OUT_OF_SYNC. Three things keep the two bitmaps the same:
 //!
-//! - The first mark follows the news that we are Ahead ([`VolFlag::AHEAD_UNTOLD`]): the peer must know that what it
+//! - The first mark follows the news that we are Ahead ([`VolFlag::AheadUntold`]): the peer must know that what it
 //!   still writes for us makes nothing in sync.
 //! - A mark waits for whatever may clear the same bits: an answer of an earlier resync that the peer has not confirmed,
 //!   or a write that was sent during one ([`may_mark`]).
@@ -98,7 +98,7 @@ pub(crate) fn holds_back(shared: &Shared) -> bool {
     let next = shared.transfer.log.peek_to_send();
     let mark = next.filter(|request| request.job() == Job::OutOfSync);
     mark.and_then(|request| shared.vol(request.range.volume))
-        .is_some_and(|volume| volume.flags.has(VolFlag::AHEAD_UNTOLD))
+        .is_some_and(|volume| volume.flags.has(VolFlag::AheadUntold))
 }
 
 /// The peer was told our state.
@@ -106,7 +106,7 @@ pub(crate) fn told(device: &Device) {
     let waited = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr);
-        volume.is_some_and(|volume| volume.flags.clear(VolFlag::AHEAD_UNTOLD))
+        volume.is_some_and(|volume| volume.flags.clear(VolFlag::AheadUntold))
     };
     if waited {
         device.resource.connection.wake_sender();
@@ -142,7 +142,7 @@ pub(crate) fn tick(device: &Device) {
         .catch_up
         .is_due(conn, &load, unanswered, time::now_ms());
     if due {
-        volume.todo.set(Todo::CATCH_UP);
+        volume.todo.set(Todo::CatchUp);
         drop(shared);
         device.resource.worker.wake();
     }

@@ -134,8 +134,8 @@ fn volume_needs_peer(shared: &Shared, vnr: u16, change: &Change, how: How) -> bo
 
 fn forget_answers(shared: &mut Shared, vnr: u16) {
     if let Some(volume) = shared.vol_mut(vnr) {
-        volume.flags.clear(VolFlag::CLUSTER_CHANGE_AGREED);
-        volume.flags.clear(VolFlag::CLUSTER_CHANGE_REFUSED);
+        volume.flags.clear(VolFlag::ClusterChangeAgreed);
+        volume.flags.clear(VolFlag::ClusterChangeRefused);
     }
 }
 
@@ -148,10 +148,10 @@ fn volume_answer(
     let Some(volume) = shared.vol_mut(vnr) else {
         return Some(Err(StateRv::UnknownError));
     };
-    if volume.flags.clear(VolFlag::CLUSTER_CHANGE_AGREED) {
+    if volume.flags.clear(VolFlag::ClusterChangeAgreed) {
         return Some(Ok(()));
     }
-    if volume.flags.clear(VolFlag::CLUSTER_CHANGE_REFUSED) {
+    if volume.flags.clear(VolFlag::ClusterChangeRefused) {
         return Some(Err(StateRv::CwFailedByPeer));
     }
     let volume = shared.vol(vnr)?;

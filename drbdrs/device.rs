@@ -153,8 +153,8 @@ impl Device {
             return;
         }
         match volume.state.disk {
-            DiskState::Failed => volume.todo.set(Todo::GO_DISKLESS),
-            DiskState::Diskless => volume.todo.set(Todo::RELEASE_DISK),
+            DiskState::Failed => volume.todo.set(Todo::GoDiskless),
+            DiskState::Diskless => volume.todo.set(Todo::ReleaseDisk),
             _ => {}
         }
         drop(shared);

@@ -187,11 +187,11 @@ fn facts(device: &Device) -> Option<(State, Facts)> {
     let facts = Facts {
         have_peer_uuids: volume.peer_uuids.is_some(),
         have_disk: volume.md.is_some() && has_metadata(volume.state.disk),
-        consider_resync: volume.flags.has(VolFlag::CONSIDER_RESYNC),
+        consider_resync: volume.flags.has(VolFlag::ConsiderResync),
         out_of_sync: device.bitmap.weight(),
         resync_failed: volume.resync.failed,
         negotiated_disk: volume.negotiated.0,
-        new_generation_due: volume.flags.has(VolFlag::NEW_CURRENT_UUID),
+        new_generation_due: volume.flags.has(VolFlag::NewCurrentUuid),
         dry_run,
     };
     Some((volume.state, facts))
@@ -243,7 +243,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         if volume.state != *own {
             return Ok(false);
         }
-        volume.flags.clear(VolFlag::CONSIDER_RESYNC);
+        volume.flags.clear(VolFlag::ConsiderResync);
         let result = change::change_locked(&mut shared, device.vnr, &change, how);
         (result, shared.vol(device.vnr).ok_or(ENODEV)?.state)
     };
@@ -254,9 +254,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         params::send_uuids(device)?;
         params::send_state(device)?;
     }
-    with_volume(device, |volume| {
-        volume.flags.clear(VolFlag::DISCARD_MY_DATA)
-    });
+    with_volume(device, |volume| volume.flags.clear(VolFlag::DiscardMyData));
     metadata::sync(device);
     Ok(true)
 }
@@ -270,9 +268,7 @@ fn abort_frozen(device: &Arc<Device>) -> Error {
     );
     crate::transfer::connection_lost(resource);
     metadata::new_current_uuid(device);
-    with_volume(device, |volume| {
-        volume.flags.clear(VolFlag::NEW_CURRENT_UUID)
-    });
+    with_volume(device, |volume| volume.flags.clear(VolFlag::NewCurrentUuid));
     let change = Change {
         susp: Some(false),
         ..Change::conn(ConnState::ProtocolError)
@@ -370,8 +366,8 @@ fn question(
             uuids: md.uuids,
             dirty_bits: volume.told_dirty_bits,
             role,
-            crashed_primary: volume.flags.has(VolFlag::CRASHED_PRIMARY),
-            discard_my_data: volume.flags.has(VolFlag::DISCARD_MY_DATA),
+            crashed_primary: volume.flags.has(VolFlag::CrashedPrimary),
+            discard_my_data: volume.flags.has(VolFlag::DiscardMyData),
         },
         peer: Side {
             uuids: theirs.uuids,

@@ -217,13 +217,13 @@ pub(crate) fn io_error_locked(shared: &mut Shared, device: &Device, failure: Fai
         }
         return;
     }
-    volume.flags.set(VolFlag::WAS_IO_ERROR);
+    volume.flags.set(VolFlag::WasIoError);
     if failure == Failure::Read {
-        volume.flags.set(VolFlag::WAS_READ_ERROR);
+        volume.flags.set(VolFlag::WasReadError);
     }
     if failure == Failure::Forced {
-        volume.flags.set(VolFlag::FORCE_DETACH);
-        volume.flags.set(VolFlag::ABANDONED);
+        volume.flags.set(VolFlag::ForceDetach);
+        volume.flags.set(VolFlag::Abandoned);
     }
     if matches!(volume.state.disk, DiskState::Diskless | DiskState::Failed) {
         return;

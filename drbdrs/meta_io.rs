@@ -165,8 +165,8 @@ fn carry(
 /// Nobody waits for the disk any more. The worker does the rest: we may be deep in somebody's stack.
 fn abandon(device: &Device) {
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
-        volume.flags.set(VolFlag::ABANDONED);
-        volume.todo.set(Todo::ABANDON_DISK);
+        volume.flags.set(VolFlag::Abandoned);
+        volume.todo.set(Todo::AbandonDisk);
     }
     device.meta_wait.wake_all();
     device.resource.worker.wake();
@@ -189,5 +189,5 @@ fn wait(device: &Device, done: &Done) -> bool {
 fn is_abandoned(device: &Device) -> bool {
     let shared = device.resource.shared.lock();
     let volume = shared.vol(device.vnr);
-    volume.is_none_or(|volume| volume.flags.has(VolFlag::ABANDONED))
+    volume.is_none_or(|volume| volume.flags.has(VolFlag::Abandoned))
 }

@@ -27,7 +27,7 @@ pub(crate) fn mark_dirty(device: &Device) {
     let mut shared = device.resource.shared.lock();
     if let Some(volume) = shared.vol_mut(device.vnr) {
         volume.md_dirty = true;
-        volume.todo.set(Todo::WRITE_METADATA);
+        volume.todo.set(Todo::WriteMetadata);
     }
     drop(shared);
     device.resource.worker.wake();
@@ -55,11 +55,11 @@ pub(crate) fn sync(device: &Arc<Device>) {
         md.la_peer_max_bio_size = volume.peer_max_bio_size;
         let mut block = *md;
         let primary = block.flags.contains(Flags::PRIMARY_IND);
-        let before = volume.flags.has(VolFlag::PRIMARY_ON_DISK);
+        let before = volume.flags.has(VolFlag::PrimaryOnDisk);
         let owed = volume.device.bitmap.is_changed();
         let on_disk = state::primary_on_disk(primary, before, owed);
         block.flags.set(Flags::PRIMARY_IND, on_disk);
-        volume.flags.assign(VolFlag::PRIMARY_ON_DISK, on_disk);
+        volume.flags.assign(VolFlag::PrimaryOnDisk, on_disk);
         // The truth is written when the bitmap has been.
         volume.md_dirty = on_disk != primary;
         block

@@ -57,7 +57,7 @@ pub(crate) fn send_initial(device: &Arc<Device>) -> Result {
             .as_ref()
             .is_some_and(|conf| conf.discard_my_data);
         if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.flags.assign(VolFlag::DISCARD_MY_DATA, discard);
+            volume.flags.assign(VolFlag::DiscardMyData, discard);
             volume.bitmap_in = None;
         }
     }
@@ -66,8 +66,8 @@ pub(crate) fn send_initial(device: &Arc<Device>) -> Result {
     send_uuids(device)?;
     send_state(device)?;
     with_volume(device, |volume| {
-        volume.flags.clear(VolFlag::USE_DEGR_WFC_TIMEOUT);
-        volume.flags.clear(VolFlag::RESIZE_PENDING);
+        volume.flags.clear(VolFlag::UseDegrWfcTimeout);
+        volume.flags.clear(VolFlag::ResizePending);
     });
     Ok(())
 }
@@ -218,7 +218,7 @@ fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
                 .with(UuidFlags::DISCARD_MY_DATA, discard)
                 .with(
                     UuidFlags::CRASHED_PRIMARY,
-                    volume.flags.has(VolFlag::CRASHED_PRIMARY),
+                    volume.flags.has(VolFlag::CrashedPrimary),
                 )
                 .with(
                     UuidFlags::INCONSISTENT,
@@ -586,7 +586,7 @@ pub(crate) fn announce_resize(
     let announcement = with_volume(device, |volume| {
         let announcement = handshake::announcement(volume.state.conn, resized);
         if announcement.pending {
-            volume.flags.set(VolFlag::RESIZE_PENDING);
+            volume.flags.set(VolFlag::ResizePending);
         }
         announcement
     });
@@ -614,12 +614,12 @@ fn after_sizes(
             disk_size_changed,
             resized,
             resize_pending: state::is_connected(volume.state.conn)
-                && volume.flags.clear(VolFlag::RESIZE_PENDING),
+                && volume.flags.clear(VolFlag::ResizePending),
             assume_clean: theirs.flags.contains(SizesFlags::NO_RESYNC),
         };
         let follow_up = handshake::follow_up(&facts);
         if follow_up.grown_part == GrownPart::SyncLater {
-            volume.flags.set(VolFlag::RESYNC_AFTER_NEGOTIATION);
+            volume.flags.set(VolFlag::ResyncAfterNegotiation);
         }
         follow_up
     };

@@ -88,7 +88,7 @@ fn snapshot(device: &Device, weight: u64) -> Option<Snapshot> {
             }),
         write_ordering: shared.conn.write_order.letter(),
         suspended: volume.suspended(),
-        al_suspended: volume.flags.has(VolFlag::AL_SUSPENDED),
+        al_suspended: volume.flags.has(VolFlag::AlSuspended),
         progress: progress::shown(volume, weight, now_ms),
     })
 }

@@ -309,7 +309,7 @@ fn begun(shared: &mut Shared, vnr: u16, new: &NewRequest) {
     if new.kind == Kind::Read {
         volume
             .flags
-            .assign(VolFlag::READ_BY_PEER, new.job == Job::Read);
+            .assign(VolFlag::ReadByPeer, new.job == Job::Read);
     }
     match new.job {
         Job::Nothing => {}
@@ -386,7 +386,7 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
                 Job::Nothing
             };
             // The peer marks a block that only it has, so it must know that only it has it.
-            let untold = volume.flags.has(VolFlag::LOSS_UNTOLD) && !shared.changes.all_done();
+            let untold = volume.flags.has(VolFlag::LossUntold) && !shared.changes.all_done();
             if !has_disk && job == Job::Replicate && untold {
                 return Plan::Wait;
             }
@@ -447,7 +447,7 @@ fn goes_to_peer(shared: &Shared, volume: &VolumeShared, range: &Range) -> bool {
             .pending
             .saturating_add(volume.stat.resync_pending),
         own_write: shared.transfer.writes.find_overlap(range, ours).is_some(),
-        last_was_remote: volume.flags.has(VolFlag::READ_BY_PEER),
+        last_was_remote: volume.flags.has(VolFlag::ReadByPeer),
     };
     read_balance::goes_to_peer(policy, &facts)
 }

@@ -223,7 +223,7 @@ fn device_statistics(volume: &VolumeShared) -> DeviceStatistics {
         upper_pending: stat.application,
         lower_pending: stat.local,
         upper_blocked: volume.suspended() || volume.io_suspenders != 0,
-        al_suspended: volume.flags.has(VolFlag::AL_SUSPENDED),
+        al_suspended: volume.flags.has(VolFlag::AlSuspended),
         exposed_data_uuid: volume.exposed_uuid.0,
         ..DeviceStatistics::default()
     };

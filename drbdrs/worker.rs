@@ -11,21 +11,25 @@ use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Todo(u32);
+pub(crate) enum Todo {
+    /// Write the superblock.
+    WriteMetadata,
+    /// Nobody uses the failed disk any more: become Diskless.
+    GoDiskless,
+    /// Nobody uses the disk of the diskless volume any more: close it.
+    ReleaseDisk,
+    /// Write changed pages of the bitmap.
+    WriteBitmap,
+    /// The disk did not answer in time: give it up by force.
+    AbandonDisk,
+    /// The peer can follow again: resync what it was only told of.
+    CatchUp,
+}
 
 impl Todo {
-    /// Write the superblock.
-    pub(crate) const WRITE_METADATA: Self = Self(1 << 0);
-    /// Nobody uses the failed disk any more: become Diskless.
-    pub(crate) const GO_DISKLESS: Self = Self(1 << 1);
-    /// Nobody uses the disk of the diskless volume any more: close it.
-    pub(crate) const RELEASE_DISK: Self = Self(1 << 2);
-    /// Write changed pages of the bitmap.
-    pub(crate) const WRITE_BITMAP: Self = Self(1 << 3);
-    /// The disk did not answer in time: give it up by force.
-    pub(crate) const ABANDON_DISK: Self = Self(1 << 4);
-    /// The peer can follow again: resync what it was only told of.
-    pub(crate) const CATCH_UP: Self = Self(1 << 5);
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 /// The work that waits for the worker.
@@ -35,13 +39,13 @@ pub(crate) struct TodoSet(u32);
 impl TodoSet {
     /// Adds `todo`.
     pub(crate) fn set(&mut self, todo: Todo) {
-        self.0 |= todo.0;
+        self.0 |= todo.bit();
     }
 
     /// Takes `todo` out; tells whether it was there.
     fn take(&mut self, todo: Todo) -> bool {
-        let was = self.0 & todo.0 != 0;
-        self.0 &= !todo.0;
+        let was = self.0 & todo.bit() != 0;
+        self.0 &= !todo.bit();
         was
     }
 
@@ -135,12 +139,12 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         return true;
     }
     const ORDER: [Todo; 6] = [
-        Todo::ABANDON_DISK,
-        Todo::CATCH_UP,
-        Todo::WRITE_BITMAP,
-        Todo::WRITE_METADATA,
-        Todo::GO_DISKLESS,
-        Todo::RELEASE_DISK,
+        Todo::AbandonDisk,
+        Todo::CatchUp,
+        Todo::WriteBitmap,
+        Todo::WriteMetadata,
+        Todo::GoDiskless,
+        Todo::ReleaseDisk,
     ];
     for todo in ORDER {
         let vnr = {
@@ -154,12 +158,12 @@ fn do_some(resource: &Arc<Resource>) -> bool {
             continue;
         };
         match todo {
-            Todo::ABANDON_DISK => local::io_error(&device, local::Failure::Forced),
-            Todo::CATCH_UP => congestion::catch_up(&device),
-            Todo::WRITE_BITMAP => after::write_bitmap(&device, "write from worker"),
-            Todo::WRITE_METADATA => metadata::sync(&device),
-            Todo::GO_DISKLESS => attach::go_diskless(&device),
-            _ => attach::release_disk(&device),
+            Todo::AbandonDisk => local::io_error(&device, local::Failure::Forced),
+            Todo::CatchUp => congestion::catch_up(&device),
+            Todo::WriteBitmap => after::write_bitmap(&device, "write from worker"),
+            Todo::WriteMetadata => metadata::sync(&device),
+            Todo::GoDiskless => attach::go_diskless(&device),
+            Todo::ReleaseDisk => attach::release_disk(&device),
         }
         return true;
     }

@@ -72,7 +72,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
         let mut shared = device.resource.shared.lock();
         if let Some(volume) = shared.vol_mut(device.vnr) {
             let old = volume.disk_conf.replace(conf);
-            volume.flags.assign(VolFlag::MD_NO_FUA, !conf.md_flushes);
+            volume.flags.assign(VolFlag::MdNoFua, !conf.md_flushes);
             if old.is_some_and(|old| write_order::options_differ(&old, &conf)) {
                 peer_data::choose_order(&mut shared, Reason::Configured);
             }

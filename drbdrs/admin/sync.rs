@@ -152,7 +152,7 @@ fn begin_put_off_generation(device: &Arc<Device>) {
         let mut shared = device.resource.shared.lock();
         match shared.vol_mut(device.vnr) {
             Some(volume) => (
-                volume.flags.clear(VolFlag::NEW_CURRENT_UUID),
+                volume.flags.clear(VolFlag::NewCurrentUuid),
                 volume.local.is_some(),
             ),
             None => return,
@@ -274,7 +274,7 @@ pub(super) fn timeout_type(context: &Context<'_>, info: &mut Info) -> Outcome {
         let volume = shared.vol(device.vnr).ok_or(RetCode::MinorInvalid)?;
         if volume.state.pdsk == DiskState::Outdated {
             2
-        } else if volume.flags.has(VolFlag::USE_DEGR_WFC_TIMEOUT) {
+        } else if volume.flags.has(VolFlag::UseDegrWfcTimeout) {
             1
         } else {
             0

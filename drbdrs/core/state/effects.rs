@@ -16,8 +16,6 @@ use crate::types::{ConnState, DiskState, Role, State};
 pub enum Now {
     /// Hold the local disk until [`After::ReleaseDisk`]: it must not vanish before its effects ran.
     HoldDisk,
-    /// A new resync: what the last one left marked as done is not.
-    ForgetResyncDone,
     /// Requests before and after this point need different acknowledgements: close the epoch.
     StartEpoch,
     /// Log the UUIDs of the disk that was attached.
@@ -102,8 +100,6 @@ fn hold_disk(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
 }
 
 fn requests(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
-    let starts = !is_resync(old.conn) && is_resync(new.conn);
-    out.push_if(starts, Now::ForgetResyncDone);
     let replication_changes = super::io::replicates(old) != super::io::replicates(new);
     out.push_if(replication_changes, Now::StartEpoch);
 }

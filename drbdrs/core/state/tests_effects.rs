@@ -118,16 +118,6 @@ fn the_epoch_closes_when_replication_starts_or_stops() {
 }
 
 #[test]
-fn a_resync_that_begins_is_not_done() {
-    assert!(now(CONNECTED, SOURCE).contains(Now::ForgetResyncDone));
-    let paused = State {
-        conn: C::PausedSyncS,
-        ..SOURCE
-    };
-    assert!(!now(paused, SOURCE).contains(Now::ForgetResyncDone));
-}
-
-#[test]
 fn role_changes_go_on_when_the_last_volume_was_told() {
     let old = State {
         conn: C::WfReportParams,
