@@ -33,6 +33,7 @@ pub(crate) fn without_disk() -> Limits {
         max_discard_sectors: 0,
         discard_granularity: 0,
         max_write_zeroes_sectors: 0,
+        zeroes_unmap: false,
         write_cache: true,
         fua: true,
         stable_writes: true,

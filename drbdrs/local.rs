@@ -4,6 +4,7 @@
 
 use crate::{
     change::{self, How},
+    deallocate::{self, Want},
     device::{Device, LocalRef},
     faults,
     prelude::*,
@@ -13,6 +14,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::OnIoError,
+    interval::Range,
     request::{Event, Kind, Local, Request, SlotId},
     state::Change,
     types::DiskState,
@@ -80,6 +82,26 @@ pub(crate) fn submit(clone: OutBio, local: LocalRef, slot: SlotId) {
         return;
     }
     clone.submit(io);
+}
+
+/// As [`submit`] for a discard or write-zeroes: carries it out. Not while a bio is being submitted.
+pub(crate) fn deallocate(
+    device: &Device,
+    local: LocalRef,
+    slot: SlotId,
+    range: &Range,
+    want: Want,
+) {
+    let result = match local.disk() {
+        Some(disk) => deallocate::carry_out(device, disk, range, want),
+        None => Err(ENODEV),
+    };
+    let Some(device) = local.into_in_flight() else {
+        return;
+    };
+    let io = LocalIo { device, slot };
+    let fails = result.is_err() || io.fails_on_purpose();
+    io.end_io(if fails { Status::IO_ERROR } else { Status::OK });
 }
 
 fn ended(device: &Device, slot: SlotId, status: Status) {

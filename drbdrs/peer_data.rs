@@ -15,8 +15,8 @@
 use crate::{
     acks,
     activity::{self, Hold},
-    attach::Local,
     conflict::{self, Verdict},
+    deallocate::{self, Want},
     device::{Device, LocalRef},
     digests, faults,
     local::{self, Failure},
@@ -598,8 +598,12 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
     // Before write-zeroes were a packet of their own, peers asked for them by trims.
     let exact = packet.command == Command::Zeroes || !features.contains(Features::WRITE_ZEROES);
     let unmap = packet.command == Command::Trim || head.flags.contains(DataFlags::DISCARD);
+    let want = match exact {
+        true => Want::Zeroed { unmap },
+        false => Want::Discarded,
+    };
     let result = match local.disk() {
-        Some(disk) => deallocate(disk, &range, exact, unmap),
+        Some(disk) => deallocate::carry_out(&write.device, disk, &range, want),
         None => Err(ENODEV),
     };
     let status = if result.is_ok() {
@@ -609,17 +613,6 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
     };
     write.ended(status);
     Ok(())
-}
-
-/// Discards the range, or fills it with zeroes when the disk cannot discard or when zeroes are wanted (`exact`).
-pub(crate) fn deallocate(disk: &Local, range: &Range, exact: bool, unmap: bool) -> Result {
-    let limits = disk.data.limits();
-    let (sector, sectors) = (range.sector, u64::from(range.sectors));
-    let discards = limits.max_discard_sectors > 0 && limits.max_write_zeroes_sectors == 0;
-    if unmap && !exact && discards && disk.data.discard(sector, sectors).is_ok() {
-        return Ok(());
-    }
-    disk.data.zero_out(sector, sectors, unmap)
 }
 
 /// P_BARRIER: everything before it is made stable, then it is acknowledged.

@@ -20,6 +20,7 @@ use crate::{
     checksums,
     conflict::{leave, occupy, overlapping},
     congestion,
+    deallocate::{self, Want},
     device::Device,
     digests::{self, Digest, Use},
     handlers, metadata,
@@ -309,7 +310,7 @@ pub(crate) fn deallocated(packet: &Arrived<'_>) -> Result {
     leave(packet.resource, requested);
     count_unacked(packet.resource, range.volume);
     let result = match local.disk() {
-        Some(disk) => peer_data::deallocate(disk, &range, true, true),
+        Some(disk) => deallocate::carry_out(&device, disk, &range, Want::Discarded),
         None => Err(ENODEV),
     };
     let status = if result.is_ok() {

@@ -18,7 +18,10 @@ use drbd_core::{
     request::{Event, Expect, Job, Kind, Request, Work},
     state,
     types::ConnState,
-    wire::{BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, TrimPacket},
+    wire::{
+        BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, Features,
+        TrimPacket,
+    },
 };
 use kernel_ext::{
     block::{Bio, NoIo},
@@ -165,15 +168,15 @@ fn replicate(resource: &Resource, work: &Work, source: &Source) -> Result {
     let link = &resource.connection.data;
     let request = &work.request;
     let vnr = request.range.volume;
-    let (seq_num, resync_running) = {
+    let (seq_num, resync_running, features) = {
         let mut shared = resource.shared.lock();
         let volume = shared.vol_mut(vnr).ok_or(ENODEV)?;
         volume.packet_seq = volume.packet_seq.wrapping_add(1);
-        let facts = (volume.packet_seq, state::is_resync(volume.state.conn));
-        if facts.1 {
+        let (seq_num, resync) = (volume.packet_seq, state::is_resync(volume.state.conn));
+        if resync {
             shared.transfer.log.note_clears(work.slot);
         }
-        facts
+        (seq_num, resync, Features(shared.conn.agreed_features))
     };
     let head = DataPacket {
         sector: request.range.sector,
@@ -191,7 +194,14 @@ fn replicate(resource: &Resource, work: &Work, source: &Source) -> Result {
             link.send_data(vnr, Command::Data, &head, size, content)
         }
         Kind::Discard => link.send(vnr, Command::Trim, &TrimPacket { data: head, size }),
-        Kind::Zeroes => link.send(vnr, Command::Zeroes, &TrimPacket { data: head, size }),
+        Kind::Zeroes => {
+            // To a peer that does not know of zeroes a trim means them.
+            let command = match features.contains(Features::WRITE_ZEROES) {
+                true => Command::Zeroes,
+                false => Command::Trim,
+            };
+            link.send(vnr, command, &TrimPacket { data: head, size })
+        }
         Kind::Read | Kind::Flush => Ok(()),
     }
 }

@@ -17,6 +17,7 @@
 use crate::{
     activity::{self, Entered, Hold},
     congestion,
+    deallocate::Want,
     device::{Device, LocalRef},
     local,
     prelude::*,
@@ -42,6 +43,8 @@ struct Wish {
     range: Range,
     retry: bool,
     nowait: bool,
+    /// Zeroes may deallocate.
+    unmap: bool,
 }
 
 impl Wish {
@@ -59,7 +62,18 @@ impl Wish {
             range: Range::new(device.vnr, bio.sector(), bio.bytes()),
             retry: !bio.is_readahead(),
             nowait: bio.is_nowait(),
+            unmap: !bio.is_no_unmap(),
         })
+    }
+}
+
+impl Wish {
+    /// What a request that deallocates is for.
+    fn want(&self) -> Want {
+        match self.kind {
+            Kind::Discard => Want::Discarded,
+            _ => Want::Zeroed { unmap: self.unmap },
+        }
     }
 }
 
@@ -114,9 +128,10 @@ fn enter(device: &Arc<Device>, bio: Bio, wish: &Wish) {
 
 /// None: the bio was left to the log's thread.
 fn take_extents(device: &Arc<Device>, bio: Bio, wish: &Wish) -> Option<(Bio, Option<Hold>)> {
-    let entered = match wish.kind.modifies() {
-        true => activity::enter(device, &wish.range),
-        false => Entered::Free,
+    let entered = match wish.kind {
+        Kind::Write => activity::enter(device, &wish.range),
+        Kind::Discard | Kind::Zeroes => activity::enter_in_line(device),
+        Kind::Read | Kind::Flush => Entered::Free,
     };
     match entered {
         Entered::Free => return Some((bio, None)),
@@ -233,7 +248,7 @@ fn attempt(device: &Arc<Device>, bio: Bio, wish: &Wish, gathered: &mut Gathered)
             drop(shared);
             match slot {
                 Ok(slot) => {
-                    start(device, slot, clone.filter(|_| to_disk), local, job);
+                    start(device, slot, wish, (clone.filter(|_| to_disk), local, job));
                     Outcome::Done
                 }
                 Err(back) => {
@@ -346,15 +361,28 @@ fn prepare(local: &LocalRef, bio: &Bio, copy: Option<&StableCopy>) -> Option<Out
 fn start(
     device: &Arc<Device>,
     slot: SlotId,
-    clone: Option<OutBio>,
-    local: Option<LocalRef>,
-    job: Job,
+    wish: &Wish,
+    (clone, local, job): (Option<OutBio>, Option<LocalRef>, Job),
 ) {
-    if let (Some(clone), Some(local)) = (clone, local) {
-        local::submit(clone, local, slot);
+    let slow = wish.kind.deallocates();
+    let wake_sender = || {
+        if job != Job::Nothing {
+            device.resource.connection.wake_sender();
+        }
+    };
+    if slow {
+        // The peer's half takes long as well.
+        wake_sender();
     }
-    if job != Job::Nothing {
-        device.resource.connection.wake_sender();
+    match (clone, local) {
+        (Some(_), Some(local)) if slow => {
+            local::deallocate(device, local, slot, &wish.range, wish.want());
+        }
+        (Some(clone), Some(local)) => local::submit(clone, local, slot),
+        _ => {}
+    }
+    if !slow {
+        wake_sender();
     }
     // A flush that only the peer needed is complete at once.
     transfer::finish(&device.resource);

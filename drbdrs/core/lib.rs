@@ -8,6 +8,7 @@ pub mod activity_log;
 pub mod bitmap;
 pub mod config;
 pub mod congestion;
+pub mod deallocate;
 pub mod epoch;
 pub mod faults;
 pub mod handshake;

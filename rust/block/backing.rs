@@ -84,6 +84,8 @@ pub struct Limits {
     pub discard_granularity: u32,
     /// Largest write-zeroes in sectors; 0 if it cannot.
     pub max_write_zeroes_sectors: u32,
+    /// It can write zeroes by deallocating.
+    pub zeroes_unmap: bool,
     /// It has a volatile cache.
     pub write_cache: bool,
     /// It knows force-unit-access.
@@ -185,11 +187,18 @@ impl BackingDevice {
             max_discard_sectors: raw.max_discard_sectors,
             discard_granularity: raw.discard_granularity,
             max_write_zeroes_sectors: raw.max_write_zeroes_sectors,
+            zeroes_unmap: raw.max_wzeroes_unmap_sectors > 0,
             write_cache: has(bindings::BLK_FEAT_WRITE_CACHE),
             fua: has(bindings::BLK_FEAT_FUA),
             stable_writes: has(bindings::BLK_FEAT_STABLE_WRITES),
             rotational: has(bindings::BLK_FEAT_ROTATIONAL),
         }
+    }
+
+    /// Where the first whole granule of discards begins, in bytes.
+    pub fn discard_alignment(&self) -> u32 {
+        // SAFETY: Open by the type invariant.
+        unsafe { bindings::bdev_discard_alignment(self.bdev()) }
     }
 
     /// Reads one page at `sector` into `page`. Sleeps.

@@ -42,6 +42,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is carried out while somebody waits, see [`deallocate`](crate::deallocate).
+    pub fn deallocates(self) -> bool {
+        match self {
+            Kind::Discard | Kind::Zeroes => true,
+            Kind::Read | Kind::Write | Kind::Flush => false,
+        }
+    }
+
     /// Whether it changes blocks.
     pub fn modifies(self) -> bool {
         match self {

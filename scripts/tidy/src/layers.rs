@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "faults",
         "proc_text",
         "write_order",
+        "deallocate",
     ],
     &[
         "request",

@@ -8,6 +8,7 @@ use crate::runner::Scenario;
 mod acknowledged;
 mod congestion;
 mod cycles;
+mod discards;
 mod disks;
 mod external;
 mod failures;
@@ -151,6 +152,12 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
+        scenario(
+            "discards",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            discards::and_zeroes,
+        ),
         scenario(
             "fenced_failover",
             &[AGAINST_STOCK],
