@@ -25,6 +25,7 @@ use drbd_core::{
     config::choices::Fencing,
     meta::Flags,
     state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    trace::{judgement, Kind, Wish},
     types::{ConnState, DiskState, Role, State, StateRv},
 };
 
@@ -299,6 +300,17 @@ fn negotiation(volume: &VolumeShared) -> Negotiation {
     }
 }
 
+/// What the core is asked.
+fn wish(shared: &Shared, volume: &VolumeShared, change: &Change, how: How, all: bool) -> Wish {
+    Wish {
+        old: volume.state,
+        wished: change.apply(volume.state),
+        how: how.rules,
+        in_connection: all,
+        conf: conf(shared, volume),
+    }
+}
+
 /// Decides about one volume; writes nothing, says nothing.
 pub(crate) fn judge(
     shared: &Shared,
@@ -307,16 +319,11 @@ pub(crate) fn judge(
     how: How,
     all: bool,
 ) -> Result<Accepted, StateRv> {
-    let conf = conf(shared, volume);
-    let wished = change.apply(volume.state);
-    if all {
-        state::judge_in_connection(volume.state, wished, how.rules, &conf)
-    } else {
-        state::judge(volume.state, wished, how.rules, &conf)
-    }
+    let wish = wish(shared, volume, change, how, all);
+    wish.decide()
 }
 
-/// Decides about one volume, and tells the log what is worth telling.
+/// Decides about one volume, and tells the log and the trace what is worth telling.
 fn plan(
     shared: &Shared,
     volume: &VolumeShared,
@@ -325,7 +332,13 @@ fn plan(
     all: bool,
 ) -> Result<State, StateRv> {
     let wished = change.apply(volume.state);
-    match judge(shared, volume, change, how, all) {
+    let result = judge(shared, volume, change, how, all);
+    let nothing = matches!(result, Err(StateRv::NothingToDo));
+    if !nothing {
+        let wish = wish(shared, volume, change, how, all);
+        note(volume, &wish, &result);
+    }
+    match result {
         Ok(accepted) => {
             if let Some(warning) = accepted.warning {
                 pr_warn!("{}: {}\n", Tag(&volume.device), warning.text());
@@ -333,7 +346,7 @@ fn plan(
             Ok(accepted.new)
         }
         Err(refusal) => {
-            if how.verbose && refusal != StateRv::NothingToDo {
+            if how.verbose && !nothing {
                 let tag = Tag(&volume.device);
                 pr_err!("{}: State change failed: {}\n", tag, refusal.text());
                 pr_err!("{}:   state = {}\n", tag, Shown(volume.state));
@@ -342,6 +355,13 @@ fn plan(
             Err(refusal)
         }
     }
+}
+
+/// For the trace. A frame of its own: a bio that fails at once is deep in its submitter's stack.
+#[inline(never)]
+fn note(volume: &VolumeShared, wish: &Wish, result: &Result<Accepted, StateRv>) {
+    let trace = &volume.device.resource.trace;
+    trace.note(volume.vnr, Kind::Judge, &wish.pack(), judgement(result));
 }
 
 /// Changes one volume's state under the lock, from any context.

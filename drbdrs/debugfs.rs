@@ -3,7 +3,9 @@
 //! Files in debugfs, for people who ask why something does not move.
 //!
 //! `drbd/version` says who we really are; `drbd/volumes` has, for each volume, everything that others may be waiting
-//! for: who uses the local disk, who suspended I/O, what is in flight, which facts hold.
+//! for: who uses the local disk, who suspended I/O, what is in flight, which facts hold. `drbd/trace` has the last
+//! decisions of each resource, see [`trace`](crate::trace): resource, volume, number, milliseconds since the start of
+//! the machine, and what [`drbd_core::trace`] reads.
 
 use crate::{prelude::*, registry::Registry};
 use drbd_core::proc_text::COMPATIBLE_VERSION;
@@ -19,6 +21,8 @@ pub(crate) struct Debugfs {
     version: File<Version>,
     #[pin]
     volumes: File<Volumes>,
+    #[pin]
+    trace: File<Trace>,
 }
 
 /// The file `version`.
@@ -76,6 +80,31 @@ fn show_volumes(_: &Volumes, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// The file `trace`.
+struct Trace;
+
+fn show_trace(_: &Trace, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some(registry) = Registry::get() else {
+        return Ok(());
+    };
+    let mut serial = 0;
+    while let Some(resource) = registry.resource_after(serial) {
+        serial = resource.serial;
+        let mut last = 0;
+        // One at a time: nothing is formatted under the lock.
+        while let Some(entry) = resource.trace.after(last) {
+            last = entry.serial;
+            fmt::Display::fmt(resource.name(), out)?;
+            writeln!(
+                out,
+                "/{} {} {}: {}",
+                entry.vnr, entry.serial, entry.ms, entry.record
+            )?;
+        }
+    }
+    Ok(())
+}
+
 impl Debugfs {
     /// Makes `drbd` in debugfs. Where there is no debugfs, nothing.
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
@@ -83,6 +112,7 @@ impl Debugfs {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 version <- dir.read_callback_file(c"version", Version, &show_version),
+                trace <- dir.read_callback_file(c"trace", Trace, &show_trace),
                 volumes <- dir.read_callback_file(c"volumes", Volumes, &show_volumes),
             }? Error),
             GFP_KERNEL,

@@ -55,6 +55,7 @@ mod stable;
 mod submit;
 mod tag;
 mod throttle;
+mod trace;
 mod transfer;
 mod verify;
 mod views;

@@ -27,6 +27,7 @@ use drbd_core::{
         UuidReaction,
     },
     state::{self, Change},
+    trace::{conclusion, pack_meeting, Kind},
     types::{ConnState, DiskState, Role, State, Uuid},
     uuid::{
         sync_handshake, Agreed, Demotion, Direction, Handshake, Outcome, PeerUuids, Plan, Policies,
@@ -284,6 +285,9 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
     let outcome = loop {
         let question = question(device, peer, pending, role, demotion).ok_or(ENODEV)?;
         let outcome = sync_handshake(&question);
+        let trace = &device.resource.trace;
+        let words = pack_meeting(&question);
+        trace.note(device.vnr, Kind::Meet, &words, conclusion(&outcome));
         if demotion == Demotion::NotTried {
             log_comparison(device, &question, &outcome);
         }

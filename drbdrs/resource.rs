@@ -20,6 +20,7 @@ use crate::{
     prelude::*,
     requests::Requests,
     stable::Pools,
+    trace::Trace,
     transfer::Transfer,
     worker::{TodoSet, Worker},
 };
@@ -68,6 +69,9 @@ pub(crate) struct Resource {
     /// See the module's description.
     #[pin]
     pub(crate) shared: IrqLock<Shared>,
+    /// The last decisions.
+    #[pin]
+    pub(crate) trace: Trace,
     /// Where pages for data come from.
     pub(crate) pools: Pools,
     /// The connection to the peer.
@@ -414,6 +418,7 @@ impl Resource {
                 state_mutex <- new_mutex!(()),
                 state_wait,
                 shared <- new_irq_lock!(shared),
+                trace <- Trace::new()?,
                 pools: Pools::new()?,
                 connection: Connection::new()?,
                 worker <- Worker::new(wake),

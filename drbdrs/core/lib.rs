@@ -20,6 +20,7 @@ pub mod read_balance;
 pub mod request;
 pub mod resync;
 pub mod state;
+pub mod trace;
 pub mod types;
 pub mod uuid;
 pub mod wire;

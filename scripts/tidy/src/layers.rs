@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "read_balance",
         "congestion",
     ],
+    &["trace"],
 ];
 
 /// Words that a folder's code must not contain, with the reason.

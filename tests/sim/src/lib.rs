@@ -16,6 +16,7 @@ pub mod node;
 pub mod oracle;
 pub mod peer_data;
 pub mod receiver;
+pub mod replay;
 pub mod rng;
 mod users;
 pub mod worker;

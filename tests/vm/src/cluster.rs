@@ -454,6 +454,7 @@ impl Cluster {
     /// The same where the consoles may have reports with these words.
     pub fn finish_allowing(&self, allowed: &[&str]) -> Result<()> {
         self.both(|node| {
+            self.replay_decisions(node)?;
             self.down(node)?;
             self.unload(node)?;
             self.nothing_left(node)
@@ -461,6 +462,30 @@ impl Cluster {
         self.lab.check_consoles(allowed)?;
         self.ended_well.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What our module decided in a node is decided again here, by the core as the host compiles it.
+    fn replay_decisions(&self, node: usize) -> Result<()> {
+        if self.setup.modules[node] != Module::Drbdrs {
+            return Ok(());
+        }
+        let trace = self.sh(node, "cat /sys/kernel/debug/drbd/trace")?;
+        let configured = self.sh(node, "cat /proc/drbd")?.contains(" cs:");
+        let replay = drbd_sim::replay::replay(&trace);
+        if configured && replay.decisions == 0 {
+            return Err(Error::new(
+                "a configured device without a decision in drbd/trace",
+            ));
+        }
+        match replay.differing.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::new(format!(
+                "{} of {} decisions of n{} come out differently here; the first: {first}",
+                replay.differing.len(),
+                replay.decisions,
+                node + 1
+            ))),
+        }
     }
 
     /// No slab, thread or socket of the driver is left in a node without module. (Sockets that TCP itself still closes
