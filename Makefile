@@ -65,6 +65,7 @@ mutants: ## puts known kinds of bugs into a copy of the source, one by one: the 
 
 fuzz: ## ten million damaged inputs for each decoder (RUNS=n for fewer)
 	DRBDRS_FUZZ_RUNS=$(or $(RUNS),10000000) scripts/cargo test --release -p drbd-fuzz
+	DRBDRS_FUZZ_RUNS=$(or $(RUNS),10000000) scripts/cargo test --release -p drbd-tools --bin drbd-tools fuzz::
 
 lab: ## two virtual machines with a stock kernel, and a shell in the first
 	@scripts/lab up

@@ -170,6 +170,7 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             freeze::and_thaw,
         ),
+        scenario("status_cost", &[], &[OURS], tools::status_cost),
         scenario(
             "transcript",
             &[],

@@ -5,8 +5,10 @@
 
 use crate::cluster::{Cluster, Config, Setup};
 use crate::proc_drbd::Minor;
+use drbd_lab::image::source_tree;
 use drbd_lab::{Error, Result};
 use std::path::Path;
+use std::process::Command;
 
 /// Commands that change nothing; those that are refused say why.
 const OBSERVE: &[&str] = &[
@@ -119,5 +121,70 @@ pub(super) fn compared(setup: Setup, logs: &Path) -> Result<()> {
     same_bytes(&c)?;
     c.drbdadm(0, &["up", "r0"])?;
     c.wait_both("is mirrored again", 60, Minor::mirrored)?;
+    c.finish()
+}
+
+/// How often a command is run to measure it, and what one look at the cluster may cost.
+const LOOKS: u32 = 50;
+const ALLOWED_MS: f64 = 20.0;
+
+/// The script that runs a command that often, and then tells the CPU time of all its processes.
+fn loops(command: &str) -> String {
+    format!("for ((n = 0; n < {LOOKS}; n++)); do {command} >/dev/null || exit 1; done; times")
+}
+
+/// Milliseconds of CPU for one run. The second line of `times` is about the children: `0m0.123s 0m0.045s`.
+fn each_ms(text: &str) -> Result<f64> {
+    let seconds = |word: &str| -> Option<f64> {
+        let (minutes, seconds) = word.trim_end_matches('s').split_once('m')?;
+        Some(60.0 * minutes.parse::<f64>().ok()? + seconds.parse::<f64>().ok()?)
+    };
+    let used: Option<f64> = text
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split_whitespace().map(seconds).sum());
+    let used = used.ok_or_else(|| Error::new(format!("'{text}' is no time")))?;
+    Ok(used * 1000.0 / f64::from(LOOKS))
+}
+
+/// How much of a CPU a look at the cluster costs, which monitoring takes every few seconds. A guest may be emulated, and its
+/// CPU slower by any factor: then the same program is measured on this machine as well, reading the same file, and the
+/// factor between the two is taken out. And never more than a little above what the stock tool takes in the same guest.
+pub(super) fn status_cost(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config::default().text();
+    let c = Cluster::start(setup, logs, 16 << 20, &config)?;
+    c.mirror(0)?;
+    let in_guest = |command: &str| -> Result<f64> {
+        let output = c.run(0, &["bash", "-c", &loops(command)])?;
+        each_ms(&output.success()?.text())
+    };
+    let ours = in_guest("/usr/local/sbin/drbdadm status")?;
+    let stock = in_guest("/usr/sbin/drbdadm status")?;
+    let read = "sh-resources";
+    let emulated = in_guest(&format!("/usr/local/sbin/drbdadm {read}"))?;
+    let file = logs.join("drbd.conf");
+    std::fs::write(&file, &config)?;
+    let tool = source_tree().join(".build/cargo/release/drbd-tools");
+    let command = format!(
+        "__DRBD_NODE__=iSCSI1.au.intranet {} drbdadm -c {} {read}",
+        tool.display(),
+        file.display()
+    );
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(loops(&command))
+        .output()?;
+    let native = each_ms(&String::from_utf8_lossy(&output.stdout))?;
+    let factor = (emulated / native.max(0.1)).max(1.0);
+    let told = format!(
+        "drbdadm status takes {:.1} ms of CPU ({ours:.1} ms in a guest that is {factor:.1} times slower; \
+         the stock tool {stock:.1} ms there)",
+        ours / factor
+    );
+    c.note(&told);
+    println!("{told}");
+    if ours / factor > ALLOWED_MS || ours > 1.2 * stock {
+        return Err(Error::new(told));
+    }
     c.finish()
 }

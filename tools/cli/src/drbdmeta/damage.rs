@@ -88,6 +88,15 @@ fn geometry(layout: &Layout, shape: (u32, u32)) -> Geometry {
     ]
 }
 
+/// The shape of every log that was written before there were stripes; both fields are zero then.
+const UNSTRIPED: (u32, u32) = (1, 8);
+
+/// Whether a field says what it should with that shape.
+fn says(block: &Block, at: usize, value: u32, shape: (u32, u32)) -> bool {
+    let before_stripes = u32_at(block, 88) == 0 && u32_at(block, 92) == 0;
+    u32_at(block, at) == value || (at >= 88 && before_stripes && shape == UNSTRIPED)
+}
+
 /// The shape of the log that most fields agree with; `witness` says whether the log itself speaks for a shape.
 fn shape_of(
     block: &Block,
@@ -96,8 +105,7 @@ fn shape_of(
 ) -> Option<(Layout, (u32, u32))> {
     let sectors = |at| i32::from_ne_bytes(u32_at(block, at).to_ne_bytes()).unsigned_abs();
     let (stripes, size) = match (u32_at(block, 88), u32_at(block, 92)) {
-        // Written before there were stripes.
-        (0, 0) => (1, 8),
+        (0, 0) => UNSTRIPED,
         shape => shape,
     };
     let mut blocks = vec![8, stripes.saturating_mul(size)];
@@ -124,7 +132,7 @@ fn shape_of(
         )?;
         let agreed = geometry(&layout, shape)
             .iter()
-            .filter(|(at, _, value)| u32_at(block, *at) == *value)
+            .filter(|(at, _, value)| says(block, *at, *value, shape))
             .count();
         Some((agreed, witness(&layout, shape), layout, shape))
     });
@@ -253,12 +261,11 @@ impl Diagnosis {
                 ),
             );
         }
-        let before_stripes = u32_at(block, 88) == 0 && u32_at(block, 92) == 0;
         for (at, name, value) in geometry(&self.layout, self.shape) {
-            let found = u32_at(block, at);
-            if found == value || (at >= 88 && before_stripes && self.shape == (1, 8)) {
+            if says(block, at, value, self.shape) {
                 continue;
             }
+            let found = u32_at(block, at);
             let mut text = format!("{found} (0x{found:08x}), by the other fields {value}");
             if at == 64 && place.index == INDEX_FLEX_EXTERNAL && found < value {
                 text += "; right if the metadata device grew since";
@@ -314,7 +321,7 @@ impl Diagnosis {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use drbd_core::meta::layout::INDEX_FLEX_INTERNAL;
 
@@ -351,7 +358,8 @@ mod tests {
         block
     }
 
-    fn places() -> Vec<(Place, Block)> {
+    /// Sound superblocks of every kind of metadata.
+    pub fn places() -> Vec<(Place, Block)> {
         let external = |index, meta_sectors| Place {
             index,
             data_sectors: u64::MAX,
@@ -460,6 +468,19 @@ mod tests {
         assert_eq!(named(72, &[0; 4]), [("al_nr_extents", true)]);
         assert_eq!(named(84, &[1]), [("la_peer_max_bio_size", true)]);
         assert_eq!(named(4000, &[1]), [("after the last field", true)]);
+    }
+
+    /// No stripes, and another field is damaged: it is metadata all the same.
+    #[test]
+    fn damage_of_old_metadata_is_named() {
+        for (at, name) in [(64, "md_size_sect"), (68, "al_offset"), (76, "bm_offset")] {
+            let mut block = stock();
+            block[88..96].fill(0);
+            put(&mut block, at, 8);
+            let diagnosis = examine(&block, INTERNAL, &no_witness).unwrap();
+            let found: Vec<_> = diagnosis.findings.iter().map(|f| f.field).collect();
+            assert_eq!(found, [name]);
+        }
     }
 
     #[test]

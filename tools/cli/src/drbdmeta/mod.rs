@@ -11,6 +11,8 @@ mod create;
 mod damage;
 mod disk;
 mod dump;
+#[cfg(test)]
+mod fuzz;
 mod gi;
 mod moved;
 mod restore;

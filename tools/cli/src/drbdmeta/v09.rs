@@ -41,7 +41,7 @@ struct Peer {
 
 /// A superblock of DRBD 9.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Block09 {
+pub struct Block09 {
     effective_size: u64,
     current_uuid: u64,
     device_uuid: u64,
@@ -69,7 +69,8 @@ fn signed(number: u32) -> i32 {
 }
 
 impl Block09 {
-    fn parse(block: &[u8]) -> Option<Self> {
+    /// Reads a superblock; none if it is not one of DRBD 9.
+    pub fn parse(block: &[u8]) -> Option<Self> {
         if Superblock::read(block) != Err(Why::NewMagic) {
             return None;
         }
@@ -119,7 +120,7 @@ impl Block09 {
     }
 
     /// All of it in words.
-    fn explained(&self) -> String {
+    pub fn explained(&self) -> String {
         let names = |flags: u32, table: &[(u32, &'static str)]| {
             let known = table.iter().filter(|(bit, _)| flags & bit != 0);
             let names: Vec<_> = known.map(|(_, name)| *name).collect();
