@@ -9,10 +9,14 @@ use super::{
 use crate::{change::How, device::Device, fence, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
+    request::{Request, SlotId},
     state::{self, Attempt, Promotion},
     types::{ConnState, Role, State, StateRv},
 };
 use kernel::sync::MutexGuard;
+
+/// How long a demotion waits for the peer to confirm what was written.
+const CONFIRM_MS: u32 = 10_000;
 
 fn parms(context: &Context<'_>, info: &mut Info) -> Result<SetRoleParms, Answer> {
     SetRoleParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))
@@ -39,6 +43,9 @@ pub(super) fn secondary(context: &Context<'_>, info: &mut Info) -> Outcome {
 /// Changes the role. Called with `Resource::admin` held.
 pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
     let resource = &device.resource;
+    if role == Role::Secondary {
+        confirmed(device);
+    }
     let mut promotion = Promotion::new(role, force);
     let (result, _one_at_a_time) = attempts(device, &mut promotion);
     if result.is_refusal() || result == StateRv::NothingToDo {
@@ -77,6 +84,26 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
         disk.announce_change();
     });
     result
+}
+
+/// Waits until the peer has all our writes on stable storage. If it loses some with its power, a Primary begins a
+/// generation, and they are resynced; a Secondary would not learn that the copies differ. Not for ever: a peer that
+/// does not answer is given up by others.
+fn confirmed(device: &Device) {
+    let resource = &device.resource;
+    resource.state_wait.wait_timeout(CONFIRM_MS, || {
+        let mut shared = resource.shared.lock();
+        // Confirmed writes wake nobody unless somebody is known to wait.
+        shared.transfer.waiting = true;
+        let Some(volume) = shared.vol(device.vnr) else {
+            return true;
+        };
+        let in_vain = volume.openers > 0 || volume.suspended() || !state::replicates(&volume.state);
+        let unconfirmed = |(_, request): (SlotId, &Request)| {
+            request.range.volume == device.vnr && request.kind.modifies()
+        };
+        in_vain || !shared.transfer.log.iter().any(unconfirmed)
+    });
 }
 
 /// The peer learns of the role and, if that was forced, of the generation that comes with it: it then considers a

@@ -6,9 +6,11 @@ use crate::acks::{Load, Writer};
 use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
 use crate::crash_points::Mirror;
 use crate::proc_drbd::Minor;
+use drbd_lab::switch::Conditions;
 use drbd_lab::{deadline, Error, PowerCut, Result};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const LOAD: Load = Load {
     blocks: 1024,
@@ -193,6 +195,30 @@ pub(super) fn secondary_power_cut(setup: Setup, logs: &Path) -> Result<()> {
         return Err(Error::new(format!("the writer saw {:?}", log.errors())));
     }
     c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The peer loses its power right after a demotion, and what was in its disk's cache: a Secondary begins no generation
+/// over that, so the demotion has to be over only when the peer has everything on stable storage.
+pub(super) fn demoted(setup: Setup, logs: &Path) -> Result<()> {
+    let mut c = start(setup, logs)?;
+    // The barrier is sent when the write is complete, and is then on its way for so long.
+    let slow = Conditions {
+        delay: Duration::from_millis(1500),
+        ..Conditions::default()
+    };
+    c.lab.network().set(0, 1, slow);
+    let script = format!("dd if=/dev/urandom of={DEVICE} bs=256k count=1 seek=9 oflag=direct 2>&1");
+    c.sh(0, &script)?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.lab.node_mut(1).power_cut(PowerCut::Drop)?;
+    c.lab.network().heal_all();
+    c.wait(0, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    back(&mut c, 1)?;
+    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
+    c.compare()?;
     c.finish()
 }
 

@@ -64,7 +64,9 @@ const fn scenario(
 
 /// All scenarios. The first setups are run for every change, the second ones in the long run.
 pub fn all() -> Vec<Scenario> {
-    use acknowledged::{both_power_cut, link_loss, primary_power_cut, secondary_power_cut};
+    use acknowledged::{
+        both_power_cut, demoted, link_loss, primary_power_cut, secondary_power_cut,
+    };
     vec![
         scenario(
             "walkthrough",
@@ -135,6 +137,7 @@ pub fn all() -> Vec<Scenario> {
             &[STOCK_AGAINST],
             secondary_power_cut,
         ),
+        scenario("demoted", &[OURS], &[AGAINST_STOCK], demoted),
         scenario("both_power_cut", &[AGAINST_STOCK], &[OURS], both_power_cut),
         scenario("link_loss", &[AGAINST_STOCK], &[OURS], link_loss),
         scenario(
