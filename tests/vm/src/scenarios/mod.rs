@@ -182,6 +182,18 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
         scenario(
+            "more_policies",
+            &[],
+            &[OURS, AGAINST_STOCK],
+            split_brain::more_policies,
+        ),
+        scenario(
+            "stable_data",
+            &[],
+            &[OURS, AGAINST_STOCK],
+            split_brain::stable_data,
+        ),
+        scenario(
             "split_brain",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],

@@ -53,12 +53,14 @@ fn demote(c: &Cluster, nodes: &[usize]) -> Result<()> {
 }
 
 fn policy(c: &Cluster, words: &str) -> Result<()> {
+    c.both(|node| policy_of(c, node, words)).map(drop)
+}
+
+fn policy_of(c: &Cluster, node: usize, words: &str) -> Result<()> {
+    // Between these two words there is nothing but policies.
     let script = format!("sed -i 's/after-sb-0pri.*#/{words} #/' /etc/drbd.conf");
-    c.both(|node| {
-        c.sh(node, &script)?;
-        c.drbdadm(node, &["adjust", "r0"])
-    })
-    .map(drop)
+    c.sh(node, &script)?;
+    c.drbdadm(node, &["adjust", "r0"]).map(drop)
 }
 
 /// Both have what `winner` had, and nothing of the other.
@@ -100,20 +102,26 @@ fn refused(c: &Cluster, round: &Round) -> Result<()> {
     Ok(())
 }
 
-/// The policies for no primary, one after the other, and one for one primary.
-pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
+fn start(setup: Setup, logs: &Path, net: &str) -> Result<Cluster> {
     let config = Config {
-        net: "after-sb-0pri disconnect; #\n".into(),
+        net: format!("{net} after-sb-0pri disconnect; #\n"),
         ..Config::default()
     };
     let handlers =
-        "handlers { split-brain \"echo $DRBD_RESOURCE $DRBD_MINOR > /tmp/split-brain\"; } \
+        "handlers { split-brain \"echo $DRBD_RESOURCE $DRBD_MINOR > /tmp/split-brain\"; \
+                    pri-lost \"echo $DRBD_RESOURCE $DRBD_MINOR > /tmp/pri-lost\"; \
+                    pri-lost-after-sb \"echo $DRBD_RESOURCE $DRBD_MINOR > /tmp/pri-lost-after-sb\"; } \
                     device /dev/drbd1";
     let text = config.text().replace("device /dev/drbd1", handlers);
     let c = Cluster::start(setup, logs, SIZE, &text)?;
     c.mirror(0)?;
     c.write_noise(0, 0, 22)?;
+    Ok(c)
+}
 
+/// The policies for no primary, one after the other, and one for one primary.
+pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "")?;
     let round = diverge(&c, 0, [1, 1])?;
     demote(&c, &[0, 1])?;
     refused(&c, &round)?;
@@ -147,4 +155,122 @@ pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
         demote(&c, primaries)?;
     }
     c.finish()
+}
+
+/// The other policies: the rest of those for no primary, and those that cost a primary its role or its data.
+pub(super) fn more_policies(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "allow-two-primaries yes;")?;
+    let older = "after-sb-0pri discard-older-primary;";
+    let consensus = "after-sb-0pri discard-zero-changes; after-sb-1pri consensus;";
+    let one_by_force = "after-sb-0pri discard-younger-primary; after-sb-1pri violently-as0p; rr-conflict violently;";
+    let two_by_force =
+        "after-sb-0pri discard-older-primary; after-sb-2pri violently-as0p; rr-conflict violently;";
+    // What n1 and n2 do, what n1 and n2 write, who is Primary when they meet, whose blocks survive, who is then.
+    for (at, [mine, theirs], wrote, primaries, winner, remain) in [
+        (0, [older, older], [1, 1], &[][..], 1, &[][..]),
+        (
+            4,
+            [
+                "after-sb-0pri discard-local;",
+                "after-sb-0pri discard-remote;",
+            ],
+            [2, 1],
+            &[],
+            1,
+            &[],
+        ),
+        (8, [consensus, consensus], [1, 0], &[0], 0, &[0]),
+        (16, [one_by_force, one_by_force], [1, 1], &[1], 0, &[1]),
+        (4, [two_by_force, two_by_force], [1, 1], &[0, 1], 1, &[0, 1]),
+    ] {
+        let round = diverge(&c, at, wrote)?;
+        let demoted: Vec<usize> = (0..2).filter(|node| !primaries.contains(node)).collect();
+        demote(&c, &demoted)?;
+        for (node, words) in [mine, theirs].into_iter().enumerate() {
+            policy_of(&c, node, words)?;
+        }
+        c.lab.network().heal_all();
+        survived(&c, &round, winner)?;
+        for node in 0..2 {
+            let primary = c.state(node)?.roles.0 == "Primary";
+            if primary != remain.contains(&node) {
+                return Err(Error::new(format!(
+                    "`{mine}` left n{} {}",
+                    node + 1,
+                    if primary { "Primary" } else { "Secondary" }
+                )));
+            }
+        }
+        demote(&c, remain)?;
+    }
+    c.finish()
+}
+
+/// A Primary would become the target of a resync: its data do not change under its user unless that is wanted.
+pub(super) fn stable_data(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "")?;
+    let older = "after-sb-0pri discard-older-primary;";
+    for (at, words, handler) in [
+        (
+            0,
+            "after-sb-1pri violently-as0p; rr-conflict disconnect;",
+            "",
+        ),
+        (
+            4,
+            "after-sb-1pri violently-as0p; rr-conflict call-pri-lost;",
+            "pri-lost",
+        ),
+        (
+            8,
+            "after-sb-1pri call-pri-lost-after-sb;",
+            "pri-lost-after-sb",
+        ),
+    ] {
+        let round = diverge(&c, at, [1, 1])?;
+        demote(&c, &[1])?;
+        policy(&c, &format!("{older} {words}"))?;
+        c.sh(0, "rm -f /tmp/pri-lost*")?;
+        c.lab.network().heal_all();
+        drbd_lab::until("a node gives up", deadline(60), || {
+            let alone = |node| c.state(node).map(|m: Minor| m.connection == "StandAlone");
+            Ok((alone(0)? || alone(1)?).then_some(()))
+        })?;
+        if place(&c, 0, round.at)? != round.after[0] {
+            return Err(Error::new("the Primary's data changed under its user"));
+        }
+        let called = c.sh(0, "cd /tmp; ls | grep pri-lost || true")?;
+        if called.trim() != handler {
+            return Err(Error::new(format!("`{words}` called '{}'", called.trim())));
+        }
+        demote(&c, &[0])?;
+        together(&c)?;
+        survived(&c, &round, 1)?;
+    }
+    ambiguous(&c)?;
+    c.finish()
+}
+
+/// Only older history is shared: the policies are asked if `always-asbp` says so, and then everything is copied.
+fn ambiguous(c: &Cluster) -> Result<()> {
+    policy(c, "after-sb-0pri discard-least-changes;")?;
+    let round = diverge(c, 12, [1, 2])?;
+    demote(c, &[0, 1])?;
+    c.drbdadm(0, &["disconnect", "r0"])?;
+    c.sh(0, "drbdsetup new-current-uuid 1")?;
+    c.drbdadm(0, &["connect", "r0"])?;
+    refused(c, &round)?;
+    policy(c, "after-sb-0pri discard-least-changes; always-asbp yes;")?;
+    together(c)?;
+    survived(c, &round, 1)
+}
+
+/// Connects whoever gave up.
+fn together(c: &Cluster) -> Result<()> {
+    for node in 0..2 {
+        if c.state(node)?.connection == "StandAlone" {
+            c.drbdadm(node, &["connect", "r0"])?;
+        }
+    }
+    Ok(())
 }
