@@ -509,6 +509,7 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
                 volume.exposed_uuid = peer.uuids.current;
             }
         }
+        Now::ForgetPeerGeneration => volume.peer_uuids = None,
         Now::ConsiderResync => {
             volume.flags.set(VolFlag::ConsiderResync);
         }

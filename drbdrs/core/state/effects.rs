@@ -42,6 +42,8 @@ pub enum Now {
     AdoptLocalGeneration,
     /// The peer's current UUID, if it told one, becomes the effective UUID.
     AdoptPeerGeneration,
+    /// What the peer told of its disk does not count for the next one that it attaches.
+    ForgetPeerGeneration,
     /// The inconsistent peer was forced primary: compare generations with its next state.
     ConsiderResync,
     /// Stop the receiver: to clean up, or for good.
@@ -70,13 +72,14 @@ pub type NowList = List<Now, 20>;
 
 /// The effects of a change under the lock, in order.
 pub fn now_effects(old: &State, new: &State, facts: &NowContext) -> NowList {
-    const RULES: [fn(&State, &State, &NowContext, &mut NowList); 9] = [
+    const RULES: [fn(&State, &State, &NowContext, &mut NowList); 10] = [
         hold_disk,
         requests,
         waiting_for_the_peer,
         verify_and_resync,
         metadata,
         works_with_peers_data,
+        peers_disk_went,
         peer_was_forced,
         receiver,
         milestones,
@@ -144,6 +147,15 @@ fn works_with_peers_data(old: &State, new: &State, _: &NowContext, out: &mut Now
     let served =
         |s: &State| has_no_data(s.disk) && is_connected(s.conn) && s.pdsk == DiskState::UpToDate;
     out.push_if(!served(old) && served(new), Now::AdoptPeerGeneration);
+}
+
+/// An attach of the peer that fails may tell its state, but no UUIDs. (8.4 compares with the old ones then, and undoes
+/// a sync UUID that the peer has on its disk.)
+fn peers_disk_went(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
+    let connected = is_connected(old.conn) && is_connected(new.conn);
+    let gone = |disk| matches!(disk, DiskState::Diskless | DiskState::Failed);
+    let went = !gone(old.pdsk) && gone(new.pdsk);
+    out.push_if(connected && went, Now::ForgetPeerGeneration);
 }
 
 fn peer_was_forced(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
@@ -540,4 +552,29 @@ pub fn after_connection_effects(
     out.push_if(fenced, AfterConnection::ResumeFenced);
     out.push(AfterConnection::SyncMetadata);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests_support::CONNECTED;
+
+    #[test]
+    fn an_attach_of_the_peer_that_tells_no_uuids_is_not_compared_with_those_of_the_disk_before() {
+        use DiskState::{Diskless, Failed, Inconsistent, Negotiating, UpToDate};
+        let facts = NowContext {
+            has_disk: true,
+            others_report_params: false,
+        };
+        let forgets = |old, new| {
+            let of = |pdsk| State { pdsk, ..CONNECTED };
+            now_effects(&of(old), &of(new), &facts).contains(Now::ForgetPeerGeneration)
+        };
+        for before in [UpToDate, Inconsistent, Negotiating] {
+            assert!(forgets(before, Failed) && forgets(before, Diskless));
+            assert!(!forgets(Diskless, before) && !forgets(before, UpToDate));
+        }
+        // UUIDs of the next disk may have arrived meanwhile.
+        assert!(!forgets(Failed, Diskless));
+    }
 }

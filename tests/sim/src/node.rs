@@ -579,6 +579,7 @@ impl Node {
                     self.exposed = peer.uuids.current;
                 }
             }
+            Now::ForgetPeerGeneration => self.peer_uuids = None,
             Now::ConsiderResync => self.flags.consider_resync = true,
             Now::StopReceiver => self.order = Order::Stop,
             Now::StartEpoch => {
