@@ -92,6 +92,29 @@ fn wait_for_turn(device: &Device, number: u32) -> Result {
     Err(ETIMEDOUT)
 }
 
+/// Whether both nodes may be Primary, and whether we resolve their conflicts.
+fn rules(resource: &Resource) -> (bool, bool) {
+    let shared = resource.shared.lock();
+    let conf = shared.conn.net_conf.as_ref();
+    (
+        conf.is_some_and(|conf| conf.two_primaries),
+        shared.conn.resolve_conflicts,
+    )
+}
+
+/// It is the turn of a write of the peer's, which may be refused: those after it need not wait for it.
+///
+/// # Errors
+///
+/// `ETIMEDOUT` when acknowledgements do not come.
+pub(crate) fn take_turn(device: &Device, number: u32) -> Result {
+    if rules(&device.resource) == (true, true) {
+        wait_for_turn(device, number)?;
+    }
+    note(&mut device.resource.shared.lock(), device.vnr, number);
+    Ok(())
+}
+
 /// Lets a write of the peer's in, when it is its turn: no other write to these blocks is in flight then.
 ///
 /// # Errors
@@ -99,18 +122,8 @@ fn wait_for_turn(device: &Device, number: u32) -> Result {
 /// `ENOTCONN` when the connection is lost meanwhile, `ETIMEDOUT` when acknowledgements do not come.
 pub(crate) fn enter(device: &Device, range: &Range, number: u32) -> Result<Verdict> {
     let resource = &device.resource;
-    let (two_primaries, we_resolve) = {
-        let shared = resource.shared.lock();
-        let conf = shared.conn.net_conf.as_ref();
-        (
-            conf.is_some_and(|conf| conf.two_primaries),
-            shared.conn.resolve_conflicts,
-        )
-    };
-    if two_primaries && we_resolve {
-        wait_for_turn(device, number)?;
-    }
-    note(&mut resource.shared.lock(), device.vnr, number);
+    let (two_primaries, we_resolve) = rules(resource);
+    take_turn(device, number)?;
     let node = occupy(resource, range)?;
     if !two_primaries {
         return Ok(Verdict::Write(node));

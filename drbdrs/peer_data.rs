@@ -440,6 +440,7 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     let bytes = digests::data_bytes(packet);
     let (device, range) = locate(packet, head.sector, bytes, MAX_DATA_SIZE)?;
     let Some(local) = Device::get_local(&device) else {
+        conflict::take_turn(&device, head.seq_num)?;
         refuse(packet, &range, head.block_id);
         return drain(packet);
     };
@@ -566,6 +567,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         return Err(EPROTO);
     }
     let Some(local) = Device::get_local(&device) else {
+        conflict::take_turn(&device, head.seq_num)?;
         refuse(packet, &range, head.block_id);
         return Ok(());
     };

@@ -3,7 +3,7 @@
 //! The end of a resync or verify: what becomes of states and UUIDs.
 
 use crate::config::choices::Fencing;
-use crate::state::{is_beyond_connected, is_resync, is_sync_target, is_verify, Combined};
+use crate::state::{is_resync, is_resync_or_beyond, is_sync_target, is_verify, Combined};
 use crate::types::{ConnState, DiskState, State};
 
 /// What becomes of the UUIDs.
@@ -37,13 +37,15 @@ pub struct Finished {
     pub helper: Option<AfterHelper>,
 }
 
-/// Decides what the end leads to; `None` if it was handled already, or the connection is gone.
+/// Decides what the end leads to; `None` if it was handled already, the connection is gone, or another resync has
+/// begun since: whoever ends it waits for the peer before, and may find the bitmaps of the next one being exchanged.
+/// (8.4 then takes the target for synced.)
 /// `failed`: bits that could not be synced; `out_of_sync`: bits set in the bitmap.
 pub fn finished(own: &State, failed: u64, out_of_sync: u64) -> Option<Finished> {
-    if !is_beyond_connected(own.conn) {
+    let target = is_sync_target(own.conn);
+    if !is_resync_or_beyond(own.conn) || (target && out_of_sync > failed) {
         return None;
     }
-    let target = is_sync_target(own.conn);
     let verify = is_verify(own.conn);
     let (disk, pdsk) = match (failed != 0, target) {
         (false, _) => (DiskState::UpToDate, DiskState::UpToDate),
@@ -165,6 +167,20 @@ mod tests {
         ] {
             assert_eq!(finished(&State { conn, ..SOURCE }, 0, 0), None);
         }
+    }
+
+    #[test]
+    fn the_next_resync_does_not_end_with_the_one_before() {
+        for conn in [
+            ConnState::StartingSyncT,
+            ConnState::WfBitmapT,
+            ConnState::WfSyncUuid,
+            ConnState::WfBitmapS,
+        ] {
+            assert_eq!(finished(&State { conn, ..TARGET }, 0, 0), None, "{conn:?}");
+        }
+        assert_eq!(finished(&TARGET, 0, 1), None);
+        assert_eq!(finished(&TARGET, 1, 2), None);
     }
 
     #[test]

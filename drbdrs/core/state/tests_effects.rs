@@ -535,7 +535,9 @@ fn a_diskless_peer_that_becomes_primary_starts_a_generation_here_once() {
         peer: Role::Primary,
         ..old
     };
-    assert_eq!(count(&after(old, new), After::NewCurrentUuid), 1);
+    let list = after(old, new);
+    assert_eq!(count(&list, After::NewCurrentUuid), 1);
+    assert!(at(&list, After::NewCurrentUuid) < at(&list, After::SendUuids));
     let both = State {
         pdsk: D::UpToDate,
         ..CONNECTED

@@ -131,7 +131,8 @@ impl Node {
                 let range = self
                     .range(ack.sector, ack.blksize as usize)
                     .ok_or("range")?;
-                return self.block_ack(command, &ack, range);
+                self.block_ack(command, &ack, range)?;
+                self.note_number(ack.seq_num);
             }
         }
         Ok(())
@@ -171,6 +172,8 @@ impl Node {
             Command::RsWriteAck => Event::WriteAcked { in_sync: true },
             Command::RecvAck => Event::ReceiptAcked,
             Command::NegAck => Event::NegAcked,
+            Command::Superseded => Event::Superseded,
+            Command::RetryWrite => Event::RetryWrite,
             _ => return Err("no acknowledgement"),
         };
         match self.log.find(BlockId(ack.block_id), 0, ack.sector) {

@@ -4,7 +4,7 @@
 
 use crate::{
     node::{Node, Told},
-    world::{Adrift, World},
+    world::{Adrift, Fault, World},
 };
 use drbd_core::{
     meta::Superblock,
@@ -95,6 +95,8 @@ impl World {
                 self.wrote[id] |= local && !replicated && marked;
                 self.missed_end |= local && !replicated && self.misses_end(id);
             }
+            Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile),
+            Told::GaveWay => self.faults[Fault::Overlap as usize] += 1,
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
             Told::Verdict(Ok(_)) => {

@@ -56,26 +56,53 @@ impl Node {
 
     /// Whether a write of our own to `range` has to wait.
     fn conflicts(&self, range: &Range) -> bool {
-        self.writes
-            .find_overlap(range, |owner, _| match owner {
+        let busy = |owner: Owner, _: &Range| match owner {
+            Owner::Local(slot) => self.log.get(SlotId(slot)).is_some_and(|r| !r.completed()),
+            Owner::Peer(_) => true,
+        };
+        self.entering.is_some_and(|other| other.overlaps(range))
+            || self.writes.find_overlap(range, busy).is_some()
+    }
+
+    /// A write of ours that is under way there.
+    pub fn own_write(&self, range: &Range) -> Option<Range> {
+        let mut found = None;
+        self.writes.find_overlap(range, |owner, ours| {
+            let busy = match owner {
                 Owner::Local(slot) => self.log.get(SlotId(slot)).is_some_and(|r| !r.completed()),
-                Owner::Peer(_) => true,
-            })
-            .is_some()
+                Owner::Peer(_) => false,
+            };
+            if busy {
+                found = Some(*ours);
+            }
+            busy
+        });
+        found
     }
 
     /// Whether a write of ours is under way there.
     pub fn writes_there(&self, range: &Range) -> bool {
-        self.writes
-            .find_overlap(range, |owner, _| match owner {
-                Owner::Local(slot) => self.log.get(SlotId(slot)).is_some_and(|r| !r.completed()),
-                Owner::Peer(_) => false,
-            })
-            .is_some()
+        self.own_write(range).is_some()
     }
 
     /// The application submits a write (or a flush: no sectors). `None`: it has to wait. `Some(false)`: it fails.
     pub fn submit(&mut self, kind: Kind, range: Range, tag: u64) -> Option<bool> {
+        self.admit(kind, range, tag, true)
+    }
+
+    /// The other Primary wanted a write again; the application still waits for it. False: not yet.
+    pub fn submit_again(&mut self, range: Range, tag: u64) -> bool {
+        let admitted = self.admit(Kind::Write, range, tag, false);
+        if admitted == Some(false) {
+            self.told.push(Told::Failed(tag));
+        }
+        if admitted.is_some() {
+            self.application = self.application.saturating_sub(1);
+        }
+        admitted.is_some()
+    }
+
+    fn admit(&mut self, kind: Kind, range: Range, tag: u64, first: bool) -> Option<bool> {
         if self.suspended()
             || self.io_suspenders > 0
             || !state::accepts_new_io(&self.state, self.agreed.version)
@@ -127,6 +154,7 @@ impl Node {
             .flatten();
         let held = &mut self.held[slot.0 as usize];
         held.tag = Some(tag);
+        held.data = tag;
         held.interval = interval;
         held.since = self.clock;
         self.application += 1;
@@ -134,8 +162,10 @@ impl Node {
             if let (Some(md), DiskState::UpToDate) = (&self.md, self.state.disk) {
                 self.exposed = md.uuids.current;
             }
-            self.told
-                .push(Told::Began(tag, range, local, job == Job::Replicate));
+            if first {
+                self.told
+                    .push(Told::Began(tag, range, local, job == Job::Replicate));
+            }
         }
         if local {
             self.local_refs += 1;
@@ -227,17 +257,29 @@ impl Node {
             self.application = self.application.saturating_sub(1);
             if let Some(tag) = held.tag.take() {
                 let since = held.since;
-                let replicated = request.job() == Job::Replicate && actions.mark != Mark::OutOfSync;
+                // By protocols A and B, the peer's disk may have it later, or never.
+                let replicated = request.job() == Job::Replicate
+                    && request.wanted() == Expect::Written
+                    && actions.mark != Mark::OutOfSync;
                 match (actions.complete, request.kind) {
                     (Some(true), Kind::Write) => {
                         self.told.push(Told::Done(tag, range, local_ok, replicated))
                     }
                     (Some(true), _) => self.told.push(Told::Flushed(since)),
+                    _ if actions.restart => {
+                        self.application += 1;
+                        self.again.push_back((range, tag));
+                    }
                     _ => self.told.push(Told::Failed(tag)),
                 }
             }
         }
         if actions.forget {
+            let late = request.job() == Job::Replicate && request.wanted() != Expect::Written;
+            if late && request.kind == Kind::Write && actions.mark != Mark::OutOfSync {
+                let data = self.held[slot.0 as usize].data;
+                self.told.push(Told::Arrived(data, range));
+            }
             if let Some(node) = self.held[slot.0 as usize].interval.take() {
                 self.writes.remove(node);
             }
@@ -349,7 +391,7 @@ impl Node {
                             request.wanted() == Expect::Written || resync,
                         ),
                 };
-                let tag = self.held[slot.0 as usize].tag.unwrap_or(0);
+                let tag = self.held[slot.0 as usize].data;
                 let payload = bytes(&vec![tag; range.sectors as usize]);
                 self.send(DATA, Command::Data, &head, &payload);
             }

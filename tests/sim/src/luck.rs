@@ -225,13 +225,18 @@ impl World {
         };
         match fitting {
             Some(fault) if self.rng.one_in(3) => fault,
-            _ => FAULTS[self.rng.below(FAULTS.len() as u64) as usize].0,
+            // The last of them comes by itself.
+            _ => FAULTS[self.rng.below(FAULTS.len() as u64 - 1) as usize].0,
         }
     }
 
     /// Bad luck.
     pub(crate) fn go_wrong(&mut self, id: usize) -> bool {
-        if self.healing || !self.rng.one_in(12) {
+        if self.healing
+            || !self
+                .rng
+                .one_in(if self.config.two_primaries { 200 } else { 12 })
+        {
             return false;
         }
         let fault = self.choose(id);

@@ -57,6 +57,8 @@ pub struct Held {
     pub tag: Option<u64>,
     /// Its interval.
     pub interval: Option<NodeId>,
+    /// What it writes, also when the application has been told.
+    pub data: u64,
     /// A flush covers what was complete before this moment.
     pub since: u64,
 }
@@ -133,6 +135,10 @@ pub enum Told {
     Began(u64, Range, bool, bool),
     /// It was completed without error; the peer has it (else it was marked); our disk has it.
     Done(u64, Range, bool, bool),
+    /// The peer has a write that was completed before: tag, range.
+    Arrived(u64, Range),
+    /// A write gives way to one of ours.
+    GaveWay,
     /// A flush was completed: what was complete before that moment is stable here.
     Flushed(u64),
     /// The peer confirmed a barrier.
@@ -267,6 +273,12 @@ pub struct Node {
     pub incoming: Incoming,
     pub in_flight: u32,
     pub packet_seq: u32,
+    /// The newest packet of the peer's that was carried out.
+    pub peer_seq: u32,
+    /// A write of the other Primary that waits until one of ours has been settled.
+    pub entering: Option<Range>,
+    /// Writes that the other Primary wants again.
+    pub again: VecDeque<(Range, u64)>,
     pub wire: Wire,
     pub ending: Ending,
     pub ping_acks: u32,
@@ -369,6 +381,9 @@ impl Node {
             incoming: Incoming::default(),
             in_flight: 0,
             packet_seq: 0,
+            peer_seq: 0,
+            entering: None,
+            again: VecDeque::new(),
             wire: Wire::default(),
             ending: Ending::No,
             ping_acks: 0,

@@ -5,18 +5,24 @@
 use crate::{
     io::{tags, ON_DISK, REQUESTED, SERVING},
     link::Arrived,
-    node::{Answer, Io, Node, PeerWrite, Purpose, Reply},
+    node::{Answer, Io, Node, PeerWrite, Purpose, Reply, Told},
     receiver::Outcome::{self, Broken, Done, Wait},
 };
 use drbd_core::{
     interval::{Owner, Range},
-    peer_request::{self, Ack, Origin},
+    peer_request::{self, Ack, Conflict, Origin},
     state,
     types::DiskState,
     wire::{
         BarrierPacket, BlockDesc, BlockRequest, Command, DataFlags, DataPacket, Packet, ID_SYNCER,
     },
 };
+
+/// What becomes of a write of the peer's.
+enum Verdict {
+    Write,
+    Drop(Command),
+}
 
 impl Node {
     pub(crate) fn range(&self, sector: u64, bytes: usize) -> Option<Range> {
@@ -41,7 +47,11 @@ impl Node {
             return Broken("! range");
         };
         if self.stage == 0 {
+            if !self.in_turn(head.seq_num) {
+                return Wait;
+            }
             if !self.get_local_if(Self::usable) {
+                self.note_number(head.seq_num);
                 let epoch = self.incoming.received();
                 self.incoming.written(epoch);
                 self.queue_ack(Command::NegAck, range, head.block_id);
@@ -64,8 +74,17 @@ impl Node {
                 self.stage = 2;
             }
         }
-        if self.occupied(&range) {
-            return Wait;
+        match self.turn_of(&range, head.seq_num) {
+            None => return Wait,
+            Some(Verdict::Write) => {}
+            Some(Verdict::Drop(command)) => {
+                self.told.push(Told::GaveWay);
+                self.queue_ack(command, range, head.block_id);
+                self.incoming.dropped(self.incoming.open());
+                self.in_flight -= 1;
+                self.put_local();
+                return Done;
+            }
         }
         let origin = Origin::Application {
             receipt: head.flags.contains(DataFlags::SEND_RECEIVE_ACK),
@@ -74,6 +93,41 @@ impl Node {
         };
         self.write_for_peer(range, head.block_id, origin, packet.payload());
         Done
+    }
+
+    /// Notes the number of a packet of the peer's.
+    pub(crate) fn note_number(&mut self, number: u32) {
+        self.peer_seq = self.peer_seq.max(number);
+    }
+
+    /// Whether everything that the peer sent before packet `number` has been carried out.
+    fn in_turn(&self, number: u32) -> bool {
+        let resolves = self.resolve_conflicts && self.net.is_some_and(|net| net.two_primaries);
+        !resolves || number <= self.peer_seq + 1
+    }
+
+    /// What becomes of a write of the peer (`conflict.rs`); none: not yet.
+    fn turn_of(&mut self, range: &Range, number: u32) -> Option<Verdict> {
+        self.note_number(number);
+        if self.occupied(range) {
+            return None;
+        }
+        if !self.net.is_some_and(|net| net.two_primaries) {
+            return Some(Verdict::Write);
+        }
+        self.entering = None;
+        let Some(ours) = self.own_write(range) else {
+            return Some(Verdict::Write);
+        };
+        match peer_request::conflict(self.resolve_conflicts, &ours, range, true) {
+            Conflict::Supersede => Some(Verdict::Drop(Command::Superseded)),
+            Conflict::AskRetry => Some(Verdict::Drop(Command::RetryWrite)),
+            Conflict::WaitForVerdict | Conflict::WaitForDisk => {
+                // Our application starts no write there any more.
+                self.entering = Some(*range);
+                None
+            }
+        }
     }
 
     pub(crate) fn write_for_peer(

@@ -256,6 +256,8 @@ impl Node {
                 while let Some((node, _)) = self.writes.find_overlap(&all, ours) {
                     self.writes.remove(node);
                 }
+                self.packet_seq = 0;
+                self.peer_seq = 0;
                 self.resync_pending = 0;
                 self.cursor = 0;
                 self.controller.reset();
@@ -294,6 +296,7 @@ impl Node {
 
     /// A packet that waits is not carried out any more: what it holds is given back.
     fn drop_packet(&mut self) {
+        self.entering = None;
         let Some(packet) = self.packet.take() else {
             return;
         };

@@ -18,10 +18,20 @@ impl World {
     /// The application.
     pub(crate) fn use_cluster(&mut self, id: usize) -> bool {
         let node = &mut self.nodes[id];
-        if self.healing || !node.up || !node.writable || self.frozen[id] > self.now_ms {
+        if !node.up || self.frozen[id] > self.now_ms {
             return false;
         }
         node.clock = self.step;
+        if let Some((range, tag)) = node.again.pop_front() {
+            let begun = node.submit_again(range, tag);
+            if !begun {
+                node.again.push_front((range, tag));
+            }
+            return begun;
+        }
+        if self.healing || !node.writable {
+            return false;
+        }
         if self.rng.one_in(6) {
             let range = Range {
                 volume: 0,
@@ -82,17 +92,19 @@ impl World {
                 && node.state.disk == DiskState::UpToDate
                 && node.state.pdsk == DiskState::UpToDate
         };
+        let (calm, writes) = (self.config.two_primaries, node.state.role == Role::Primary);
         match roll {
             0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
-            8..=10 if node.state.role == Role::Primary => node.set_role(Role::Secondary, false),
-            11..=12 if node.net.is_some() => {
+            8..=10 if writes && (!calm || roll == 8) => node.set_role(Role::Secondary, false),
+            // It would be a split brain, which is found soon enough.
+            11..=12 if node.net.is_some() && !(calm && writes) => {
                 node.admin = Some(Task::Leave {
                     asked: false,
                     until: now + 2000,
                     left: false,
                 });
             }
-            13 if node.has_disk() => {
+            13 if node.has_disk() && !(calm && writes) => {
                 if !self.may(Fault::Detach) {
                     return false;
                 }
@@ -154,7 +166,11 @@ impl World {
             if split && !self.healing {
                 return false;
             }
-            let mut conf = NetConf::default();
+            let mut conf = NetConf {
+                wire_protocol: self.config.protocol,
+                two_primaries: self.config.two_primaries,
+                ..NetConf::default()
+            };
             if split {
                 let victim = *self.discarding.get_or_insert(id);
                 if victim == id {

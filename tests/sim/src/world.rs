@@ -14,6 +14,7 @@ use crate::{
     rng::Rng,
 };
 use drbd_core::{
+    config::choices::Protocol,
     meta::{Flags, Superblock, SUPERBLOCK_BYTES},
     types::Uuid,
     uuid::Set,
@@ -55,6 +56,7 @@ faults! {
     DiskDies "a disk fails with all that is under way",
     StreamStall "one of the two streams stands still",
     Congested "a send buffer is full",
+    Overlap "a write gives way to one of the other Primary",
 }
 
 /// What distinguishes a run.
@@ -66,6 +68,10 @@ pub struct Config {
     pub steps: u32,
     /// Faults that do not happen, by number.
     pub without: u32,
+    /// The replication protocol.
+    pub protocol: Protocol,
+    /// Both nodes may be Primary; things go wrong more rarely.
+    pub two_primaries: bool,
 }
 
 impl Config {
@@ -75,6 +81,8 @@ impl Config {
             seed,
             steps: 6000,
             without: 0,
+            protocol: Protocol::C,
+            two_primaries: false,
         }
     }
 }
@@ -388,6 +396,7 @@ mod tests {
             ..Config::of(3)
         };
         let report = run(config, false);
+        assert!(!config.two_primaries);
         // Not asked for, but seen: writes that end in another order.
         let asked: u64 =
             report.faults.iter().sum::<u64>() - report.faults[Fault::Reordered as usize];
