@@ -103,6 +103,8 @@ fn programs() -> Vec<Program> {
 /// Text for troff: nothing in it is a command.
 fn plain(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
+    // A line may end between two words of a choice.
+    let text = text.replace('|', "|\\:");
     if text.starts_with(['.', '\'']) {
         format!("\\&{text}")
     } else {
@@ -124,7 +126,7 @@ fn option(spec: &Spec) -> String {
 /// The man page of a program.
 fn man(program: &Program) -> String {
     let mut out = format!(
-        ".TH {} 8 \"\" \"drbdrs {}\" \"System administration\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n{}\n.SH DESCRIPTION\n",
+        ".TH {} 8 \"\" \"drbdrs {}\" \"System administration\"\n.ad l\n.nh\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n{}\n.SH DESCRIPTION\n",
         program.name.to_uppercase(),
         env!("CARGO_PKG_VERSION"),
         program.name,

@@ -180,6 +180,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
             transcript::standalone,
         ),
+        scenario(
+            "transcript_connected",
+            &[],
+            &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
+            transcript::connected,
+        ),
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
         scenario(
             "more_policies",

@@ -63,7 +63,7 @@ fn lines(message: &Message) -> String {
                 HELPER_PRE => ("UH", String::new()),
                 _ => (
                     "UH-post",
-                    format!(" {}", info.helper_exit_code.unwrap_or(0)),
+                    format!(" 0x{:04x}", info.helper_exit_code.unwrap_or(0)),
                 ),
             };
             return format!("{seq} {word} {object} {helper}{code}\n");
