@@ -43,6 +43,7 @@ test: ## check, then the scenarios on virtual machines with the stock kernel
 	@scripts/run-tests
 
 test-long: ## the scenarios in every setup, also those that take too long for every change
+	@scripts/deb
 	@scripts/vm test --long
 
 san: ## the exported mirror in the long run: locks, counters, both paths at once

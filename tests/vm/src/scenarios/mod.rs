@@ -6,6 +6,7 @@ use crate::cluster::{Module::*, Setup, Tools};
 use crate::runner::Scenario;
 
 mod acknowledged;
+mod boot_service;
 mod congestion;
 mod cycles;
 mod discards;
@@ -186,6 +187,10 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
             transcript::connected,
         ),
+        Scenario {
+            control: false,
+            ..scenario("boot_service", &[], &[OURS], boot_service::after_power_cut)
+        },
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
         scenario(
             "more_policies",
