@@ -18,6 +18,9 @@ use kernel_ext::{
 pub(crate) struct Link {
     #[pin]
     sending: Mutex<Option<Sending>>,
+    /// The same stream, for those who must not wait until something is sent.
+    #[pin]
+    stream: IrqLock<Option<Arc<TcpStream>>>,
 }
 
 struct Sending {
@@ -57,12 +60,17 @@ pub(crate) struct Payload<'a> {
 impl Link {
     /// A link without a stream.
     pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self { sending <- new_mutex!(None) })
+        pin_init!(Self {
+            sending <- new_mutex!(None),
+            stream <- new_irq_lock!(None),
+        })
     }
 
     /// From now on packets go to `stream`, whose send timeout is set already. May sleep.
     pub(crate) fn open(&self, stream: Arc<TcpStream>, format: Format, ko_count: u32) -> Result {
         let buffer = PageBuf::new()?;
+        let old = self.stream.lock().replace(stream.clone());
+        drop(old);
         *self.sending.lock() = Some(Sending {
             stream,
             format,
@@ -75,8 +83,19 @@ impl Link {
 
     /// Gives the stream up. May sleep; shut the stream down first.
     pub(crate) fn close(&self) {
+        let stream = self.stream.lock().take();
+        drop(stream);
         let old = self.sending.lock().take();
         drop(old);
+    }
+
+    /// Whether more than four fifths of the send buffer wait to be sent. Process context.
+    pub(crate) fn is_congested(&self) -> bool {
+        let stream = self.stream.lock().clone();
+        stream.is_some_and(|stream| {
+            let buffer = u64::from(stream.send_buffer());
+            u64::from(stream.queued_bytes()).saturating_mul(5) > buffer.saturating_mul(4)
+        })
     }
 
     /// Holds back small packets until told otherwise.

@@ -125,8 +125,6 @@ pub(crate) struct ConnShared {
     pub(crate) receiver: ReceiverOrder,
     /// What keeps the peer's epochs apart on our disks.
     pub(crate) write_order: WriteOrder,
-    /// The send path is congested.
-    pub(crate) congested: bool,
     /// We asked the peer to let us go.
     pub(crate) disconnect_sent: bool,
     /// A wish about the connection as a whole is with the peer.
@@ -400,7 +398,6 @@ impl Resource {
                 established: 0,
                 receiver: ReceiverOrder::Run,
                 write_order: WriteOrder::Flush,
-                congested: false,
                 disconnect_sent: false,
                 asked_peer: false,
                 peer_reply: None,

@@ -66,6 +66,7 @@ impl ResourceView {
     #[inline(never)]
     pub(crate) fn take(resource: &Resource) -> Option<KBox<Self>> {
         let name = Text::new(resource.name.to_bytes()).unwrap_or_default();
+        let congested = resource.connection.data.is_congested();
         let shared = resource.shared.lock();
         let mut view = Self {
             name,
@@ -77,9 +78,7 @@ impl ResourceView {
                 connection_state: u32::from(shared.conn.cstate as u8),
                 role: u32::from(shared.highest_peer_role() as u8),
             },
-            connection_statistics: ConnectionStatistics {
-                congested: shared.conn.congested,
-            },
+            connection_statistics: ConnectionStatistics { congested },
             net_conf: None,
             my_addr: shared.conn.my_addr,
             peer_addr: shared.conn.peer_addr,

@@ -90,6 +90,36 @@ pub(super) fn pull_ahead(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
+/// `drbdsetup status` says when the send buffer is full, and when it is not any more.
+pub(super) fn send_buffer(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        protocol: 'A',
+        net: "sndbuf-size 256k;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, SIZE, &config.text())?;
+    c.mirror(0)?;
+    let says = |word: &str| {
+        let status = c.sh(0, "drbdsetup status r0 --verbose --statistics")?;
+        Ok(status.contains(&format!("congested:{word}")).then_some(()))
+    };
+    drbd_lab::until("the send buffer is empty", deadline(10), || says("no"))?;
+    c.lab.network().cut(0, 1);
+    let mut writer = Writer::start(c.lab.node(0), DEVICE, LOAD)?;
+    drbd_lab::until("the send buffer is full", deadline(20), || {
+        writer.listen(Duration::from_millis(20), |_| false);
+        says("yes")
+    })?;
+    c.lab.network().heal_all();
+    let log = writer.stop();
+    drbd_lab::until("it is empty again", deadline(60), || says("no"))?;
+    c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    c.compare()?;
+    log.check(c.lab.node(1).disk(DISK)?, "n2")?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
 /// Ahead, back and ahead again while the application writes the same few blocks: no mark may get lost on the way.
 pub(super) fn ahead_and_back(setup: Setup, logs: &Path) -> Result<()> {
     let c = start(setup, logs, "pull-ahead")?;

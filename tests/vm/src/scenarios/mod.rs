@@ -199,6 +199,12 @@ pub fn all() -> Vec<Scenario> {
             split_brain::more_policies,
         ),
         scenario(
+            "send_buffer",
+            &[],
+            &[OURS, AGAINST_STOCK],
+            congestion::send_buffer,
+        ),
+        scenario(
             "stable_data",
             &[],
             &[OURS, AGAINST_STOCK],
