@@ -609,3 +609,15 @@ fn a_write_that_only_the_target_of_a_resync_has_is_not_acknowledged() {
     let both = request.on(Event::WriteAcked { in_sync: true }, target);
     assert_eq!(both.complete, Some(true));
 }
+
+#[test]
+fn what_may_depend_on_a_completed_write_is_in_a_later_epoch() {
+    let mut l = log(2);
+    let first = l.admit(&write(Expect::Nothing), 100).unwrap();
+    sent(&mut l, first);
+    let epoch = l.get(first).unwrap().epoch;
+    assert_eq!(l.epoch.current(), epoch);
+    let done = l.on(first, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(done.complete, Some(true));
+    assert_ne!(l.epoch.current(), epoch);
+}
