@@ -27,7 +27,7 @@ fn top() -> PathBuf {
 /// A copy of what git knows of.
 fn copy(to: &Path) -> Result<(), String> {
     fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
-    let script = "git ls-files -z .cargo drbdrs/core tests tools scripts | tar --null -T - -cf - | tar -xf - -C \"$0\"";
+    let script = "git ls-files -z .cargo drbdrs/core tests tools scripts | tar --null -T - -cf - | tar -xmf - -C \"$0\"";
     let status = Command::new("bash")
         .args(["-ceu", script])
         .arg(to)
