@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The package of the tools, installed by dpkg, and systemd: a node loses its power, starts again, and is part of the mirror
-//! before anybody has typed a word.
+//! The package of the tools, installed by dpkg, and systemd: a node loses its power, starts again, and systemd makes it
+//! part of the mirror. The lab's root is new after every start, so the package is installed again, and what dkms and the
+//! first boot would do (the module in its place, modules-load) is done here.
 
 use crate::cluster::{Cluster, Config, Setup};
 use crate::proc_drbd::Minor;
