@@ -4,7 +4,8 @@
 //!
 //! One node of a connection resolves conflicts (the handshake says which). It keeps its own write and has the peer's
 //! dropped: superseded, if ours covers all of it, or to be written again. The other node waits until its own write is
-//! settled that way, and then writes what the peer sent. So both disks end with the same content.
+//! settled that way, and then writes what the peer sent. So both disks end with the same content. A write of the peer's
+//! that comes after its answer to ours is no conflict: it follows ours, and waits for our disk if that is slower.
 //!
 //! The resolving node must not mistake a write that it has finished for one in flight: the acknowledgement that
 //! finished it travels on the other stream. Therefore everything that a node sends about a volume is numbered, and
@@ -132,7 +133,7 @@ pub(crate) fn enter(device: &Device, range: &Range, number: u32) -> Result<Verdi
     let mut verdict = Verdict::Write(node);
     let settled = wait_until(resource, |shared| {
         let ours = overlapping(&shared.transfer, range);
-        match ours.map(|ours| (conflict(we_resolve, &ours, range, true), ours)) {
+        match ours.map(|(ours, pending)| (conflict(we_resolve, &ours, range, pending), ours)) {
             None => true,
             Some((Conflict::Supersede, ours)) => {
                 report(device, &ours, range);
@@ -182,21 +183,19 @@ pub(crate) fn leave(resource: &Resource, node: NodeId) {
     }
 }
 
-/// A write of our application to some of these blocks that is not completed.
-pub(crate) fn overlapping(transfer: &Transfer, range: &Range) -> Option<Range> {
+/// A write of our application to some of these blocks that is not completed, and whether the peer has still to answer.
+pub(crate) fn overlapping(transfer: &Transfer, range: &Range) -> Option<(Range, bool)> {
     let mut found = None;
     transfer.writes.find_overlap(range, |owner, ours| {
-        let busy = match owner {
-            Owner::Local(slot) => transfer
-                .log
-                .get(SlotId(slot))
-                .is_some_and(|request| !request.completed()),
-            Owner::Peer(_) => false,
+        let request = match owner {
+            Owner::Local(slot) => transfer.log.get(SlotId(slot)),
+            Owner::Peer(_) => None,
         };
-        if busy {
-            found = Some(*ours);
+        let busy = request.filter(|request| !request.completed());
+        if let Some(request) = busy {
+            found = Some((*ours, request.is_pending()));
         }
-        busy
+        busy.is_some()
     });
     found
 }

@@ -107,19 +107,21 @@ pub enum Conflict {
     WaitForDisk,
 }
 
-/// Two primaries wrote the same sectors at the same time. Exactly one node of a connection
-/// resolves conflicts, so both come to the same content.
+/// Two primaries write the same sectors at the same time. Exactly one node of a connection resolves
+/// conflicts, so both come to the same content. `ours_pending`: the peer has not answered ours, though
+/// everything that it sent before theirs has been seen.
+///
+/// A peer that has answered ours wrote it before it began theirs: theirs is the younger one, and comes
+/// after ours on our disk, too, however slow that is. (8.4 drops it, and the disks differ.)
 pub fn conflict(we_resolve: bool, ours: &Range, theirs: &Range, ours_pending: bool) -> Conflict {
-    if we_resolve {
-        if ours.contains(theirs) {
-            Conflict::Supersede
-        } else {
-            Conflict::AskRetry
-        }
-    } else if ours_pending {
-        Conflict::WaitForVerdict
-    } else {
+    if !ours_pending {
         Conflict::WaitForDisk
+    } else if !we_resolve {
+        Conflict::WaitForVerdict
+    } else if ours.contains(theirs) {
+        Conflict::Supersede
+    } else {
+        Conflict::AskRetry
     }
 }
 
@@ -199,5 +201,8 @@ mod tests {
             Conflict::WaitForVerdict
         );
         assert_eq!(conflict(false, &small, &big, false), Conflict::WaitForDisk);
+        // The peer wrote ours before it began its own: nobody gives way.
+        assert_eq!(conflict(true, &big, &small, false), Conflict::WaitForDisk);
+        assert_eq!(conflict(true, &small, &big, false), Conflict::WaitForDisk);
     }
 }

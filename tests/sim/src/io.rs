@@ -64,18 +64,19 @@ impl Node {
             || self.writes.find_overlap(range, busy).is_some()
     }
 
-    /// A write of ours that is under way there.
-    pub fn own_write(&self, range: &Range) -> Option<Range> {
+    /// A write of ours that is under way there, and whether the peer has still to answer.
+    pub fn own_write(&self, range: &Range) -> Option<(Range, bool)> {
         let mut found = None;
         self.writes.find_overlap(range, |owner, ours| {
-            let busy = match owner {
-                Owner::Local(slot) => self.log.get(SlotId(slot)).is_some_and(|r| !r.completed()),
-                Owner::Peer(_) => false,
+            let request = match owner {
+                Owner::Local(slot) => self.log.get(SlotId(slot)),
+                Owner::Peer(_) => None,
             };
-            if busy {
-                found = Some(*ours);
+            let busy = request.filter(|request| !request.completed());
+            if let Some(request) = busy {
+                found = Some((*ours, request.is_pending()));
             }
-            busy
+            busy.is_some()
         });
         found
     }

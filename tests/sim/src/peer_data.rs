@@ -116,10 +116,10 @@ impl Node {
             return Some(Verdict::Write);
         }
         self.entering = None;
-        let Some(ours) = self.own_write(range) else {
+        let Some((ours, pending)) = self.own_write(range) else {
             return Some(Verdict::Write);
         };
-        match peer_request::conflict(self.resolve_conflicts, &ours, range, true) {
+        match peer_request::conflict(self.resolve_conflicts, &ours, range, pending) {
             Conflict::Supersede => Some(Verdict::Drop(Command::Superseded)),
             Conflict::AskRetry => Some(Verdict::Drop(Command::RetryWrite)),
             Conflict::WaitForVerdict | Conflict::WaitForDisk => {
