@@ -496,11 +496,16 @@ fn both_changed(me: &Set, peer: &Set) -> Decision {
     }
     // Empty slots count as common history, as they do in 8.4: two young disks are a split brain that an
     // administrator may solve with discard-my-data, not unrelated data.
-    if me
+    let history = me
         .history
         .iter()
-        .any(|old| in_history(old.unmarked(), peer))
-    {
+        .any(|old| in_history(old.unmarked(), peer));
+    // One wrote on from a generation that the other left behind long ago. (8.4 calls that unrelated data.)
+    let wrote_on = |one: &Set, other: &Set| {
+        let from = one.bitmap.unmarked();
+        !from.is_zero() && in_history(from, other)
+    };
+    if history || wrote_on(me, peer) || wrote_on(peer, me) {
         return decide(Rule::SharedHistory, Strategy::SplitBrain);
     }
     decide(Rule::NothingInCommon, Strategy::Unrelated)

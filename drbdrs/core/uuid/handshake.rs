@@ -173,7 +173,7 @@ fn resolve(h: &Handshake, out: &mut Outcome) -> Result<Strategy, Refusal> {
         }
     }
     if strategy == Strategy::SplitBrain && !out.demote_first {
-        strategy = by_discard_my_data(h, out);
+        strategy = by_discard_my_data(h, ambiguous, out);
     }
     if strategy == Strategy::SplitBrain {
         out.helpers.split_brain = !out.demote_first;
@@ -245,14 +245,16 @@ fn by_policy(h: &Handshake, ambiguous: bool, out: &mut Outcome) -> Strategy {
     }
 }
 
-fn by_discard_my_data(h: &Handshake, out: &mut Outcome) -> Strategy {
+/// `ambiguous`: the bitmaps count from different generations, so they do not name all that differs. (8.4 goes by them
+/// all the same.)
+fn by_discard_my_data(h: &Handshake, ambiguous: bool, out: &mut Outcome) -> Strategy {
     let direction = match (h.me.discard_my_data, h.peer.discard_my_data) {
         (true, false) => Target,
         (false, true) => Source,
         _ => return Strategy::SplitBrain,
     };
     out.solved = Some(Solved::ByDiscardMyData(direction));
-    Strategy::UseBitmap(direction)
+    resync(direction, ambiguous)
 }
 
 /// May this node take the part that the strategy gives it?

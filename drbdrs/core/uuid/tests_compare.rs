@@ -455,6 +455,25 @@ fn shared_history() {
 }
 
 #[test]
+fn what_one_wrote_on_from_is_in_the_others_history() {
+    // It went on once more from there: both wrote, and only one of them twice. No history is common.
+    check(
+        side([A, C, 0x50, 0x51]),
+        side([B, F, C | 1, E]),
+        Rule::SharedHistory,
+        100,
+        -100,
+    );
+    check(
+        side([B, F, E, C | 1]),
+        side([A, C, 0x50, 0x51]),
+        Rule::SharedHistory,
+        100,
+        -100,
+    );
+}
+
+#[test]
 fn nothing_in_common() {
     check(
         side([A, C, D, E]),

@@ -186,6 +186,16 @@ fn discard_my_data_solves_a_split_brain_if_only_one_side_says_so() {
 }
 
 #[test]
+fn by_hand_everything_is_copied_if_the_bitmaps_do_not_count_from_the_same_generation() {
+    for (pair, whole) in [(SPLIT, false), (FAR_SPLIT, true)] {
+        let mut h = of(pair);
+        h.me.discard_my_data = true;
+        let plan = sync_handshake(&h).verdict.unwrap();
+        assert_eq!(plan.set_whole_bitmap, whole);
+    }
+}
+
+#[test]
 fn policies_solve_a_split_brain_and_only_always_asbp_a_far_one() {
     let mut h = of(SPLIT);
     h.policy.after_sb.none = AfterSb0p::DiscardLeastChanges;

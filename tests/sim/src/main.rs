@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `drbd-sim [COUNT] [--from N] [--until-first] [--protocol A|B] [--two-primaries]`: plays COUNT seeds, and says what
-//! was violated. With `--seed N [--steps N] [--without FAULTS] [--trace]`: one seed.
+//! Plays COUNT seeds, and says what was violated; or one seed, with everything that happens. See [`USAGE`].
 
 use drbd_core::config::choices::Protocol;
 use drbd_sim::world::{run, Config, Fault, Report, FAULTS};
 use std::{
     panic,
+    str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
@@ -81,48 +81,86 @@ fn show(config: Config) {
     );
 }
 
+/// What the command line asks for.
+#[derive(Default)]
+struct Wish {
+    count: Option<u64>,
+    from: Option<u64>,
+    until_first: bool,
+    protocol: Option<Protocol>,
+    two_primaries: bool,
+    seed: Option<u64>,
+    steps: Option<u32>,
+    without: u32,
+    trace: bool,
+}
+
+impl Wish {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut wish = Self::default();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match &*word {
+                "--from" => wish.from = Some(number(&value()?)?),
+                "--until-first" => wish.until_first = true,
+                "--two-primaries" => wish.two_primaries = true,
+                "--trace" => wish.trace = true,
+                "--seed" => wish.seed = Some(number(&value()?)?),
+                "--steps" => wish.steps = Some(number(&value()?)?),
+                "--without" => wish.without = number(&value()?)?,
+                "--protocol" => {
+                    let name = value()?;
+                    let known = [Protocol::A, Protocol::B, Protocol::C];
+                    let protocol = known.into_iter().find(|known| known.name() == name);
+                    wish.protocol =
+                        Some(protocol.ok_or(format!("{name} is no protocol: A, B, C"))?);
+                }
+                _ if wish.count.is_none() => wish.count = Some(number(&word)?),
+                _ => return Err(format!("{word} is one word too many")),
+            }
+        }
+        Ok(wish)
+    }
+
+    fn config(&self, seed: u64) -> Config {
+        let of_seed = Config::of(seed);
+        Config {
+            protocol: self.protocol.unwrap_or(of_seed.protocol),
+            two_primaries: self.two_primaries,
+            steps: self.steps.unwrap_or(of_seed.steps),
+            without: self.without,
+            ..of_seed
+        }
+    }
+}
+
+fn number<N: FromStr>(word: &str) -> Result<N, String> {
+    word.parse().map_err(|_| format!("{word} is no number"))
+}
+
+const USAGE: &str = "usage: drbd-sim [COUNT] [--from N] [--until-first] [--protocol A|B|C] [--two-primaries]
+       drbd-sim --seed N [--steps N] [--without FAULTS] [--protocol A|B|C] [--two-primaries] [--trace]";
+
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| -> Option<u64> {
-        let at = arguments.iter().position(|word| word == name)?;
-        arguments.get(at + 1)?.parse().ok()
-    };
-    let two_primaries = arguments.iter().any(|word| word == "--two-primaries");
-    let has = |name: &str| {
-        arguments
-            .windows(2)
-            .any(|words| words == ["--protocol", name])
-    };
-    let protocol = match (has("A"), has("B")) {
-        (true, _) => Protocol::A,
-        (_, true) => Protocol::B,
-        _ => Protocol::C,
-    };
-    let of = move |seed| Config {
-        protocol,
-        two_primaries,
-        ..Config::of(seed)
-    };
-    if let Some(seed) = number("--seed") {
-        let config = Config {
-            steps: number("--steps").map_or(Config::of(seed).steps, |steps| steps as u32),
-            without: number("--without").unwrap_or(0) as u32,
-            ..of(seed)
-        };
-        let report = run(config, arguments.iter().any(|word| word == "--trace"));
+    if std::env::args().any(|word| word == "--help") {
+        println!("{USAGE}");
+        return;
+    }
+    let wish = Wish::parse(std::env::args().skip(1)).unwrap_or_else(|why| {
+        eprintln!("drbd-sim: {why}\n{USAGE}");
+        std::process::exit(2);
+    });
+    if let Some(seed) = wish.seed {
+        let report = run(wish.config(seed), wish.trace);
         println!(
             "hash {:016x}, {} steps, {:?}",
             report.hash, report.steps, report.violation
         );
         return;
     }
-    let count = arguments
-        .first()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(50_000);
-    let from = number("--from").unwrap_or(1);
-    let until_first = arguments.iter().any(|word| word == "--until-first");
-    std::process::exit(campaign(&of, from, count, until_first));
+    let (count, from) = (wish.count.unwrap_or(50_000), wish.from.unwrap_or(1));
+    let of = |seed| wish.config(seed);
+    std::process::exit(campaign(&of, from, count, wish.until_first));
 }
 
 /// Plays seeds, all of them or until one violates something.
