@@ -18,7 +18,7 @@
 use crate::{
     attach::Local,
     device::Device,
-    local, meta_io,
+    local, meta_io, peer_data,
     prelude::*,
     resource::{Shared, VolumeShared},
     submit, transfer,
@@ -27,6 +27,7 @@ use drbd_core::{
     activity_log::{self, extents, heads_for, ActivityLog, Begun, Extents},
     interval::Range,
     meta::{log, Flags},
+    request::{Request, SlotId},
 };
 use kernel_ext::{
     block::{Bio, NoIo, PageBuf},
@@ -493,7 +494,17 @@ pub(crate) fn flag(flags: &mut Flags, updates: bool) {
     }
 }
 
-/// Replaces the log by one of another size, once no write holds it.
+/// Whether writes are under way that are to be forgotten by the log that they are in.
+fn is_written(shared: &Shared, vnr: u16) -> bool {
+    let ours =
+        |(_, request): (SlotId, &Request)| request.range.volume == vnr && request.kind.modifies();
+    let peer_is_alone = shared
+        .vol(vnr)
+        .is_some_and(|volume| peer_data::without_disk(volume.state.pdsk));
+    shared.transfer.log.iter().any(ours) || (peer_is_alone && shared.peer.incoming.active() > 0)
+}
+
+/// Replaces the log by one of another size, once no write is in it.
 fn replace(device: &Arc<Device>, slots: u32, updates: bool) -> Result {
     let new = new_log(slots, updates)?;
     crate::attach::suspend_io(device);
@@ -501,9 +512,15 @@ fn replace(device: &Arc<Device>, slots: u32, updates: bool) -> Result {
         let mut shared = device.resource.shared.lock();
         // Confirmed writes wake nobody unless somebody is known to wait.
         shared.transfer.waiting = true;
-        log_of(&mut shared, device.vnr).is_none_or(|log| log.log.in_use() == 0)
+        !is_written(&shared, device.vnr)
     });
-    let old = if quiet { install(device, new) } else { None };
+    // Writes that wait hold extents of the old log, too: the thread takes many at once. They take them again.
+    let old = if quiet {
+        let _nobody_writes_a_transaction = device.activity.page.lock();
+        install(device, new)
+    } else {
+        None
+    };
     drop(old);
     crate::attach::resume_io(device);
     transfer::finish(&device.resource);

@@ -466,7 +466,9 @@ impl Cluster {
 
     /// What our module decided in a node is decided again here, by the core as the host compiles it.
     fn replay_decisions(&self, node: usize) -> Result<()> {
-        if self.setup.modules[node] != Module::Drbdrs {
+        // A scenario may have exchanged the module.
+        let loaded = self.sh(node, "grep -c '^drbdrs ' /proc/modules || true")?;
+        if loaded.trim() != "1" {
             return Ok(());
         }
         let trace = self.sh(node, "cat /sys/kernel/debug/drbd/trace")?;
