@@ -277,11 +277,8 @@ impl Cluster {
 
     /// Runs drbdadm in a node; it must succeed. Returns what it said.
     pub fn drbdadm(&self, node: usize, args: &[&str]) -> Result<String> {
-        let output = self.run(node, &[&["drbdadm"], args].concat())?;
-        Ok(output
-            .success()
-            .map_err(|e| e.at(self.lab.node(node).name()))?
-            .text())
+        let line = [&["drbdadm"], args].concat();
+        Ok(self.insist(node, &line, &["(-18)"])?.text())
     }
 
     /// What /proc/drbd of a node says.
@@ -426,24 +423,30 @@ impl Cluster {
         self.sh(node, &script).map(drop)
     }
 
-    /// `down` at once. The stock driver refuses it for a moment while the peer leaves, too (-10, -18); ours must not.
+    /// `down` at once. The stock driver refuses it for a moment while the peer leaves, too; ours must not.
     pub fn down(&self, node: usize) -> Result<()> {
-        drbd_lab::until("it is down", deadline(30), || {
-            let output = self.run(node, &["drbdadm", "down", "r0"])?;
+        self.insist(node, &["drbdadm", "down", "r0"], &["(-10)", "(-18)"])
+            .map(drop)
+    }
+
+    /// Runs a command that the stock driver may refuse for a moment, with one of the codes `passing`.
+    fn insist(&self, node: usize, line: &[&str], passing: &[&str]) -> Result<Output> {
+        drbd_lab::until("the stock driver lets it pass", deadline(30), || {
+            let output = self.run(node, line)?;
             let text = output.errors();
-            let passing = text.contains("(-10)") || text.contains("(-18)");
-            if passing
-                && self
-                    .sh(node, "grep -c '^drbd ' /proc/modules || true")?
-                    .trim()
-                    == "1"
-            {
-                return Ok(None);
-            }
-            let done = output.success();
-            done.map(|_| Some(()))
-                .map_err(|e| e.at(self.lab.node(node).name()))
-        })
+            let again = output.code != 0
+                && passing.iter().any(|code| text.contains(code))
+                && self.has_stock(node)?;
+            Ok((!again).then_some(output))
+        })?
+        .success()
+        .map_err(|e| e.at(self.lab.node(node).name()))
+    }
+
+    /// Whether it is the stock driver that a node has loaded now.
+    fn has_stock(&self, node: usize) -> Result<bool> {
+        let loaded = self.sh(node, "grep -c '^drbd ' /proc/modules || true")?;
+        Ok(loaded.trim() == "1")
     }
 
     /// `down` and `rmmod` on both nodes; nothing of the driver may be left, and the consoles must be clean.

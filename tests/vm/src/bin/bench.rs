@@ -190,7 +190,7 @@ fn measure(c: &Cluster, module: Module, wish: &Wish) -> Result<Vec<Measure>> {
         measures.push(fio(c, words, wish.seconds)?);
     }
     for node in 0..2 {
-        c.drbdadm(node, &["down", "r0"])?;
+        c.down(node)?;
         c.unload(node)?;
     }
     Ok(measures)

@@ -33,7 +33,7 @@ pub(super) fn metadata(setup: Setup, logs: &Path) -> Result<()> {
     let c = Cluster::start_with(setup, logs, lab, &config("/dev/sda"))?;
     life(&c, "flex-external")?;
     c.both(|node| {
-        c.drbdadm(node, &["down", "r0"])?;
+        c.down(node)?;
         c.configure(node, &config("/dev/sda[1]"))
     })?;
     life(&c, "1")?;
@@ -60,7 +60,7 @@ fn life(c: &Cluster, place: &str) -> Result<()> {
     c.compare()?;
     let written = sum(c)?;
     c.both(|node| {
-        c.drbdadm(node, &["down", "r0"])?;
+        c.down(node)?;
         c.unload(node)?;
         let own = c.setup.modules[node];
         c.load(
@@ -91,7 +91,7 @@ fn life(c: &Cluster, place: &str) -> Result<()> {
         )));
     }
     c.both(|node| {
-        c.drbdadm(node, &["down", "r0"])?;
+        c.down(node)?;
         c.unload(node)?;
         c.load(node, c.setup.modules[node])?;
         c.drbdadm(node, &["up", "r0"])

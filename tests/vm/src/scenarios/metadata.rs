@@ -26,7 +26,7 @@ pub(super) fn exchange(setup: Setup, logs: &Path) -> Result<()> {
         )?;
         marks.push(sum.clone());
         for node in 0..2 {
-            c.drbdadm(node, &["down", "r0"])?;
+            c.down(node)?;
             c.unload(node)?;
             let other = if setup.modules[node] == Module::Drbdrs {
                 module

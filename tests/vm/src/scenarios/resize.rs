@@ -146,7 +146,7 @@ fn shrink(c: &Cluster, sum: &str) -> Result<()> {
 fn again(c: &Cluster, size: u64) -> Result<()> {
     let sum = checksum(c, 0)?;
     c.both(|node| {
-        c.drbdadm(node, &["down", "r0"])?;
+        c.down(node)?;
         // An explicit size is part of the configuration, from which it is applied again.
         let text = c.sh(node, "cat /etc/drbd.conf")?;
         let sized = text.replace(" disk { ", &format!(" disk {{ size {}s; ", size >> 9));

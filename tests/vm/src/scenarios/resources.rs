@@ -19,12 +19,12 @@ pub(super) fn settings_disagree(setup: Setup, logs: &Path) -> Result<()> {
     .text();
     let c = Cluster::start(setup, logs, SIZE, &right)?;
     c.mirror(0)?;
-    c.drbdadm(1, &["down", "r0"])?;
+    c.down(1)?;
     c.configure(1, &wrong)?;
     c.drbdadm(1, &["up", "r0"])?;
     c.wait_both("gives up", 60, |m| m.connection == "StandAlone")?;
     c.write_noise(0, 3, 1)?;
-    c.drbdadm(1, &["down", "r0"])?;
+    c.down(1)?;
     c.configure(1, &right)?;
     c.drbdadm(1, &["up", "r0"])?;
     c.drbdadm(0, &["connect", "r0"])?;
@@ -45,7 +45,7 @@ pub(super) fn secrets(setup: Setup, logs: &Path) -> Result<()> {
     let c = Cluster::start(setup, logs, SIZE, &right)?;
     c.mirror(0)?;
     for stranger in [wrong, with("").text()] {
-        c.drbdadm(1, &["down", "r0"])?;
+        c.down(1)?;
         c.configure(1, &stranger)?;
         c.drbdadm(1, &["up", "r0"])?;
         // Whoever finds out that the other does not know the secret gives up.

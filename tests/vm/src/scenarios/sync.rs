@@ -37,7 +37,7 @@ pub(super) fn full(setup: Setup, logs: &Path) -> Result<()> {
 
 /// Our first tool has no `invalidate`: new metadata asks for the same.
 fn invalidate_without_tool(c: &Cluster) -> Result<String> {
-    c.drbdadm(0, &["down", "r0"])?;
+    c.down(0)?;
     c.drbdadm(0, &["--", "--force", "create-md", "r0"])?;
     c.drbdadm(0, &["up", "r0"])
 }

@@ -116,7 +116,7 @@ pub(super) fn compared(setup: Setup, logs: &Path) -> Result<()> {
     observe()?;
     c.drbdadm(0, &["disconnect", "r0"])?;
     observe()?;
-    c.drbdadm(0, &["down", "r0"])?;
+    c.down(0)?;
     META.iter().try_for_each(|command| same(&c, command))?;
     same_bytes(&c)?;
     c.drbdadm(0, &["up", "r0"])?;

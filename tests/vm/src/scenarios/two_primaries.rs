@@ -53,7 +53,7 @@ fn writers(setup: Setup, logs: &Path, apart: u64) -> Result<()> {
     let c = Cluster::start(setup, logs, 16 << 20, &config('A').text())?;
     c.both(|node| c.drbdadm(node, &["create-md", "r0"]))?;
     refused(&c, 0, "drbdadm up r0", "(139)")?;
-    c.drbdadm(0, &["down", "r0"])?;
+    c.down(0)?;
     for node in 0..2 {
         c.configure(node, &config('C').text())?;
     }

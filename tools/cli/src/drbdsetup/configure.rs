@@ -483,15 +483,13 @@ fn run(command: &Configure, parsed: &Parsed) -> Result<i32, Failure> {
     } else {
         0
     };
-    let reply = kernel
-        .0
-        .request(command.command, Header::request(minor, flags), |writer| {
-            put_nest(writer, &CfgContext::NEST, &context)?;
-            match command.options {
-                Some(nest) => put_nest(writer, nest, &values),
-                None => Ok(()),
-            }
-        });
+    let reply = kernel.change(command.command, Header::request(minor, flags), |writer| {
+        put_nest(writer, &CfgContext::NEST, &context)?;
+        match command.options {
+            Some(nest) => put_nest(writer, nest, &values),
+            None => Ok(()),
+        }
+    });
     match reply {
         Ok(reply) => {
             let exit = report(&reply, &object);
@@ -520,7 +518,7 @@ fn remember(minor: u32, operands: &[String]) {
 fn down(kernel: &mut Kernel, resource: &str) -> i32 {
     const RES_NOT_KNOWN: i32 = 158;
     let header = Header::request(NO_MINOR, 0);
-    match kernel.0.request(Command::Down, header, |writer| {
+    match kernel.change(Command::Down, header, |writer| {
         put_resource(writer, resource)
     }) {
         Ok(reply) if reply.header.ret_code() == RES_NOT_KNOWN => {

@@ -6,7 +6,9 @@ use drbd_core::config::info::StateInfo;
 use drbd_core::config::nlattr::{Full, Writer, NESTED};
 use drbd_core::config::schema::{Header, NO_MINOR};
 use drbd_core::config::{CfgContext, Command, DiskConf, Nest, Value};
+use drbd_core::types::StateRv;
 use drbd_genl::{Client, Error, Message};
+use std::time::{Duration, Instant};
 
 use super::EXIT_LOCAL;
 use crate::names::{code, exit_code, StateWord, DISKLESS, NO_ERROR};
@@ -33,6 +35,28 @@ pub fn driver(load: bool) -> Result<Kernel, Error> {
 
 /// A driver that answers.
 pub struct Kernel(pub Client);
+
+/// The driver's word for "not now, but soon".
+const IN_TRANSIENT_STATE: i32 = StateRv::InTransientState as i32;
+
+/// How long a driver may say so before a person is told.
+const TRANSIENT: Duration = Duration::from_secs(10);
+
+/// Between two tries. The driver tells nobody of a state that has not changed for others to see.
+const TRANSIENT_STEP: Duration = Duration::from_millis(50);
+
+/// Asks until an answer is final.
+fn insist<T, E>(
+    mut ask: impl FnMut() -> Result<T, E>,
+    is_final: impl Fn(&T) -> bool,
+) -> Result<T, E> {
+    loop {
+        let answer = ask()?;
+        if is_final(&answer) {
+            return Ok(answer);
+        }
+    }
+}
 
 /// Attributes of one nest, not yet written.
 pub type Values<'a> = Vec<(u16, Value<'a>)>;
@@ -66,6 +90,27 @@ impl Kernel {
     /// Opens the driver for a command; complains when there is none.
     pub fn open(load: bool) -> Result<Self, i32> {
         driver(load).map_err(complain)
+    }
+
+    /// Asks for a change. "Retry after next state change", says the stock driver while two nodes shake hands; that
+    /// is what this does, for a while.
+    pub fn change(
+        &mut self,
+        command: Command,
+        header: Header,
+        build: impl Fn(&mut Writer<'_>) -> Result<(), Full>,
+    ) -> Result<Message, Error> {
+        let until = Instant::now() + TRANSIENT;
+        insist(
+            || self.0.request(command, header, &build),
+            |reply| {
+                let settled = reply.header.ret_code() != IN_TRANSIENT_STATE;
+                if !settled {
+                    std::thread::sleep(TRANSIENT_STEP);
+                }
+                settled || Instant::now() >= until
+            },
+        )
     }
 
     /// The state of one minor.
@@ -174,7 +219,25 @@ pub fn attached_to(minor: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::minor_operand;
+    use super::{insist, minor_operand};
+
+    #[test]
+    fn what_is_refused_for_a_moment_is_asked_again() {
+        let mut answers = vec![1, -18, -18];
+        let got = insist(|| answers.pop().ok_or("no more"), |code| *code != -18);
+        assert_eq!(got, Ok(1));
+        let mut broken = vec![1, -18];
+        let got = insist(
+            || match broken.pop() {
+                Some(-18) => Err("gone"),
+                _ => Ok(1),
+            },
+            |_| false,
+        );
+        assert_eq!(got, Err("gone"));
+        // Not final, but the time is over.
+        assert_eq!(insist(|| Ok::<_, ()>(-18), |_| true), Ok(-18));
+    }
 
     #[test]
     fn minors_in_all_forms() {
