@@ -8,6 +8,7 @@
 mod adjust;
 mod listing;
 mod shell;
+mod stages;
 mod steps;
 mod target;
 
@@ -26,6 +27,8 @@ use target::{Mode, Selected, RUN};
 const EXIT_USAGE: i32 = 1;
 const EXIT_CONFIG: i32 = 10;
 const EXIT_EXEC: i32 = 20;
+/// Commands that bring up several resources stage by stage.
+const TOGETHER: [&str; 3] = ["up", "adjust", "adjust-with-progress"];
 
 /// What a command is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -433,16 +436,12 @@ fn check_options(name: &str, line: &Line) -> Result<(), String> {
 }
 
 fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
+    // The kernel calls without -c: use the file that the minor was configured from.
     let remembered = line
         .words
         .get(1)
-        .map(|operand| match operand.strip_prefix("minor-") {
-            Some(minor) => format!("{RUN}/drbd-minor-{minor}.conf"),
-            None => format!("{RUN}/drbd-resource-{operand}.conf"),
-        });
-    // The kernel calls without -c: use the file that the minor was configured from.
-    let remembered =
-        remembered.filter(|path| shell::HANDLERS.contains(&name) && Path::new(path).exists());
+        .filter(|_| shell::HANDLERS.contains(&name))
+        .and_then(|operand| target::remembered(Path::new(RUN), operand));
     let file = line.config_file.as_deref().or(remembered.as_deref());
     let loaded = match target::load(file, &line.tested, &line.without) {
         Ok(loaded) => loaded,
@@ -480,7 +479,7 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
         }
     };
     let mode = mode(name, line);
-    let mut worst = 0;
+    let (mut worst, mut together) = (0, Vec::new());
     for operand in operands {
         let selected = match target::select(&config, &identity, operand, line.peer.as_deref(), mode)
         {
@@ -490,15 +489,27 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
                 return EXIT_USAGE;
             }
         };
+        // These two are asked at boot, when nothing has to be configured yet.
+        if selected.is_empty() && !["wait-con-int", "sh-status"].contains(&name) {
+            eprintln!("{}", target::nothing(&config, &identity, mode));
+            return EXIT_USAGE;
+        }
         for selected in selected {
-            let exit = on_resource(name, known, line, &selected);
+            let exit = if TOGETHER.contains(&name) {
+                checked(line, &selected, &mut together)
+            } else {
+                on_resource(name, known, line, &selected)
+            };
             worst = worst.max(exit);
             if worst >= EXIT_EXEC {
                 return worst;
             }
         }
     }
-    worst
+    match known {
+        Some(command) if !together.is_empty() => worst.max(stages::run(command, line, &together)),
+        _ => worst,
+    }
 }
 
 /// The kernel and udev name what they mean; people say which kind they mean.
@@ -524,13 +535,13 @@ fn about_config(
         "sh-nop" => Some(0),
         "sh-resources" => {
             let here = target::all(config, identity, None, mode(name, line));
-            println!(
-                "{}",
-                here.iter()
-                    .map(|selected| steps::escaped(&selected.resource.name))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            );
+            let names: Vec<String> = here
+                .iter()
+                .map(|selected| drbd_config::dump::quoted(&selected.resource.name))
+                .collect();
+            if !names.is_empty() {
+                println!("{}", names.join(" "));
+            }
             Some(0)
         }
         "sh-mod-parms" => {
@@ -567,11 +578,9 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
         }
         return 0;
     }
-    let verifies = matches!(name, "up" | "adjust" | "adjust-with-progress" | "connect");
-    if verifies && (!line.dry_run || std::io::stdout().is_terminal()) {
-        if let Err(text) = shell::verify_address(selected) {
-            eprintln!("{text}");
-            return EXIT_CONFIG;
+    if name == "connect" {
+        if let Err(exit) = verified(line, selected) {
+            return exit;
         }
     }
     let Some(command) = known else {
@@ -579,17 +588,9 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
     };
     match plan(command, line, selected) {
         Ok(steps) => {
-            let deferred = matches!(name, "up" | "adjust" | "adjust-with-progress");
-            if name == "adjust-with-progress" && !line.dry_run {
-                println!(
-                    "adjusting {}: {} steps",
-                    selected.resource.name,
-                    steps.len()
-                );
-            }
-            let exit = execute(line, &steps, deferred);
+            let exit = execute(line, &steps, false);
             if exit == 0 && !line.dry_run {
-                remember(name, selected);
+                target::remember(name, selected);
             }
             exit
         }
@@ -598,6 +599,29 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
             EXIT_CONFIG
         }
     }
+}
+
+/// An address that the resource listens on has to be ours.
+fn verified(line: &Line, selected: &Selected<'_>) -> Result<(), i32> {
+    if line.dry_run && !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    shell::verify_address(selected).map_err(|text| {
+        eprintln!("{text}");
+        EXIT_CONFIG
+    })
+}
+
+/// Puts a resource on the list of those that are brought up together.
+fn checked<'a>(line: &Line, selected: &Selected<'a>, together: &mut Vec<Selected<'a>>) -> i32 {
+    if let Some(variable) = &line.sh_varname {
+        println!("{variable}={}", selected.resource.name);
+    }
+    match verified(line, selected) {
+        Ok(()) => together.push(*selected),
+        Err(exit) => return exit,
+    }
+    0
 }
 
 /// The steps of a command for one resource.
@@ -729,39 +753,6 @@ fn execute(line: &Line, steps: &[Step], deferred: bool) -> i32 {
         }
     }
     0
-}
-
-/// Leaves word for the kernel's calls which file a minor and a resource came from.
-fn remember(name: &str, selected: &Selected<'_>) {
-    let minors = selected
-        .host()
-        .volumes
-        .iter()
-        .filter_map(|volume| volume.minor);
-    let links = minors
-        .map(|minor| format!("{RUN}/drbd-minor-{minor}.conf"))
-        .chain([format!(
-            "{RUN}/drbd-resource-{}.conf",
-            selected.resource.name
-        )]);
-    match name {
-        "up" | "adjust" | "adjust-with-progress" | "new-resource" | "new-minor" => {
-            use std::os::unix::fs::DirBuilderExt as _;
-            let _ = std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(RUN);
-            for link in links {
-                // The default file is found without a link; failing to leave one is no failure of the command.
-                let _ = std::fs::remove_file(&link);
-                let _ = std::os::unix::fs::symlink(&selected.config.path, &link);
-            }
-        }
-        "down" => links.for_each(|link| {
-            let _ = std::fs::remove_file(link);
-        }),
-        _ => {}
-    }
 }
 
 /// For the `eval` of scripts.

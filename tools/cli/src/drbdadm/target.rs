@@ -3,6 +3,7 @@
 //! Which configuration, which node, and which resources a command line means.
 
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 
 use drbd_config::links::Peer;
 use drbd_config::model::{Host, HostKind, Resource, Volume};
@@ -136,6 +137,50 @@ pub fn load(path: Option<&str>, tested: &[String], without: &[String]) -> Result
     Ok(drbd_config::from_texts(texts?, &without))
 }
 
+/// Leaves word for the kernel's calls which file a minor and a resource came from.
+pub fn remember(name: &str, selected: &Selected<'_>) {
+    let minors = selected
+        .host()
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.minor);
+    let links = minors
+        .map(|minor| format!("{RUN}/drbd-minor-{minor}.conf"))
+        .chain([format!(
+            "{RUN}/drbd-resource-{}.conf",
+            selected.resource.name
+        )]);
+    match name {
+        "up" | "adjust" | "adjust-with-progress" | "new-resource" | "new-minor" => {
+            use std::os::unix::fs::DirBuilderExt as _;
+            let _ = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(RUN);
+            for link in links {
+                // The default file is found without a link; failing to leave one is no failure of the command.
+                let _ = std::fs::remove_file(&link);
+                let _ = std::os::unix::fs::symlink(&selected.config.path, &link);
+            }
+        }
+        "down" => links.for_each(|link| {
+            let _ = std::fs::remove_file(link);
+        }),
+        _ => {}
+    }
+}
+
+/// The file that an object of the kernel was configured from, by the link in `run`. It is the file's own path: what it
+/// includes lies beside the file, not beside the link.
+pub fn remembered(run: &Path, operand: &str) -> Option<String> {
+    let link = match operand.strip_prefix("minor-") {
+        Some(minor) => format!("drbd-minor-{minor}.conf"),
+        None => format!("drbd-resource-{operand}.conf"),
+    };
+    let file = run.join(link).canonicalize().ok()?;
+    Some(file.to_str()?.to_owned())
+}
+
 /// Which resources a command line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -181,6 +226,20 @@ pub fn all<'a>(
         .filter_map(here)
         .filter(|selected| mode.admits(selected))
         .collect()
+}
+
+/// Why there is nothing to do for `all`.
+pub fn nothing(config: &Config, identity: &Identity, mode: Mode) -> String {
+    let node = &identity.node;
+    if config.resources.is_empty() {
+        "no resources defined! Each has a file of its own in drbd.d; see drbd.conf(5)".to_owned()
+    } else if mode == Mode::Stacked {
+        format!("WARN: nothing stacked for this host ({node}), nothing to do in stacked mode!")
+    } else {
+        format!(
+            "WARN: no normal resources defined for this host ({node})!?\nMisspelled name of the local machine with the 'on' keyword ?"
+        )
+    }
 }
 
 /// What one operand means: `all`, `RES`, `RES/VOLUME`, `minor-N`.

@@ -212,3 +212,24 @@ fn connections_of_the_ninth_version() {
         "drbdmeta 1 v08 /dev/c 0 apply-al\ndrbdsetup attach 1 /dev/b /dev/c 0 --resync-rate=20M --on-io-error=detach --fencing=resource-only --al-extents=257\n"
     );
 }
+
+#[test]
+fn what_the_remembered_file_includes_lies_beside_it() {
+    let base = std::env::temp_dir().join(format!("drbdadm-remembered-{}", std::process::id()));
+    let (etc, run) = (base.join("etc"), base.join("run"));
+    std::fs::create_dir_all(etc.join("drbd.d")).unwrap();
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(etc.join("drbd.conf"), "include \"drbd.d/r0.res\";\n").unwrap();
+    std::fs::write(etc.join("drbd.d/r0.res"), CONFIG).unwrap();
+    for link in ["drbd-minor-0.conf", "drbd-resource-r0.conf"] {
+        std::os::unix::fs::symlink(etc.join("drbd.conf"), run.join(link)).unwrap();
+    }
+    for operand in ["minor-0", "r0"] {
+        let file = target::remembered(&run, operand).unwrap();
+        let loaded = target::load(Some(&file), &[], &[]).unwrap();
+        assert!(!loaded.is_broken(), "{operand}: {}", loaded.report());
+        assert_eq!(loaded.config.resources.len(), 1);
+    }
+    assert_eq!(target::remembered(&run, "minor-7"), None);
+    std::fs::remove_dir_all(base).unwrap();
+}
