@@ -11,6 +11,7 @@
 
 mod args;
 mod catalog;
+mod conf_page;
 mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;

@@ -11,6 +11,7 @@
 //! of them). The options themselves stand in `drbd_core::config`, shared with the kernel module.
 #![forbid(unsafe_code)]
 
+pub mod about;
 pub mod dump;
 pub mod format;
 pub mod glob;

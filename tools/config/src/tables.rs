@@ -241,6 +241,13 @@ impl Section {
         }
     }
 
+    /// The options that belong there.
+    pub fn rows(self) -> impl Iterator<Item = &'static Attr> {
+        let own =
+            move |(section, attr): (Section, &'static Attr)| (section == self).then_some(attr);
+        self.attrs().filter_map(own)
+    }
+
     /// Finds an option: where it belongs, its row, and whether it was written with `no-`.
     pub fn find(self, name: &str) -> Option<(Section, &'static Attr, bool)> {
         let canonical = ALIASES

@@ -17,30 +17,89 @@ use crate::steps::Step;
 use crate::tree::Tree;
 use crate::{follow, from_text, json, Planned};
 
-const USAGE: &str = "\
-USAGE: drbd-iscsi COMMAND [OPTION...]
+/// The commands, and what they are for.
+pub const COMMANDS: &[(&str, &str)] = &[
+    ("plan", "what would be exported, and every step of it"),
+    ("apply", "export it; repeating changes nothing"),
+    (
+        "remove",
+        "take down everything that drbd-iscsi has exported",
+    ),
+    ("status", "what is exported, and who serves"),
+    (
+        "follow",
+        "apply, and again whenever a mirror changes, until stopped",
+    ),
+    (
+        "wait-turn",
+        "before a promotion: until the first node of drbd.conf exports, or for a minute",
+    ),
+    (
+        "active",
+        "this node serves, from now on (say 'standby' on the other first)",
+    ),
+    ("standby", "this node's path stays, and serves nothing"),
+    ("json", "the plan as targetcli's saveconfig.json"),
+];
 
-  plan      what would be exported, and every step of it
-  apply     export it; repeating changes nothing
-  remove    take down everything that drbd-iscsi has exported
-  status    what is exported, and who serves
-  follow    apply, and again whenever a mirror changes, until stopped
-  wait-turn before a promotion: until the first node of drbd.conf exports, or for a minute
-  active    this node serves, from now on (say 'standby' on the other first)
-  standby   this node's path stays, and serves nothing
-  json      the plan as targetcli's saveconfig.json
+/// The options of all commands: name, value (none: empty), what it is for.
+pub const OPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "config",
+        "FILE",
+        "ietd.conf (/etc/iet/ietd.conf, or /etc/ietd.conf)",
+    ),
+    ("drbd-conf", "FILE", "drbd.conf (/etc/drbd.conf)"),
+    (
+        "initiators",
+        "FILE",
+        "IET's initiators.allow: names, one per line behind the target",
+    ),
+    (
+        "portal",
+        "IP[:PORT]",
+        "where to listen, several times if needed (everywhere, port 3260)",
+    ),
+    (
+        "peer-portal",
+        "IP[:PORT]",
+        "where the peer listens (its address in drbd.conf)",
+    ),
+    (
+        "both-active",
+        "",
+        "both nodes serve at once; then there are no SCSI locks",
+    ),
+    ("node", "NAME|NUMBER", "which node this is (uname -n)"),
+    ("strict", "", "warnings are errors"),
+    (
+        "root",
+        "DIR",
+        "a folder in place of /sys/kernel/config/target",
+    ),
+    ("proc", "FILE", "a file in place of /proc/drbd"),
+];
 
-  --config FILE         ietd.conf (/etc/iet/ietd.conf, or /etc/ietd.conf)
-  --drbd-conf FILE      drbd.conf (/etc/drbd.conf)
-  --initiators FILE     IET's initiators.allow: names, one per line behind the target
-  --portal IP[:PORT]    where to listen, several times if needed (everywhere, port 3260)
-  --peer-portal IP[:PORT]  where the peer listens (its address in drbd.conf)
-  --both-active         both nodes serve at once; then there are no SCSI locks
-  --node NAME|NUMBER    which node this is (uname -n)
-  --strict              warnings are errors
-  --root DIR            a folder in place of /sys/kernel/config/target
-  --proc FILE           a file in place of /proc/drbd
-";
+/// Exit codes and what they mean.
+pub const EXITS: &[(i32, &str)] = &[
+    (0, "done"),
+    (1, "wrong command line"),
+    (10, "configuration refused; nothing was changed"),
+    (20, "failed"),
+];
+
+fn usage() -> String {
+    let mut out = "USAGE: drbd-iscsi COMMAND [OPTION...]\n\n".to_owned();
+    for (name, about) in COMMANDS {
+        out += &format!("  {name:<9} {about}\n");
+    }
+    out.push('\n');
+    for (name, value, about) in OPTIONS {
+        let form = format!("--{name} {value}");
+        out += &format!("  {form:<24} {about}\n");
+    }
+    out
+}
 
 /// A refusal: what is wrong, with the remedy.
 pub(crate) type Answer<T> = Result<T, String>;
@@ -63,11 +122,12 @@ pub(crate) struct Options {
 /// Runs a command line; the exit code: 0 done, 1 wrong usage, 10 configuration refused, 20 failed.
 pub fn main(args: &[String]) -> i32 {
     let Some((verb, rest)) = args.split_first() else {
-        eprint!("{USAGE}");
+        eprint!("{}", usage());
         return 1;
     };
-    if ["help", "--help", "-h"].contains(&verb.as_str()) {
-        print!("{USAGE}");
+    let asks = |word: &String| ["--help", "-h"].contains(&word.as_str());
+    if verb == "help" || args.iter().any(asks) {
+        print!("{}", usage());
         return 0;
     }
     let options = match parse(rest) {
@@ -88,7 +148,7 @@ pub fn main(args: &[String]) -> i32 {
         "active" => locked(&options, || switch(&options, Access::Active)),
         "standby" => locked(&options, || switch(&options, Access::Standby)),
         _ => {
-            eprintln!("drbd-iscsi: there is no command '{verb}'\n{USAGE}");
+            eprintln!("drbd-iscsi: there is no command '{verb}'\n{}", usage());
             return 1;
         }
     };
@@ -113,31 +173,30 @@ fn parse(args: &[String]) -> Answer<Options> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (arg.as_str(), None),
         };
-        match name {
-            "--both-active" => {
-                options.both_active = true;
-                continue;
-            }
-            "--strict" => {
-                options.strict = true;
-                continue;
-            }
-            _ => {}
-        }
-        let mut value = || {
-            let next = value.clone().or_else(|| args.next().cloned());
-            next.ok_or_else(|| format!("{name} needs a value"))
+        let known = name
+            .strip_prefix("--")
+            .and_then(|plain| OPTIONS.iter().find(|row| row.0 == plain));
+        let Some((name, takes, _)) = known else {
+            return Err(format!("there is no option '{name}'; --help lists them"));
         };
-        match name {
-            "--config" => options.config = Some(value()?),
-            "--drbd-conf" => options.drbd_conf = Some(value()?),
-            "--initiators" => options.initiators = Some(value()?),
-            "--node" => options.node = Some(value()?),
-            "--root" => options.root = Some(value()?),
-            "--proc" => options.proc_drbd = Some(value()?),
-            "--portal" => options.portals.push(portal(&value()?)?),
-            "--peer-portal" => options.peer_portals.push(portal(&value()?)?),
-            _ => return Err(format!("there is no option '{name}'; --help lists them")),
+        let value = match (takes.is_empty(), value) {
+            (true, Some(_)) => return Err(format!("--{name} takes no value")),
+            (true, None) => String::new(),
+            (false, value) => value
+                .or_else(|| args.next().cloned())
+                .ok_or_else(|| format!("--{name} needs a value, {takes}"))?,
+        };
+        match *name {
+            "both-active" => options.both_active = true,
+            "strict" => options.strict = true,
+            "config" => options.config = Some(value),
+            "drbd-conf" => options.drbd_conf = Some(value),
+            "initiators" => options.initiators = Some(value),
+            "node" => options.node = Some(value),
+            "root" => options.root = Some(value),
+            "proc" => options.proc_drbd = Some(value),
+            "portal" => options.portals.push(portal(&value)?),
+            _ => options.peer_portals.push(portal(&value)?),
         }
     }
     Ok(options)

@@ -29,7 +29,7 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use command::main;
+pub use command::{main, COMMANDS, EXITS, OPTIONS};
 
 use drbd_config::{Diagnostic, Severity, Sources};
 

@@ -255,6 +255,7 @@ pub fn program() -> Program {
         ],
         before: 4,
         candidates: "true",
+        common: Vec::new(),
         entries: COMMANDS.iter().map(entry).collect(),
         exits: &[
             (0, "done"),

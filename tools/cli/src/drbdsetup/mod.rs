@@ -247,7 +247,8 @@ pub fn program() -> Program {
         synopsis: "COMMAND [OPERANDS] [OPTIONS]",
         text: &["One request to the kernel per command; drbdadm does so for whole resources out of drbd.conf."],
         before: 0,
-        candidates: "drbdadm sh-resources 2>/dev/null",
+        candidates: crate::pages::RESOURCES,
+        common: Vec::new(),
         entries: changing.chain(observing).collect(),
         exits: &[
             (0, "done"),
