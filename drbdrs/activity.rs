@@ -24,9 +24,10 @@ use crate::{
     submit, transfer,
 };
 use drbd_core::{
-    activity_log::{self, extents, heads_for, ActivityLog, Begun, Extents},
+    activity_log::{self, extents, heads_for, ActivityLog, Begun, Extents, MOST_SLOTS},
+    handshake::Ring,
     interval::Range,
-    meta::{log, Flags},
+    meta::{log, Flags, Layout},
     request::{Request, SlotId},
 };
 use kernel_ext::{
@@ -53,6 +54,11 @@ pub(crate) struct VolumeLog {
 }
 
 impl VolumeLog {
+    /// Extents that it has room for.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::from(self.log.len())
+    }
+
     /// Extents that writes hold.
     pub(crate) fn in_use(&self) -> u32 {
         self.log.in_use()
@@ -167,7 +173,7 @@ pub(crate) fn attach(device: &Arc<Device>, slots: u32, updates: bool) -> Result 
 fn new_log(slots: u32, updates: bool) -> Result<KBox<VolumeLog>> {
     let slots = usize::try_from(slots)
         .unwrap_or(0)
-        .clamp(log::UPDATES, 65_534);
+        .clamp(log::UPDATES, MOST_SLOTS as usize);
     let heads = KVVec::from_elem(0u32, heads_for(slots), GFP_KERNEL)?;
     let slots = KVVec::from_elem(activity_log::Slot::default(), slots, GFP_KERNEL)?;
     let new = VolumeLog {
@@ -375,7 +381,7 @@ fn commit(device: &Arc<Device>) {
     let local = Device::get_local(device);
     let mut result = Ok(());
     if let Some(disk) = local.as_ref().and_then(|local| local.disk()) {
-        result = write_one(device, disk, &mut page, false);
+        result = write_one(device, disk, &mut page, Why::Pending);
     } else if let Some(log) = device
         .resource
         .shared
@@ -399,36 +405,51 @@ fn commit(device: &Arc<Device>) {
     }
 }
 
-/// Writes a transaction, if something is pending or it is to be written `anyway`.
-fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, anyway: bool) -> Result {
+/// Why a transaction is written.
+#[derive(Clone, Copy)]
+enum Why {
+    /// Writes may wait for it.
+    Pending,
+    /// The ring is written anew.
+    Anew,
+    /// The ring is written to another place, this sector. The bitmap on disk is neither believed nor written meanwhile.
+    Moved(u64, Ring),
+}
+
+/// Writes a transaction, if something is pending or it is needed anyway.
+fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, why: Why) -> Result {
     let mut pages = [u32::MAX; log::UPDATES];
-    let (block, updates) = {
+    let anyway = !matches!(why, Why::Pending);
+    let (sector, updates) = {
         let mut shared = device.resource.shared.lock();
         let Some(volume) = shared.vol_mut(device.vnr) else {
             return Ok(());
         };
-        let ring = volume
-            .md
-            .as_ref()
-            .map(|md| (md.al_stripes, md.al_stripe_size_4k));
-        let (Some(log), Some((stripes, size))) = (volume.al.as_mut(), ring) else {
+        let (Some(log), Some(md)) = (volume.al.as_mut(), volume.md.as_ref()) else {
             return Ok(());
         };
         if !anyway && !log.log.has_pending() {
             return Ok(());
         }
+        let (start, ring) = match why {
+            Why::Moved(sector, ring) => (sector, ring),
+            _ => (disk.layout().al_sector, Ring::of(md)),
+        };
         let mut free = pages.iter_mut();
         let number = log.log.emit(page.bytes_mut(), |extent| {
             if let Some(free) = free.next() {
                 *free = extent / EXTENTS_PER_PAGE;
             }
         });
-        (log::block_of(number, stripes, size), log.updates || anyway)
+        let block = log::block_of(number, ring.stripes, ring.stripe_size_4k);
+        let sector = start.saturating_add(u64::from(block).saturating_mul(8));
+        (sector, log.updates || anyway)
     };
-    let mut result = device.bitmap.write_pages(device, disk, &pages);
+    let mut result = match why {
+        Why::Moved(..) => Ok(()),
+        _ => device.bitmap.write_pages(device, disk, &pages),
+    };
     if result.is_ok() && updates {
-        let sector = u64::from(block).saturating_mul(8);
-        let sector = disk.layout().al_sector.saturating_add(sector);
         result = meta_io::write(device, disk, sector, page);
     }
     let mut shared = device.resource.shared.lock();
@@ -443,17 +464,46 @@ fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, anyway: boo
     result
 }
 
-/// Writes the whole ring anew: it moved, or says something else than the log in memory.
-pub(crate) fn write_ring(device: &Arc<Device>, disk: &Local) -> Result {
-    let blocks = {
+/// Writes the whole ring anew, which says something else than the log in memory.
+fn write_ring(device: &Arc<Device>, disk: &Local) -> Result {
+    let ring = {
         let shared = device.resource.shared.lock();
         let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
-        md.map_or(0, |md| md.al_stripes.saturating_mul(md.al_stripe_size_4k))
+        md.map(Ring::of).ok_or(ENODEV)?
     };
     let mut page = device.activity.page.lock();
-    for _ in 0..blocks {
-        write_one(device, disk, &mut page, true)?;
+    for _ in 0..ring.blocks() {
+        write_one(device, disk, &mut page, Why::Anew)?;
     }
+    drop(page);
+    device.activity.wake.wake_all();
+    Ok(())
+}
+
+/// Writes a ring to where `layout` has it, and uses that layout from then on. The superblock on disk says by now that
+/// bitmap and log are not to be believed.
+pub(crate) fn move_ring(device: &Arc<Device>, disk: &Local, layout: Layout, ring: Ring) -> Result {
+    let mut page = device.activity.page.lock();
+    // Where the new ring is there may be bitmap now.
+    let metadata = disk.meta_io.lock();
+    for _ in 0..ring.blocks() {
+        write_one(device, disk, &mut page, Why::Moved(layout.al_sector, ring))?;
+    }
+    disk.set_layout(layout);
+    {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            if let Some(md) = volume.md.as_mut() {
+                md.md_size_sect = layout.md_size_sect;
+                md.al_offset = layout.al_offset;
+                md.bm_offset = layout.bm_offset;
+                md.al_stripes = ring.stripes;
+                md.al_stripe_size_4k = ring.stripe_size_4k;
+            }
+            volume.md_dirty = true;
+        }
+    }
+    drop(metadata);
     drop(page);
     device.activity.wake.wake_all();
     Ok(())

@@ -24,11 +24,12 @@ use crate::{
     tag::Tag,
 };
 use drbd_core::{
+    activity_log::slots_for,
     config::{
         choices::{Fencing, Protocol},
         conf::{DiskConf, MD_INDEX_FLEX_INT, MD_INDEX_INTERNAL},
     },
-    handshake::{agreed_size, Resized, SizeFacts},
+    handshake::{agreed_size, Resized, Ring, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
@@ -257,7 +258,7 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
         let meta = external.as_ref().unwrap_or(&data);
         read_superblock(device, meta, &conf, data_sectors, meta_sectors, &mut page)?
     };
-    sanitize_for(device, &mut conf, &data);
+    sanitize_for(device, &mut conf, &data, Ring::of(&block));
     check_sizes(device, &conf, &layout, meta_sectors)?;
     let local = Arc::pin_init(
         try_pin_init!(Local {
@@ -308,7 +309,16 @@ fn read_superblock(
 }
 
 /// Brings values that the disk cannot have into its range.
-fn sanitize_for(device: &Device, conf: &mut DiskConf, data: &BackingDevice) {
+fn sanitize_for(device: &Device, conf: &mut DiskConf, data: &BackingDevice, ring: Ring) {
+    let most = slots_for(ring.blocks());
+    if conf.al_extents > most {
+        conf.al_extents = most;
+        pr_info!(
+            "{}: al-extents changed to {}: the activity log on disk has room for no more\n",
+            Tag(device),
+            most
+        );
+    }
     let limits = data.limits();
     let granularity = if limits.max_discard_sectors > 0 {
         limits.discard_granularity
@@ -373,7 +383,14 @@ fn check_sizes(
 
 /// As [`sanitize_for`], for a disk that is attached.
 pub(crate) fn sanitize(device: &Device, conf: &mut DiskConf, local: &Local) {
-    sanitize_for(device, conf, &local.data);
+    let ring = {
+        let shared = device.resource.shared.lock();
+        let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
+        md.map(Ring::of)
+    };
+    if let Some(ring) = ring {
+        sanitize_for(device, conf, &local.data, ring);
+    }
 }
 
 /// The second half: everybody can see that we are Attaching.

@@ -369,7 +369,13 @@ impl Bitmap {
     /// Writes the copy of a page.
     fn write_page(&self, device: &Arc<Device>, disk: &Local, page: &PageBuf, at: usize) -> Result {
         let offset = (at as u64).saturating_mul(PAGE_SECTORS);
-        let sector = disk.layout().bitmap_sector.saturating_add(offset);
+        let layout = disk.layout();
+        if offset >= layout.bitmap_sectors {
+            // The device grows, and its metadata have not moved yet: all pages are written when they have.
+            self.inner.lock().mark(at);
+            return Ok(());
+        }
+        let sector = layout.bitmap_sector.saturating_add(offset);
         meta_io::write(device, disk, sector, page).inspect_err(|_| {
             self.inner.lock().mark(at);
         })

@@ -563,6 +563,7 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
     let wish = Wish {
         assume_peer_has_space: flags.contains(SizesFlags::FORCED),
         assume_clean: flags.contains(SizesFlags::NO_RESYNC),
+        ring: None,
     };
     attach::suspend_io(device);
     let result = resize::determine(device, disk, wish);

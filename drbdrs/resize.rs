@@ -3,9 +3,9 @@
 //! The size of the device: what both disks, the metadata and the administrator agree on; and following a disk that
 //! grew.
 
-use crate::{activity, attach::Local, device::Device, metadata, prelude::*, tag::Tag};
+use crate::{activity, attach::Local, device::Device, local, metadata, prelude::*, tag::Tag};
 use drbd_core::{
-    handshake::{agreed_size, resized, ResizeRefusal, Resized, SizeFacts},
+    handshake::{agreed_size, resized, ResizeRefusal, Resized, Ring, SizeFacts},
     meta::{Flags, Layout},
 };
 
@@ -16,6 +16,8 @@ pub(crate) struct Wish {
     pub(crate) assume_peer_has_space: bool,
     /// What is added needs no resync.
     pub(crate) assume_clean: bool,
+    /// Another activity log on disk.
+    pub(crate) ring: Option<Ring>,
 }
 
 /// Why the size could not be settled. Nothing has changed.
@@ -39,8 +41,9 @@ pub(crate) fn determine(
     local: &Local,
     wish: Wish,
 ) -> Result<Resized, Failed> {
-    let old_layout = local.layout();
-    let layout = layout_now(device, local)?;
+    let old_ring = ring_of(device)?;
+    let ring = wish.ring.unwrap_or(old_ring);
+    let layout = layout_with(local, ring)?;
     let mine = layout.max_capacity;
     let (facts, conn) = {
         let shared = device.resource.shared.lock();
@@ -65,16 +68,29 @@ pub(crate) fn determine(
         );
     }
     let (sectors, last) = (size.sectors, facts.last_agreed);
-    let result = resized(sectors, last, facts.requested, false)?;
+    let result = resized(sectors, last, facts.requested, wish.ring.is_some())?;
     if device.bitmap.capacity() != sectors {
         device
             .bitmap
             .resize(sectors, !wish.assume_clean)
             .map_err(|_| Failed::Resources)?;
     }
-    set_capacity(device, sectors);
-    if sectors != last || layout != old_layout {
-        move_metadata(device, local, layout, last != sectors)?;
+    if sectors <= last {
+        set_capacity(device, sectors);
+    }
+    let moved = layout != local.layout() || ring != old_ring;
+    if sectors != last || moved {
+        let place = moved.then_some((layout, ring));
+        write_metadata(device, local, place, last != sectors).map_err(|_| {
+            // What is on the disk describes neither the old size nor the new one.
+            local::io_error(device, local::Failure::Metadata);
+            Failed::Resources
+        })?;
+    }
+    if sectors > last {
+        // Only now: the superblock never speaks of blocks that the bitmap on disk has no bits for.
+        set_capacity(device, sectors);
+        metadata::sync(device);
     }
     Ok(result)
 }
@@ -87,15 +103,20 @@ pub(crate) fn disk_changed(device: &Device, local: &Local) -> bool {
 
 /// Where the metadata belong, given the sizes that the devices have now.
 pub(crate) fn layout_now(device: &Device, local: &Local) -> Result<Layout, Failed> {
-    let (stripes, stripe_size) = {
-        let shared = device.resource.shared.lock();
-        let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
-        md.map(|md| (md.al_stripes, md.al_stripe_size_4k))
-            .ok_or(Failed::Resources)?
-    };
+    layout_with(local, ring_of(device)?)
+}
+
+fn layout_with(local: &Local, ring: Ring) -> Result<Layout, Failed> {
     let (data, meta) = (local.data.sectors(), local.meta_sectors());
-    Layout::new(local.index, data, meta, stripes, stripe_size)
+    Layout::new(local.index, data, meta, ring.stripes, ring.stripe_size_4k)
         .ok_or(Failed::Refused(ResizeRefusal::NoSpaceForMetadata))
+}
+
+/// The activity log on disk.
+fn ring_of(device: &Device) -> Result<Ring, Failed> {
+    let shared = device.resource.shared.lock();
+    let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
+    md.map(Ring::of).ok_or(Failed::Resources)
 }
 
 /// Tells the kernel and ourselves.
@@ -117,53 +138,47 @@ pub(crate) fn set_capacity(device: &Device, sectors: u64) {
     }
 }
 
-/// Writes the metadata to where they belong now. Until the bitmap is complete there, the superblock asks for a full
-/// sync.
-fn move_metadata(
+/// Writes the bitmap as it is now, and all metadata if they have another `place`. Until the bitmap is complete there,
+/// the superblock asks for a full sync.
+fn write_metadata(
     device: &Arc<Device>,
     local: &Local,
-    layout: Layout,
+    place: Option<(Layout, Ring)>,
     size_changed: bool,
-) -> Result<(), Failed> {
-    let moved = layout != local.layout();
-    local.set_layout(layout);
-    {
-        let mut shared = device.resource.shared.lock();
-        if let Some(md) = shared
-            .vol_mut(device.vnr)
-            .and_then(|volume| volume.md.as_mut())
-        {
-            md.md_size_sect = layout.md_size_sect;
-            md.al_offset = layout.al_offset;
-            md.bm_offset = layout.bm_offset;
-        }
-    }
-    let flags = change_flags(device, |flags| flags.insert(Flags::FULL_SYNC));
-    metadata::sync(device);
-    let what = match (size_changed, moved) {
+) -> Result {
+    let owed = set_full_sync(device, true);
+    let what = match (size_changed, place.is_some()) {
         (true, true) => "size changed and md moved",
         (true, false) => "size changed",
         _ => "md moved",
     };
     pr_info!("{}: writing the whole bitmap, {}\n", Tag(device), what);
-    if moved {
-        activity::write_ring(device, local).map_err(|_| Failed::Resources)?;
+    if let Some((layout, ring)) = place {
+        // Where the superblock stays, the one with the old layout tells of the new log, too: its blocks are where
+        // those of the old one were, or beside them.
+        if layout.superblock_sector == local.layout().superblock_sector {
+            metadata::sync(device);
+        }
+        activity::move_ring(device, local, layout, ring)?;
     }
-    device
-        .bitmap
-        .write_all(device, local)
-        .map_err(|_| Failed::Resources)?;
-    change_flags(device, |now| *now = flags.unwrap_or(*now));
+    metadata::sync(device);
+    device.bitmap.write_all(device, local)?;
+    set_full_sync(device, owed);
     metadata::sync(device);
     Ok(())
 }
 
-fn change_flags(device: &Device, change: impl FnOnce(&mut Flags)) -> Option<Flags> {
+/// Notes whether a full sync is needed; returns what was noted before.
+fn set_full_sync(device: &Device, needed: bool) -> bool {
     let mut shared = device.resource.shared.lock();
-    let volume = shared.vol_mut(device.vnr)?;
-    let md = volume.md.as_mut()?;
-    let before = md.flags;
-    change(&mut md.flags);
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return needed;
+    };
+    let Some(md) = volume.md.as_mut() else {
+        return needed;
+    };
+    let before = md.flags.contains(Flags::FULL_SYNC);
+    md.flags.set(Flags::FULL_SYNC, needed);
     volume.md_dirty = true;
-    Some(before)
+    before
 }

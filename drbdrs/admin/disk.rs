@@ -15,9 +15,9 @@ use crate::{
 };
 use drbd_core::{
     config::{parms::DetachParms, parms::ResizeParms, schema::SET_DEFAULTS, DiskConf},
-    handshake::ResizeRefusal,
+    handshake::{Reshape, ResizeRefusal, Ring},
     state,
-    types::{RetCode, Role},
+    types::{ConnState, RetCode, Role},
     wire::SizesFlags,
     write_order::{self, Reason},
 };
@@ -126,7 +126,7 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     let disk = local.disk().ok_or(RetCode::NoDisk)?;
     let parms =
         ResizeParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
-    check_resize(device, &parms)?;
+    let ring = check_resize(device, &parms, info)?;
     {
         let mut shared = device.resource.shared.lock();
         let conf = shared
@@ -139,6 +139,7 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     let wish = Wish {
         assume_peer_has_space: parms.resize_force,
         assume_clean: parms.no_resync,
+        ring,
     };
     engine::suspend_io(device);
     let result = resize::determine(device, disk, wish);
@@ -165,7 +166,12 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
     }
 }
 
-fn check_resize(device: &Device, parms: &ResizeParms) -> Result<(), Answer> {
+/// Whether it may be; the new activity log on disk, if that is wanted.
+fn check_resize(
+    device: &Device,
+    parms: &ResizeParms,
+    info: &mut Info,
+) -> Result<Option<Ring>, Answer> {
     let state = device.state().ok_or(RetCode::MinorInvalid)?;
     if state::is_beyond_connected(state.conn) {
         return Err(RetCode::ResizeResync.into());
@@ -173,17 +179,26 @@ fn check_resize(device: &Device, parms: &ResizeParms) -> Result<(), Answer> {
     if state.role == Role::Secondary && state.peer == Role::Secondary {
         return Err(RetCode::NoPrimary.into());
     }
-    let (stripes, stripe_kib) = {
+    let reshape = {
         let shared = device.resource.shared.lock();
-        let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
-        let md = md.ok_or(RetCode::NoDisk)?;
-        (md.al_stripes, md.al_stripe_size_4k.saturating_mul(4))
+        let volume = shared.vol(device.vnr).ok_or(RetCode::MinorInvalid)?;
+        Reshape {
+            now: volume.md.as_ref().map(Ring::of).ok_or(RetCode::NoDisk)?,
+            stripes: parms.al_stripes,
+            stripe_kib: parms.al_stripe_size,
+            slots: volume.al.as_ref().map_or(0, |log| log.slots()),
+            connected: state.conn == ConnState::Connected,
+            force: parms.resize_force,
+        }
     };
-    let new_stripes = parms.al_stripes.unwrap_or(stripes);
-    let new_kib = parms.al_stripe_size.unwrap_or(stripe_kib);
-    if (new_stripes, new_kib) != (stripes, stripe_kib) {
-        // There is no activity log of ours to move; its place on disk stays as it is.
-        return Err(RetCode::MdLayoutConnected.into());
-    }
-    Ok(())
+    reshape.decide().map_err(|code| {
+        match code {
+            RetCode::MdLayoutTooSmall => info.say(
+                "an activity log has 32 KiB at least, and 4 KiB for each 919 al-extents and 4 KiB more",
+            ),
+            RetCode::MdLayoutTooBig => info.say("an activity log has 16 GiB at most"),
+            _ => info.say("the peer is not connected: --force changes the activity log here alone"),
+        }
+        code.into()
+    })
 }

@@ -22,6 +22,9 @@ use crate::meta::log;
 /// Sectors of an extent.
 pub const EXTENT_SECTORS: u64 = 8192;
 
+/// Most slots of a log: a transaction counts them in 16 bits.
+pub const MOST_SLOTS: u32 = 65_534;
+
 const NIL: u32 = u32::MAX;
 
 /// Neighbouring extents.
@@ -61,6 +64,16 @@ pub fn extents(sector: u64, sectors: u64) -> Extents {
 /// Hash heads for so many slots.
 pub fn heads_for(slots: usize) -> usize {
     slots.max(1).checked_next_power_of_two().unwrap_or(1)
+}
+
+/// Most slots of a log whose ring on disk has so many blocks. Each transaction repeats [`log::CONTEXT`] slots in turn, and
+/// the newest one may be torn: the others have to tell all slots.
+pub fn slots_for(blocks: u32) -> u32 {
+    const CONTEXT: u32 = log::CONTEXT as u32;
+    blocks
+        .saturating_sub(1)
+        .saturating_mul(CONTEXT)
+        .clamp(log::UPDATES as u32, MOST_SLOTS)
 }
 
 /// A slot of the log.
@@ -122,7 +135,7 @@ where
     S: DerefMut<Target = [Slot]>,
     H: DerefMut<Target = [u32]>,
 {
-    /// An empty log. There are as many slots as `slots` is long (65534 at most), and [`heads_for`] heads.
+    /// An empty log. There are as many slots as `slots` is long ([`MOST_SLOTS`] at most), and [`heads_for`] heads.
     pub fn new(mut slots: S, mut heads: H) -> Self {
         slots.fill(Slot::default());
         heads.fill(NIL);
@@ -515,6 +528,50 @@ mod tests {
         }
         assert_eq!(log.begin(Extents::new(100, 100)), Begun::Wait);
         assert!(log.has_pending());
+    }
+
+    /// A log of `slots` in use, and a ring of so many blocks: the extents that it fails to tell when the transaction
+    /// that was being written at the power cut is torn.
+    fn forgotten(slots: u32, blocks: usize) -> usize {
+        let mut log = new(slots as usize);
+        let mut ring = std::vec![Vec::new(); blocks];
+        let mut used: Vec<u32> = Vec::new();
+        let mut missing = 0;
+        for step in 0..slots.div_ceil(UPDATES as u32) + 2 * blocks as u32 {
+            let first = step * UPDATES as u32;
+            let new: Vec<u32> = (first..slots.min(first + UPDATES as u32)).collect();
+            for extent in &new {
+                assert_eq!(log.begin(Extents::new(*extent, *extent)), Begun::Pending);
+            }
+            let mut page = std::vec![0; TRANSACTION_BYTES];
+            let number = log.emit(&mut page, |_| ());
+            ring[number as usize % blocks] = Vec::new();
+            if new.is_empty() {
+                let told = replay(&ring);
+                missing = used
+                    .iter()
+                    .filter(|e| !told.contains(*e))
+                    .count()
+                    .max(missing);
+            }
+            ring[number as usize % blocks] = page;
+            log.committed();
+            used.extend(new);
+        }
+        missing
+    }
+
+    #[test]
+    fn a_ring_tells_all_slots_that_it_may_have_and_no_more() {
+        for blocks in [8, 9, 12] {
+            let most = slots_for(blocks);
+            assert_eq!(forgotten(most, blocks as usize), 0, "{blocks} blocks");
+            assert!(forgotten(most + 1, blocks as usize) > 0, "{blocks} blocks");
+        }
+        assert_eq!(slots_for(8), 6433);
+        assert_eq!(slots_for(4 << 20), MOST_SLOTS);
+        // Nobody has a ring that small.
+        assert_eq!(slots_for(0), UPDATES as u32);
     }
 
     /// A pseudo-random life: whatever is in use and committed can be read back from the ring at any time.

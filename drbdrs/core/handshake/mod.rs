@@ -19,6 +19,7 @@ mod features;
 mod peer_state;
 mod peer_uuids;
 mod protocol;
+mod reshape;
 mod sizes;
 mod sockets;
 
@@ -31,6 +32,7 @@ pub use peer_state::{
 };
 pub use peer_uuids::{on_peer_uuids, sync_uuid_arrival, SyncUuidArrival, UuidFacts, UuidReaction};
 pub use protocol::{adopt_protocol, check_protocol, Mismatch, ProtocolOptions};
+pub use reshape::{Reshape, Ring};
 pub use sizes::{
     agreed_size, announcement, differ_considerably, follow_up, on_peer_sizes, resized,
     Announcement, DevSize, FollowUp, FollowUpFacts, GrownPart, LocalSizes, PeerSizes,

@@ -16,6 +16,7 @@ mod failures;
 mod freeze;
 mod hostile;
 mod integrity;
+mod log_shape;
 mod metadata;
 mod ocf;
 mod protocols;
@@ -316,6 +317,12 @@ pub fn all() -> Vec<Scenario> {
             &[],
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             resize::external,
+        ),
+        scenario(
+            "log_reshaped",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            log_shape::reshaped,
         ),
         scenario(
             "pull_ahead",

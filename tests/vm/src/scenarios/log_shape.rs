@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The activity log on disk gets another shape while the device is written, and then a power cut.
+
+use crate::acks::{Load, Writer};
+use crate::cluster::{Cluster, Config, Module, Setup, DEVICE, DISK};
+use crate::proc_drbd::Minor;
+use drbd_lab::{deadline, Error, PowerCut, Result};
+use std::path::Path;
+
+const EXTENT: u64 = 4 << 20;
+
+/// Of one extent.
+const LOAD: Load = Load {
+    blocks: 1024,
+    threads: 4,
+    count: 0,
+    seed: 23,
+    durable: false,
+};
+
+/// A larger log under load, refusals, and a power cut of the writing node: the new log tells what is to be sent.
+pub(super) fn reshaped(setup: Setup, logs: &Path) -> Result<()> {
+    // Behind the data there is room for a larger log.
+    let config = Config {
+        disk: "size 60M;".into(),
+        ..Config::default()
+    };
+    let mut c = Cluster::start(setup, logs, 16 * EXTENT, &config.text())?;
+    c.mirror(0)?;
+    extents(&c, 65_534, 7 * 919)?;
+    refused(&c, "--al-stripe-size-kB=16", "(168)")?;
+    refused(&c, "--al-stripes=8 --al-stripe-size-kB=1024", "(169)")?;
+    let mut writer = Writer::start(c.lab.node(0), DEVICE, LOAD)?;
+    acknowledged(&mut writer, 100)?;
+    c.sh(0, &resize("--al-stripes=4 --al-stripe-size-kB=64"))?;
+    acknowledged(&mut writer, 200)?;
+    extents(&c, 65_534, 63 * 919)?;
+    // An extent of its own, written once, whose slot stays in the log.
+    c.write_noise(0, 41, 1)?;
+    if setup.modules[0] == Module::Drbdrs {
+        // So many slots are more than the old log could tell after a crash; the stock driver does not mind.
+        refused(&c, "--al-stripes=1 --al-stripe-size-kB=32", "(168)")?;
+    }
+    acknowledged(&mut writer, 100)?;
+    c.lab.node_mut(0).power_cut(PowerCut::Random(5))?;
+    let log = writer.lost();
+    c.wait(1, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    c.drbdadm(1, &["primary", "r0"])?;
+    let before = c.lab.network().traffic(1, 0).bytes;
+    c.lab.node_mut(0).start()?;
+    c.prepare(0)?;
+    shape(&c)?;
+    c.drbdadm(0, &["up", "r0"])?;
+    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
+    let sent = c.lab.network().traffic(1, 0).bytes - before;
+    c.note(&format!("{sent} bytes were sent"));
+    if !(2 * EXTENT..3 * EXTENT).contains(&sent) {
+        return Err(Error::new(format!(
+            "two extents of {EXTENT} bytes were in the activity log, {sent} bytes were sent"
+        )));
+    }
+    c.compare()?;
+    log.check(c.lab.node(0).disk(DISK)?, "the node that came back")?;
+    c.drbdadm(1, &["secondary", "r0"])?;
+    c.finish()
+}
+
+fn resize(options: &str) -> String {
+    format!("drbdsetup resize 1 --size=60M {options}")
+}
+
+fn refused(c: &Cluster, options: &str, code: &str) -> Result<()> {
+    let line = resize(options);
+    let output = c.run(0, &["/bin/sh", "-c", &line])?;
+    if output.code != 10 || !output.errors().contains(code) {
+        return Err(Error::new(format!(
+            "{line}: {code} was expected, and {}: {}",
+            output.code,
+            output.errors()
+        )));
+    }
+    Ok(())
+}
+
+/// Asks for a log of more extents than the one on disk has room for.
+fn extents(c: &Cluster, wanted: u32, got: u32) -> Result<()> {
+    let script = format!("drbdsetup disk-options 1 --al-extents={wanted} && drbdsetup show 1");
+    let shown = c.sh(0, &script)?;
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let number = format!("{got};");
+    if !words.windows(2).any(|pair| pair == ["al-extents", &number]) {
+        return Err(Error::new(format!("{got} al-extents are not in: {shown}")));
+    }
+    Ok(())
+}
+
+fn acknowledged(writer: &mut Writer, more: u64) -> Result<()> {
+    let wanted = writer.log().acknowledged() + more;
+    if writer.listen(deadline(90), |log| log.acknowledged() >= wanted) {
+        return Ok(());
+    }
+    let log = writer.log();
+    Err(Error::new(format!(
+        "only {} writes were acknowledged; {:?}",
+        log.acknowledged(),
+        log.errors()
+    )))
+}
+
+/// What the superblock says after the crash.
+fn shape(c: &Cluster) -> Result<()> {
+    let dump = c.sh(
+        0,
+        "drbdmeta 1 v08 /dev/sdb internal apply-al 2>&1; drbdmeta 1 v08 /dev/sdb internal dump-md 2>&1",
+    )?;
+    for line in ["al-stripes 4;", "al-stripe-size-4k 16;"] {
+        if !dump.contains(line) {
+            return Err(Error::new(format!("'{line}' is not in: {dump}")));
+        }
+    }
+    Ok(())
+}
