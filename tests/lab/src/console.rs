@@ -10,6 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+/// The last line of a report with a trace.
+const TRACE_ENDS: &str = "---[ end trace";
+
 /// What a healthy kernel never says. Each is looked for anywhere in a line.
 pub const REPORTS: &[&str] = &[
     "BUG:",
@@ -115,12 +118,18 @@ impl Console {
             .join("\n")
     }
 
-    /// An error that quotes the first report of trouble; a report with one of `allowed` in its line is none.
+    /// An error that quotes the first report of trouble; one with a word of `allowed` in its line or its trace is none.
     pub fn check(&self, allowed: &[&str]) -> Result<()> {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
-        let bad = lines.iter().position(|line| {
-            REPORTS.iter().any(|r| line.contains(r)) && !allowed.iter().any(|a| line.contains(a))
+        let is_allowed = |line: &&str| allowed.iter().any(|word| line.contains(word));
+        let bad = (0..lines.len()).find(|at| {
+            let report = lines.get(*at..).unwrap_or(&[]);
+            let is_report = report
+                .first()
+                .is_some_and(|line| REPORTS.iter().any(|r| line.contains(r)));
+            let end = report.iter().take(80).position(|l| l.contains(TRACE_ENDS));
+            is_report && !report.iter().take(end.unwrap_or(1)).any(is_allowed)
         });
         let Some(bad) = bad else { return Ok(()) };
         let quoted = lines
@@ -147,6 +156,11 @@ mod tests {
         console.append("[    2.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 some_place+0x1/0x2\n");
         let error = console.check(&[]).unwrap_err().to_string();
         assert!(error.contains("some_place"), "{error}");
+        console.append("[    2.0]  some_caller+0x3/0x4\n");
+        assert!(console.check(&["some_caller"]).is_err(), "no trace yet");
+        console.append("[    2.0] ---[ end trace 0000000000000000 ]---\n");
+        console.check(&["some_caller"]).unwrap();
+        assert!(console.check(&["some_other"]).is_err());
         console.check(&["some_place"]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), console.text());
         std::fs::remove_file(path).unwrap();
