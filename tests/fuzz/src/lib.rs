@@ -8,6 +8,8 @@
 //! Each runs for a fixed number of rounds; `make fuzz` makes it
 //! ten million (`DRBDRS_FUZZ_RUNS`), `DRBDRS_FUZZ_ROUNDS` multiplies it.
 
+pub mod corpus;
+
 /// A small generator (splitmix64): good enough to damage bytes, and the same everywhere.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

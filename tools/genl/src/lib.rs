@@ -19,7 +19,7 @@ use drbd_core::config::schema::{Command, Header, FAMILY, GROUP, HEADER_SIZE, VER
 use netlink_sys::{protocols::NETLINK_GENERIC, Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-pub use message::{Message, Packet};
+pub use message::{encode, packets, Message, Packet};
 
 /// Numbers of the controller, which knows the families.
 mod ctrl {

@@ -5,7 +5,9 @@
 
 use drbd_core::meta::log::TRANSACTION_BYTES;
 use drbd_core::meta::{Layout, Superblock, SUPERBLOCK_BYTES};
+use drbd_fuzz::corpus::{template, Corpus};
 use drbd_fuzz::{damage, rounds, Random};
+use std::collections::BTreeSet;
 
 use super::apply::replay;
 use super::damage::{examine, tests::places, Block, Place};
@@ -91,4 +93,74 @@ fn any_block_is_diagnosed() {
         let (_, bad) = replay(&block[..TRANSACTION_BYTES], 1, 1);
         assert!(bad <= 1);
     }
+}
+
+/// A sound block with bytes changed: which one of `places`, then place (two bytes) and value of each change.
+fn changed(sound: &[(Place, Block)], input: &[u8]) -> (Place, Block) {
+    let (which, changes) = input.split_first().unwrap_or((&0, &[]));
+    let (place, mut block) = sound[usize::from(*which) % sound.len()];
+    for change in changes.chunks_exact(3) {
+        let at = usize::from(change[0]) << 8 | usize::from(change[1]);
+        block[at % block.len()] = change[2];
+    }
+    (place, block)
+}
+
+/// What `check` says about it, and why it could not be attached.
+fn said(sound: &[(Place, Block)], input: &[u8]) -> BTreeSet<String> {
+    let (place, block) = changed(sound, input);
+    examined(&block, place);
+    let mut all = BTreeSet::new();
+    if let Some(diagnosis) = examine(&block, place, &|_, shape| shape.0 % 2 == 1) {
+        for finding in diagnosis.findings {
+            let mended = if finding.mended { "mended" } else { "told" };
+            all.insert(format!(
+                "{mended} {}: {}",
+                finding.field,
+                template(&finding.text)
+            ));
+        }
+    }
+    if let Err(error) = Superblock::parse(&block) {
+        all.insert(template(&format!("refused: {error:?}")));
+    }
+    if Block09::parse(&block).is_some() {
+        all.insert("v09".to_owned());
+    }
+    all
+}
+
+#[test]
+fn corpus_of_superblocks() {
+    let sound = places();
+    let draw = |random: &mut Random| {
+        let mut input = vec![random.below(sound.len()) as u8];
+        for _ in 0..=random.below(3) {
+            // A field of up to eight bytes: at the edge, or anything; or one that says another version.
+            let at = random.below(FIELDS / 4) * 4;
+            let kind = random.below(6);
+            let value = match kind {
+                0 => 0,
+                1 => u64::MAX,
+                2 => 1 << random.below(64),
+                _ => random.bits(),
+            };
+            let (at, value) = if kind == 5 {
+                let magic = MAGICS[random.below(MAGICS.len())];
+                (MAGIC_AT, u64::from(magic) << 32)
+            } else {
+                (at, value)
+            };
+            let width = if kind == 5 {
+                4
+            } else {
+                [1, 2, 4, 8][random.below(4)]
+            };
+            for (offset, byte) in value.to_be_bytes()[..width].iter().enumerate() {
+                input.extend([0, (at + offset) as u8, *byte]);
+            }
+        }
+        input
+    };
+    Corpus::open("drbdmeta").replay(20, draw, |input| said(&sound, input));
 }
