@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How long a large configuration takes: `cargo run --release -p drbd-config --example speed [RESOURCES]`.
+//! How long a large configuration takes: `cargo run --release -p drbd-config --example speed [RESOURCES]`. Fails when 1,000
+//! resources take more than 100 ms.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
+
+/// For 1,000 resources.
+const ALLOWED: Duration = Duration::from_millis(100);
+const TIMES: usize = 10;
 
 fn configuration(resources: usize) -> String {
     let mut text = String::from(
@@ -35,7 +40,7 @@ fn main() {
         .unwrap_or(1000);
     let text = configuration(resources);
     let mut best = Duration::MAX;
-    for _ in 0..5 {
+    for _ in 0..TIMES {
         let start = Instant::now();
         let loaded = drbd_config::from_text("speed.conf", &text);
         best = best.min(start.elapsed());
@@ -43,8 +48,13 @@ fn main() {
         assert_eq!(loaded.config.resources.len(), resources);
     }
     println!(
-        "{resources} resources ({} KiB) parsed and checked in {:.1} ms, the best of 5",
+        "{resources} resources ({} KiB) parsed and checked in {:.1} ms, the best of {TIMES}",
         text.len() / 1024,
         best.as_secs_f64() * 1000.0
     );
+    let allowed = ALLOWED.mul_f64((resources as f64 / 1000.0).max(1.0));
+    if best > allowed {
+        eprintln!("that is more than {allowed:?}");
+        std::process::exit(1);
+    }
 }

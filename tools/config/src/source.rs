@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthChar as _;
+
 /// A stretch of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -160,27 +162,30 @@ impl Diagnostic {
     }
 }
 
+/// How many columns of a terminal a character takes; what is no character is shown as one.
+fn columns(c: char) -> usize {
+    c.width().unwrap_or(1)
+}
+
 fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
     let (line, column) = sources.position(span);
     let text = sources.line(span);
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
     // Tabs stay tabs so that the caret stands under its character whatever the terminal's tab stops.
-    let indent: String = text
-        .chars()
-        .take(column - 1)
-        .map(|c| if c == '\t' { '\t' } else { ' ' })
-        .collect();
-    let carets = "^".repeat(
-        sources
-            .snippet(span)
-            .lines()
-            .next()
-            .unwrap_or("")
-            .chars()
-            .count()
-            .max(1),
-    );
+    let under = |c: char| match c {
+        '\t' => "\t".to_owned(),
+        c => " ".repeat(columns(c)),
+    };
+    let indent: String = text.chars().take(column - 1).map(under).collect();
+    let marked = sources.snippet(span).lines().next().unwrap_or("");
+    let carets = "^".repeat(marked.chars().map(columns).sum::<usize>().max(1));
+    // A file must not be able to command the terminal.
+    let harmless = |text: &str| {
+        let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
+        text.replace(commands, "\u{fffd}")
+    };
+    let (text, headline, advice) = (harmless(text), harmless(headline), harmless(advice));
     let space = if advice.is_empty() { "" } else { " " };
     let name = sources.name(span.file);
     // Writing to a String cannot fail.
@@ -232,6 +237,23 @@ mod tests {
         assert_eq!(
             text,
             "f:2:11: error: ';' expected\n 2 | \tä rate 33\n   | \t         ^ put ';' here\n"
+        );
+    }
+
+    #[test]
+    fn a_file_does_not_command_the_terminal() {
+        let mut sources = Sources::default();
+        let file = sources.add("f", "\u{1b}[2J\u{ff1b}x;".into());
+        let start = sources.text(file).find('x').unwrap();
+        let span = Span {
+            file,
+            start,
+            end: start + 1,
+        };
+        // The semicolon of full width takes two columns.
+        assert_eq!(
+            Diagnostic::error(span, "\u{1b}x", "y").render(&sources),
+            "f:1:6: error: \u{fffd}x\n 1 | \u{fffd}[2J\u{ff1b}x;\n   |       ^ y\n"
         );
     }
 

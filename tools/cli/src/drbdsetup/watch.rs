@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use rustix::termios::tcgetwinsize;
+
 use super::kernel::{complain, Kernel};
 use super::status::{
     blocked, percent_done, pictures, reasons_of_resource, reasons_of_resync, text,
@@ -142,6 +144,22 @@ impl Watch {
     }
 }
 
+/// As much of a screen as fits, and how much does not: what scrolls could not be drawn over.
+fn fitting(screen: &str, rows: usize) -> String {
+    let lines: Vec<&str> = screen.lines().collect();
+    if lines.len() < rows || rows < 2 {
+        return screen.to_owned();
+    }
+    let shown = rows - 2;
+    let mut out = String::new();
+    for line in &lines[..shown] {
+        out += line;
+        out.push('\n');
+    }
+    let more = lines.len() - shown;
+    out + &format!("... {more} more lines: name a resource, or make the terminal higher\n")
+}
+
 /// Draws until it is interrupted, or the driver or the terminal goes away.
 pub fn run(kernel: &mut Kernel, wanted: Option<&str>, style: Style) -> i32 {
     if !std::io::stdout().is_terminal() {
@@ -156,9 +174,9 @@ pub fn run(kernel: &mut Kernel, wanted: Option<&str>, style: Style) -> i32 {
             Ok(pictures) => pictures,
             Err(error) => return complain(error),
         };
-        let screen = watch
-            .screen(&pictures, style, start.elapsed())
-            .replace('\n', "\x1b[K\n");
+        let screen = watch.screen(&pictures, style, start.elapsed());
+        let rows = tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let screen = fitting(&screen, rows).replace('\n', "\x1b[K\n");
         let mut out = std::io::stdout().lock();
         let drawn = write!(out, "{clear}\x1b[H{screen}\x1b[J").and_then(|()| out.flush());
         if drawn.is_err() {
@@ -190,6 +208,15 @@ mod tests {
         }
         let stuck = watch.below(&picture, Duration::from_secs(40));
         assert!(stuck.contains("no progress measured yet"), "{stuck}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        assert_eq!(fitting("a\nb\n", 3), "a\nb\n");
+        assert_eq!(fitting("a\nb\n", 0), "a\nb\n");
+        let cut = fitting("a\nb\nc\nd\n", 4);
+        assert!(cut.starts_with("a\nb\n... 2 more lines"), "{cut}");
+        assert_eq!(cut.lines().count(), 3);
     }
 
     #[test]
