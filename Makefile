@@ -22,7 +22,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR DRBDRS_NAME
 
-.PHONY: help all module tools check test test-long san sim crash demo bench mutants fuzz lab test-uml deb test-deb test-install install clean
+.PHONY: help all module tools check test test-long san sim crash demo bench mutants fuzz lab test-uml deb test-deb test-boot test-install install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -79,6 +79,9 @@ deb: ## two Debian packages in .build/deb: the module's source for dkms, and the
 
 test-deb: ## those packages in a Debian 13: built for its kernel, called drbd, refused, purged
 	@scripts/deb-test
+
+test-boot: ## those packages on two machines that live on: systemd brings the mirror up at boot, then a purge (long)
+	@scripts/boot-test
 
 test-install: ## README's make && make install in a new Debian 13, which is then booted and used (long)
 	@scripts/install-test
