@@ -290,3 +290,36 @@ fn files_good_and_broken() {
     assert!(wrong.is_empty(), "{wrong}");
     assert_eq!(played, 164);
 }
+
+#[test]
+fn drbdmeta_of_the_ninth_version() {
+    let stage = Stage::new("meta9");
+    let device = stage.file("device");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/metadata/v09.bin"
+    );
+    let mut bytes = fs::read(path).unwrap();
+    bytes.resize(1 << 20, 0);
+    fs::write(&device, &bytes).unwrap();
+    let recorded = transcript(&golden("commands/drbdmeta-v09.txt"), "###", "### rc=");
+    assert_eq!(recorded.len(), 10);
+    let mut wrong = String::new();
+    for stock in recorded {
+        let command = stock.command.replace("/dev/loop0", &device);
+        let (exit, out, _) = stage.run(&command.split(' ').collect::<Vec<_>>());
+        // An option that the command has no use for is no reason to refuse.
+        let unused = command.ends_with("--node-id=1 dstate");
+        let wanted = if unused { 0 } else { stock.exit };
+        // What programs read; `show-gi` is for people.
+        let read = !unused && wanted == 0 && !command.ends_with("show-gi");
+        if exit != wanted || read && out != stock.text {
+            wrong += &format!(
+                "{command}: {exit} instead of {wanted}\n{out}instead of\n{}\n",
+                stock.text
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(fs::read(&device).unwrap() == bytes, "v09 is never written");
+}
