@@ -120,6 +120,8 @@ impl Out {
             .map_or_else(String::new, |minor| format!("minor {minor}"));
         match &volume.device {
             Some(device) => self.item("device", &format!("{} {minor}", quoted(device))),
+            // What `drbdsetup show` printed may lack it.
+            None if minor.is_empty() => {}
             None => self.item("device", &minor),
         }
         if stacked {

@@ -371,6 +371,18 @@ fn dump_parses_to_itself() {
     }
 }
 
+/// What `drbdsetup show` printed has what the kernel has, be it complete or not.
+#[test]
+fn a_host_without_device_is_dumped_without_device() {
+    let shown =
+        "resource r { on _this_host { disk /dev/a; meta-disk internal; address 10.0.0.1:1; } \
+                 on b { device minor 0; disk /dev/a; meta-disk internal; address 10.0.0.2:1; } }";
+    let loaded = accepted(shown);
+    let printed =
+        crate::dump::resource(&loaded.config, &loaded.config.resources[0], &me("a"), false);
+    accepted(&printed);
+}
+
 #[test]
 fn any_bytes_give_a_diagnosis() {
     // A small deterministic generator: mutilations of the seed file, character by character and block by block.
