@@ -197,7 +197,7 @@ fn check_resize(
                 "an activity log has 32 KiB at least, and 4 KiB for each 919 al-extents and 4 KiB more",
             ),
             RetCode::MdLayoutTooBig => info.say("an activity log has 16 GiB at most"),
-            _ => info.say("the peer is not connected: --force changes the activity log here alone"),
+            _ => info.say("the peer is not connected: --assume-peer-has-space changes the activity log all the same"),
         }
         code.into()
     })

@@ -48,7 +48,7 @@ pub struct Reshape {
     pub slots: u32,
     /// The peer is connected, and there is no resync.
     pub connected: bool,
-    /// `--force`
+    /// `--assume-peer-has-space`
     pub force: bool,
 }
 

@@ -139,7 +139,7 @@ impl Left<'_> {
         let layout = Layout::of(&superblock, index, sectors, sectors).map_err(why)?;
         let primary = superblock.flags.contains(Flags::PRIMARY_IND);
         let hot = if primary {
-            self.hot(&superblock, &layout)
+            self.hot(&superblock, &layout)?
         } else {
             BTreeSet::new()
         };
@@ -150,8 +150,8 @@ impl Left<'_> {
         })
     }
 
-    /// The extents in the activity log.
-    fn hot(&self, superblock: &Superblock, layout: &Layout) -> BTreeSet<u32> {
+    /// The extents in the activity log, of which `apply-al` has to find at least one block.
+    fn hot(&self, superblock: &Superblock, layout: &Layout) -> Result<BTreeSet<u32>> {
         let (stripes, size) = (superblock.al_stripes, superblock.al_stripe_size_4k);
         let pages: Vec<Vec<u8>> = (0..stripes * size)
             .map(|number| {
@@ -162,17 +162,22 @@ impl Left<'_> {
         let mut log: Vec<Transaction<'_>> = pages
             .iter()
             .filter_map(|page| Transaction::parse(page).ok())
-            .filter(|transaction| !transaction.is_initial())
             .collect();
+        if log.is_empty() {
+            return Err(Error::new(format!(
+                "no block of the activity log ({stripes} x {size}) is readable"
+            )));
+        }
+        log.retain(|transaction| !transaction.is_initial());
         log.sort_by_key(Transaction::number);
         let mut slots = HashMap::new();
         for transaction in log {
             slots.extend(transaction.context().chain(transaction.updates()));
         }
-        slots
+        Ok(slots
             .into_values()
             .filter(|extent| *extent != FREE)
-            .collect()
+            .collect())
     }
 
     fn is_marked(&self, says: &Says, block: u64) -> bool {

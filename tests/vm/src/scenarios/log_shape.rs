@@ -4,9 +4,11 @@
 
 use crate::acks::{Load, Writer};
 use crate::cluster::{Cluster, Config, Module, Setup, DEVICE, DISK};
+use crate::crash_points::Mirror;
 use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, PowerCut, Result};
 use std::path::Path;
+use std::sync::Arc;
 
 const EXTENT: u64 = 4 << 20;
 
@@ -65,6 +67,56 @@ pub(super) fn reshaped(setup: Setup, logs: &Path) -> Result<()> {
     c.compare()?;
     log.check(c.lab.node(0).disk(DISK)?, "the node that came back")?;
     c.drbdadm(1, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The log is reshaped, and the device grows, under load and alone; the power may go at any moment of that.
+pub(super) fn points(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        disk: "al-extents 67; size 60M;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, 16 * EXTENT, &config.text())?;
+    c.mirror(0)?;
+    let disks = [c.lab.node(0).disk(DISK)?, c.lab.node(1).disk(DISK)?];
+    let recorder = Arc::default();
+    for (number, disk) in disks.iter().enumerate() {
+        disk.record(&recorder, number)?;
+    }
+    let mut mirror = Mirror::of([disks[0], disks[1]], 1)?;
+    let mut writer = Writer::start(c.lab.node(0), DEVICE, LOAD)?;
+    acknowledged(&mut writer, 50)?;
+    for options in [
+        "--size=60M --al-stripes=4 --al-stripe-size-kB=64",
+        "--size=60M --al-stripes=1 --al-stripe-size-kB=128",
+        "--size=62M --assume-clean --al-stripes=1 --al-stripe-size-kB=32",
+    ] {
+        c.sh(0, &format!("drbdsetup resize 1 {options}"))?;
+        acknowledged(&mut writer, 50)?;
+    }
+    // What the peer lacks is told by the bitmap, which moves.
+    c.lab.network().cut_both(0, 1);
+    c.wait(0, "sees that the peer is gone", 90, |m| {
+        m.connection == "WFConnection"
+    })?;
+    acknowledged(&mut writer, 50)?;
+    for kib in [256, 32] {
+        let alone =
+            format!("--size=62M --assume-peer-has-space --al-stripes=1 --al-stripe-size-kB={kib}");
+        c.sh(0, &format!("drbdsetup resize 1 {alone}"))?;
+        acknowledged(&mut writer, 50)?;
+    }
+    writer.stop();
+    c.lab.network().heal_all();
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    let record = recorder.take();
+    let found = mirror.play(&record, 10_000)?;
+    c.note(&format!("{} requests recorded, {found:?}", record.len()));
+    if found.points < 9_000 || found.differences < found.points {
+        return Err(Error::new(format!("too little was found: {found:?}")));
+    }
+    c.compare()?;
     c.finish()
 }
 

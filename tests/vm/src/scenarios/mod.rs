@@ -324,6 +324,7 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             log_shape::reshaped,
         ),
+        scenario("reshape_points", &[OURS], &[], log_shape::points),
         scenario(
             "pull_ahead",
             &[],
