@@ -523,14 +523,34 @@ pub(crate) fn configure(device: &Arc<Device>, disk: &Local, slots: u32, updates:
             None => return Ok(()),
         }
     };
-    if slots != old_slots {
-        replace(device, slots, updates)?;
-    }
-    if updates && (slots != old_slots || !old_updates) {
-        write_ring(device, disk)?;
-    }
+    let done = rewrite(
+        device,
+        disk,
+        (slots != old_slots).then_some(slots),
+        (old_updates, updates),
+    );
+    done.inspect_err(|error| {
+        if matches!(*error, EIO | ETIMEDOUT) {
+            local::io_error(device, local::Failure::Metadata);
+        }
+    })?;
     if let Some(log) = log_of(&mut device.resource.shared.lock(), device.vnr) {
         log.updates = updates;
+    }
+    Ok(())
+}
+
+fn rewrite(
+    device: &Arc<Device>,
+    disk: &Local,
+    slots: Option<u32>,
+    (old_updates, updates): (bool, bool),
+) -> Result {
+    if let Some(slots) = slots {
+        replace(device, disk, slots, updates)?;
+    }
+    if updates && (slots.is_some() || !old_updates) {
+        write_ring(device, disk)?;
     }
     Ok(())
 }
@@ -555,7 +575,7 @@ fn is_written(shared: &Shared, vnr: u16) -> bool {
 }
 
 /// Replaces the log by one of another size, once no write is in it.
-fn replace(device: &Arc<Device>, slots: u32, updates: bool) -> Result {
+fn replace(device: &Arc<Device>, disk: &Local, slots: u32, updates: bool) -> Result {
     let new = new_log(slots, updates)?;
     crate::attach::suspend_io(device);
     let quiet = device.resource.state_wait.wait_timeout(QUIET_MS, || {
@@ -565,18 +585,18 @@ fn replace(device: &Arc<Device>, slots: u32, updates: bool) -> Result {
         !is_written(&shared, device.vnr)
     });
     // Writes that wait hold extents of the old log, too: the thread takes many at once. They take them again.
-    let old = if quiet {
-        let _nobody_writes_a_transaction = device.activity.page.lock();
-        install(device, new)
-    } else {
-        None
-    };
-    drop(old);
-    crate::attach::resume_io(device);
-    transfer::finish(&device.resource);
-    if quiet {
-        Ok(())
+    let result = if quiet {
+        let nobody_writes_a_transaction = device.activity.page.lock();
+        // All extents leave the log at once.
+        let result = device.bitmap.write(device, disk);
+        let old = result.is_ok().then(|| install(device, new));
+        drop(nobody_writes_a_transaction);
+        drop(old);
+        result
     } else {
         Err(EBUSY)
-    }
+    };
+    crate::attach::resume_io(device);
+    transfer::finish(&device.resource);
+    result
 }

@@ -99,6 +99,10 @@ pub(super) fn points(setup: Setup, logs: &Path) -> Result<()> {
     c.wait(0, "sees that the peer is gone", 90, |m| {
         m.connection == "WFConnection"
     })?;
+    // These are told by the bitmap alone: another log begins empty.
+    // Their bits are where a transaction has zeros, should one be written there.
+    c.write_noise(0, 25, 4)?;
+    c.sh(0, "drbdsetup disk-options 1 --al-extents=89")?;
     acknowledged(&mut writer, 50)?;
     for kib in [256, 32] {
         let alone =
