@@ -99,18 +99,25 @@ pub(super) fn points(setup: Setup, logs: &Path) -> Result<()> {
     c.wait(0, "sees that the peer is gone", 90, |m| {
         m.connection == "WFConnection"
     })?;
-    // These are told by the bitmap alone: another log begins empty.
-    // Their bits are where a transaction has zeros, should one be written there.
-    c.write_noise(0, 25, 4)?;
-    c.sh(0, "drbdsetup disk-options 1 --al-extents=89")?;
-    acknowledged(&mut writer, 50)?;
+    let alone = |kib: u32| {
+        let options = "--size=62M --assume-peer-has-space --al-stripes=1";
+        c.sh(
+            0,
+            &format!("drbdsetup resize 1 {options} --al-stripe-size-kB={kib}"),
+        )
+    };
     for kib in [256, 32] {
-        let alone =
-            format!("--size=62M --assume-peer-has-space --al-stripes=1 --al-stripe-size-kB={kib}");
-        c.sh(0, &format!("drbdsetup resize 1 {alone}"))?;
+        alone(kib)?;
         acknowledged(&mut writer, 50)?;
     }
     writer.stop();
+    // These are told by the bitmap alone, as another log begins empty; the bits of some are where a transaction has
+    // zeros, should one be written there.
+    c.write_noise(0, 0, 4)?;
+    c.sh(0, "drbdsetup disk-options 1 --al-extents=89")?;
+    for kib in [256, 32] {
+        alone(kib)?;
+    }
     c.lab.network().heal_all();
     c.wait_both("is mirrored again", 120, Minor::mirrored)?;
     c.drbdadm(0, &["secondary", "r0"])?;
