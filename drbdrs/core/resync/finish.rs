@@ -73,11 +73,12 @@ pub fn finished(own: &State, failed: u64, out_of_sync: u64) -> Option<Finished> 
     Some(Finished { new, uuids, helper })
 }
 
-/// May the peer's word that it has written a block clear the block's bits here? Only while a resync runs. The word may
-/// come when it is over, because the peer's disk went: then our application may have written the block again since,
-/// and the peer has not got that. (8.4 clears them.)
+/// May the peer's word that it has written a block clear the block's bits here? Only while a resync runs, or has given
+/// way to Ahead. The word may come when it is over, because the peer's disk went: then our application may have written
+/// the block again since, and the peer has not got that. (8.4 clears them.) Ahead, a write waits for the peer's word on
+/// what it overlaps; a bit that stayed would say that the peer has marked the block, too, when it has cleared its mark.
 pub fn may_clear(conn: ConnState) -> bool {
-    is_resync(conn)
+    is_resync(conn) || conn == ConnState::Ahead
 }
 
 /// A source that fences: are all volumes back in sync, so that the peer may be let in again (`unfence-peer`)?
@@ -115,6 +116,8 @@ mod tests {
     fn a_late_acknowledgement_clears_nothing() {
         assert!(may_clear(SOURCE.conn));
         assert!(may_clear(ConnState::PausedSyncS));
+        // The resync was interrupted: the peer has cleared its bits, and will be told of what is written from now on.
+        assert!(may_clear(ConnState::Ahead));
         // The peer gave its disk up meanwhile.
         assert!(!may_clear(ConnState::Connected));
     }

@@ -336,8 +336,8 @@ pub fn all() -> Vec<Scenario> {
             control: false,
             ..scenario(
                 "ahead_and_back",
-                &[],
-                &[OURS, AGAINST_STOCK],
+                &[OURS],
+                &[AGAINST_STOCK],
                 congestion::ahead_and_back,
             )
         },
