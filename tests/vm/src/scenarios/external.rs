@@ -35,7 +35,10 @@ pub(super) fn metadata(setup: Setup, logs: &Path) -> Result<()> {
     c.both(|node| {
         c.down(node)?;
         // The stock create-md asks a person when the device begins with something.
-        c.sh(node, "dd if=/dev/zero of=/dev/sda bs=1M count=4 conv=fsync 2>&1")?;
+        c.sh(
+            node,
+            "dd if=/dev/zero of=/dev/sda bs=1M count=4 conv=fsync 2>&1",
+        )?;
         c.configure(node, &config("/dev/sda[1]"))
     })?;
     life(&c, "1")?;
