@@ -23,6 +23,19 @@ pub struct Image {
     pub root: PathBuf,
     /// The kernel's release, as `uname -r` says it.
     pub release: String,
+    /// The modules that it needs before it has its root, in the order of loading.
+    pub early: Vec<PathBuf>,
+}
+
+/// Makes a script of the source tree work for a flavour of Debian's kernel, whatever the user has chosen otherwise.
+pub fn for_flavour(script: &mut Command, flavour: &str) {
+    for own in ["KDIR", "DRBDRS_KERNEL"] {
+        script.env_remove(own);
+    }
+    // In the root that the scripts make: this machine may run another kernel.
+    script
+        .env("DRBDRS_FLAVOUR", flavour)
+        .env("DRBDRS_ROOT", "1");
 }
 
 /// The top of the source tree, for scripts and build results.
@@ -31,10 +44,15 @@ pub fn source_tree() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// Finds the image, and makes it if there is none yet (minutes, once for a kernel version).
-pub fn image() -> Result<Image> {
+/// Finds the image, and makes it if there is none yet (minutes, once for a kernel version). `flavour` is of Debian's
+/// kernel; if `None`, it is the one that the user chose.
+pub fn image(flavour: Option<&str>) -> Result<Image> {
     let script = source_tree().join("scripts/guest-image");
-    let made = Command::new(&script)
+    let mut command = Command::new(&script);
+    if let Some(flavour) = flavour {
+        for_flavour(&mut command, flavour);
+    }
+    let made = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
@@ -56,15 +74,19 @@ pub fn image() -> Result<Image> {
         .at(folder.display())?
         .trim()
         .to_owned();
+    let early = fs::read_dir(folder.join("early")).into_iter().flatten();
+    let mut early: Vec<PathBuf> = early.flatten().map(|entry| entry.path()).collect();
+    early.sort();
     Ok(Image {
         kernel: folder.join("vmlinux"),
         root: folder.join("root.img"),
         release,
+        early,
     })
 }
 
-/// The initramfs, a cpio archive of the agent as /init and a console.
-pub fn initramfs() -> Vec<u8> {
+/// The initramfs, a cpio archive of the agent as /init, a console, and the modules to load first.
+pub fn initramfs(early: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     let mut add = |name: &str, mode: u32, device: (u32, u32), content: &[u8]| {
         let fields = [
@@ -95,8 +117,14 @@ pub fn initramfs() -> Vec<u8> {
     add("dev", 0o040755, (0, 0), &[]);
     add("dev/console", 0o020600, (5, 1), &[]);
     add("init", 0o100755, (0, 0), AGENT);
+    add("early", 0o040755, (0, 0), &[]);
+    for module in early {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        let content = fs::read(module).at(module.display())?;
+        add(&format!("early/{name}"), 0o100644, (0, 0), &content);
+    }
     add("TRAILER!!!", 0, (0, 0), &[]);
-    archive
+    Ok(archive)
 }
 
 /// The frequency of this machine's time stamp counter: the kernel derives BogoMIPS from it (500 kHz each).
@@ -163,7 +191,7 @@ pub fn boots(qemu: &str, accelerator: &str, kernel: &Path) -> Result<bool> {
         ))
     };
     let (archive, console) = (file("cpio"), file("console"));
-    fs::write(&archive, initramfs())?;
+    fs::write(&archive, initramfs(&[])?)?;
     fs::write(&console, "")?;
     let mut qemu = Command::new(qemu);
     qemu.args([

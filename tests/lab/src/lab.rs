@@ -99,6 +99,8 @@ pub struct LabConfig {
     pub logs: Option<PathBuf>,
     /// Decides what is random.
     pub seed: u64,
+    /// The flavour of the guests' kernel, if the scenario needs a certain one.
+    pub flavour: Option<&'static str>,
 }
 
 impl LabConfig {
@@ -120,6 +122,7 @@ impl LabConfig {
             nodes: (1..=count).map(node).collect(),
             logs: None,
             seed: 1,
+            flavour: None,
         }
     }
 
@@ -199,12 +202,12 @@ impl Lab {
 
     /// Makes a lab whose nodes are off.
     pub fn new(config: LabConfig) -> Result<Lab> {
-        let image = image::image()?;
+        let image = image::image(config.flavour)?;
         let folder = Folder::new()?;
         let logs = config.logs.clone().unwrap_or_else(|| folder.0.join("logs"));
         fs::create_dir_all(&logs).at(logs.display())?;
         let initramfs = folder.0.join("initramfs");
-        fs::write(&initramfs, image::initramfs())?;
+        fs::write(&initramfs, image::initramfs(&image.early)?)?;
         let ports: Vec<PathBuf> = config
             .nodes
             .iter()

@@ -21,7 +21,7 @@ fn ping(lab: &Lab) -> Result<bool> {
 
 #[test]
 fn an_accelerator_that_boots_a_guest_is_recognized() -> Result<()> {
-    let image = drbd_lab::image::image()?;
+    let image = drbd_lab::image::image(None)?;
     let boots =
         |accelerator| drbd_lab::image::boots("qemu-system-x86_64", accelerator, &image.kernel);
     // Emulation works everywhere.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -139,6 +140,7 @@ pub struct Cluster {
     start: Instant,
     logs: PathBuf,
     ended_well: AtomicBool,
+    module: PathBuf,
 }
 
 /// The minor of r0.
@@ -165,6 +167,29 @@ fn built(path: &str) -> Result<PathBuf> {
     )))
 }
 
+/// Our module for the kernel of a flavour; another one than `make` built it for is built now.
+fn module_for(flavour: Option<&str>) -> Result<PathBuf> {
+    let Some(flavour) = flavour else {
+        return built("module/drbdrs.ko");
+    };
+    let folder = format!("module-{flavour}");
+    let script = source_tree().join("scripts/kmake");
+    let mut command = Command::new(&script);
+    drbd_lab::image::for_flavour(&mut command, flavour);
+    let status = command
+        .arg(format!(".build/{folder}"))
+        .arg("--no-print-directory")
+        .stdout(Stdio::null())
+        .status()?;
+    if !status.success() {
+        return Err(Error::new(format!(
+            "{} failed for the flavour {flavour}: its messages are above",
+            script.display()
+        )));
+    }
+    built(&format!("{folder}/drbdrs.ko"))
+}
+
 impl Cluster {
     /// Boots two nodes with a spare disk of `size` bytes, loads the modules and installs tools and `config`.
     pub fn start(setup: Setup, logs: &Path, size: u64, config: &str) -> Result<Cluster> {
@@ -179,6 +204,7 @@ impl Cluster {
         }
         let log = Mutex::new(File::create(logs.join("log"))?);
         let start = Instant::now();
+        let module = module_for(lab.flavour)?;
         let lab = Lab::start(lab.logs(logs))?;
         let cluster = Cluster {
             lab,
@@ -188,6 +214,7 @@ impl Cluster {
             start,
             logs: logs.to_owned(),
             ended_well: AtomicBool::new(false),
+            module,
         };
         cluster.both(|node| cluster.prepare(node))?;
         Ok(cluster)
@@ -231,7 +258,7 @@ impl Cluster {
             Module::Drbdrs => {
                 self.lab
                     .node(node)
-                    .put_file(&built("module/drbdrs.ko")?, "/lab/drbdrs.ko")?;
+                    .put_file(&self.module, "/lab/drbdrs.ko")?;
                 self.sh(node, "insmod /lab/drbdrs.ko")?
             }
         };

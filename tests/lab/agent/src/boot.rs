@@ -93,8 +93,24 @@ fn mount_fs(kind: &str, at: &str) -> io::Result<()> {
         .map_err(|e| io::Error::other(format!("cannot mount {kind} at {at}: {e}")))
 }
 
+/// What this kernel has as modules and needs before it has a root.
+fn load_early() -> io::Result<()> {
+    let mut modules: Vec<_> = fs::read_dir("/early")?
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    modules.sort();
+    for path in modules {
+        let module = fs::File::open(&path)?;
+        rustix::system::finit_module(&module, c"", 0)
+            .map_err(|e| io::Error::other(format!("cannot load {}: {e}", path.display())))?;
+    }
+    Ok(())
+}
+
 /// The shared image read-only, a tmpfs over it, and both as the root.
 fn enter_root() -> io::Result<()> {
+    load_early()?;
     let disk = "/dev/nvme0n1";
     wait_for(disk, || Path::new(disk).exists())?;
     for at in ["/base", "/rw", "/new"] {
