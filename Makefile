@@ -48,6 +48,7 @@ test-long: ## the scenarios in every setup, also those that take too long for ev
 
 san: ## the exported mirror in the long run: locks, counters, both paths at once
 	@scripts/vm test --long san_
+	@scripts/vm test --long two_primaries
 
 demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
 	@scripts/vm demo

@@ -24,6 +24,7 @@ mod read_balance;
 mod resize;
 mod resources;
 mod san;
+mod san_ocfs2;
 mod san_service;
 mod split_brain;
 mod sync;
@@ -264,6 +265,12 @@ pub fn all() -> Vec<Scenario> {
         scenario("san_locks", &[], &[OURS], san::locks),
         scenario("san_conformance", &[], &[OURS], san::conformance),
         scenario("san_counter", &[], &[OURS], san::counter),
+        scenario(
+            "san_ocfs2",
+            &[],
+            &[OURS, AGAINST_STOCK_OUR_TOOLS],
+            san_ocfs2::both_mounted,
+        ),
         scenario(
             "verify",
             &[AGAINST_STOCK],
