@@ -38,7 +38,8 @@ fn refused(c: &Cluster, node: usize, script: &str, words: &str) -> Result<()> {
 /// Writers on both nodes, on the same few blocks, at offsets and lengths that overlap in part. Both disks end equal.
 ///
 /// Not with the stock driver: after a few such writes two of them lose each other (`BAD! BarrierAck #2 received,
-/// expected #1!`) and end in a split brain, or one reads freed memory in `drbd_remove_interval`.
+/// expected #1!`, or `ASSERTION FAILED: connection->current_epoch->list not empty`) and end in a split brain, or one
+/// reads freed memory in `drbd_remove_interval`.
 pub(super) fn overlapping(setup: Setup, logs: &Path) -> Result<()> {
     writers(setup, logs, 0)
 }
