@@ -29,6 +29,9 @@ pub struct Token {
     pub span: Span,
 }
 
+/// What stands for a byte that is no text.
+const NO_TEXT: char = '\u{fffd}';
+
 /// Longest bare word and longest quoted string that drbd-utils take.
 const WORD_MAX: usize = 128;
 const QUOTED_MAX: usize = 255;
@@ -171,6 +174,13 @@ impl Lexer<'_> {
             }
         }
         let span = self.span_from(start);
+        if string.contains(NO_TEXT) {
+            self.error(
+                span,
+                "string with a byte that is not UTF-8",
+                "save the file as UTF-8",
+            );
+        }
         if string.len() > QUOTED_MAX {
             self.error(
                 span,
@@ -195,6 +205,7 @@ impl Lexer<'_> {
             '=' => "name and value are separated by a space",
             ',' => "items are separated by a space",
             '\u{37e}' | '\u{ff1b}' => "a plain ';' was probably meant",
+            NO_TEXT => "save the file as UTF-8",
             _ => "words are made of letters, digits and / . _ -; put anything else in '\"'",
         };
         let span = self.span_from(start);
@@ -207,6 +218,7 @@ fn character_name(c: char) -> String {
     let name = match c {
         '\u{a0}' | '\u{202f}' | '\u{2007}' => "no-break space",
         '\u{200b}' => "zero-width space",
+        NO_TEXT => return "byte that is not UTF-8".to_owned(),
         '\u{2013}' | '\u{2014}' => "long dash",
         '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' | '\u{201e}' => "curly quote",
         _ if c.is_ascii_graphic() => return format!("'{c}'"),

@@ -37,6 +37,9 @@ pub use model::Config;
 pub use resolve::Identity;
 pub use source::{Diagnostic, Severity, Sources};
 
+/// Nobody reads on behind these.
+const REPORTED_MAX: usize = 1000;
+
 /// A configuration, as far as it could be read, and what there is to say about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -54,12 +57,25 @@ impl Loaded {
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// All diagnostics as text.
+    /// All diagnostics as text. Where there are more than anybody reads: errors first, and how many are left out.
     pub fn report(&self) -> String {
-        self.diagnostics
+        let mut said: Vec<&Diagnostic> = self.diagnostics.iter().collect();
+        if said.len() > REPORTED_MAX {
+            // Stable: in the order of the files otherwise.
+            said.sort_by_key(|diagnostic| diagnostic.severity != Severity::Error);
+        }
+        let (shown, more) = said.split_at(said.len().min(REPORTED_MAX));
+        let mut text: String = shown
             .iter()
             .map(|diagnostic| diagnostic.render(&self.config.sources))
-            .collect()
+            .collect();
+        if !more.is_empty() {
+            text += &format!(
+                "{} more are left out; is this a configuration?\n",
+                more.len()
+            );
+        }
+        text
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Source {
     pub name: String,
     /// Its content.
     pub text: String,
+    /// Where its lines begin.
+    lines: Vec<usize>,
 }
 
 /// Every text that took part.
@@ -45,9 +47,12 @@ pub struct Sources {
 impl Sources {
     /// Adds a text; returns its index.
     pub fn add(&mut self, name: &str, text: String) -> usize {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
         self.files.push(Source {
             name: name.to_owned(),
             text,
+            lines,
         });
         self.files.len() - 1
     }
@@ -74,10 +79,13 @@ impl Sources {
 
     /// Line and column (in characters) of a span's start, both from 1.
     pub fn position(&self, span: Span) -> (usize, usize) {
-        let before = self.text(span.file).get(..span.start).unwrap_or("");
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (line, column)
+        let Some(source) = self.files.get(span.file) else {
+            return (1, 1);
+        };
+        let line = source.lines.partition_point(|begin| *begin <= span.start);
+        let begin = source.lines.get(line.wrapping_sub(1)).copied().unwrap_or(0);
+        let before = source.text.get(begin..span.start).unwrap_or("");
+        (line, before.chars().count() + 1)
     }
 
     fn line(&self, span: Span) -> &str {

@@ -438,3 +438,35 @@ fn includes_are_relative_to_their_file_and_read_once() {
         loaded.report()
     );
 }
+
+/// Anything may be named behind `-c`: an image, a log. The answer comes in seconds, and does not fill the terminal.
+#[test]
+fn megabytes_of_garbage_are_diagnosed_in_time() {
+    let mut seed = 1u64;
+    let bytes: Vec<u8> = (0..2_000_000)
+        .map(|_| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (seed >> 56) as u8
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    let report = from_text("t.conf", &String::from_utf8_lossy(&bytes)).report();
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+    assert!(report.lines().count() < 5000);
+    assert!(report.ends_with("left out; is this a configuration?\n"));
+}
+
+#[test]
+fn other_encodings_are_named() {
+    let text = String::from_utf8_lossy(b"resource r\xe9 { handlers { split-brain \"caf\xe9\"; } }")
+        .into_owned();
+    let messages: Vec<String> = errors(&text).into_iter().map(|(_, _, said)| said).collect();
+    assert!(
+        messages.contains(&"unexpected byte that is not UTF-8".to_owned()),
+        "{messages:?}"
+    );
+    assert!(
+        messages.contains(&"string with a byte that is not UTF-8".to_owned()),
+        "{messages:?}"
+    );
+}
