@@ -51,9 +51,8 @@ pub(crate) fn tick(device: &Arc<Device>) -> Result {
                 ConnState::VerifyT => false,
                 _ => return None,
             };
-            let pending = volume.stat.resync_pending;
             let verify = &volume.resync.verify;
-            Some(verify.is_through(drives, pending, version, volume.capacity))
+            Some(verify.is_through(drives, version, volume.capacity))
         })
     };
     match through {

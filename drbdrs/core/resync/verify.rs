@@ -47,6 +47,8 @@ pub struct Verify {
     position: u64,
     /// Blocks to compare.
     left: u64,
+    /// Blocks that were asked for and are not compared yet: the digest is on its way, or our own read is.
+    outstanding: u64,
     /// The first request of the driving side will say where it begins.
     waits: bool,
     /// Grows while the differences touch each other.
@@ -68,6 +70,7 @@ impl Verify {
         stop: u64::MAX,
         position: 0,
         left: 0,
+        outstanding: 0,
         waits: false,
         run: Differing {
             sector: 0,
@@ -86,7 +89,7 @@ impl Verify {
     /// It begins, on the side that drives or on the other one.
     pub fn begin(&mut self, drives: bool, version: u32, capacity_sectors: u64) {
         let bits = capacity_sectors.div_ceil(SECTORS_PER_BIT);
-        (self.run, self.found) = (Differing::default(), 0);
+        (self.run, self.found, self.outstanding) = (Differing::default(), 0, 0);
         // Peers before version 90 always begin at the first sector.
         if version < 90 {
             self.start = 0;
@@ -138,11 +141,13 @@ impl Verify {
     /// A request was sent.
     pub fn asked(&mut self, request: &VerifyRequest) {
         self.position = request.sector.saturating_add(SECTORS_PER_BIT);
+        self.outstanding = self.outstanding.saturating_add(1);
     }
 
     /// The result about a block. Returns a run of differences that has come to its end: report it.
     pub fn compared(&mut self, sector: u64, sectors: u64, equal: bool) -> Option<Differing> {
         self.left = self.left.saturating_sub(1);
+        self.outstanding = self.outstanding.saturating_sub(1);
         if equal {
             return self.take_run();
         }
@@ -162,19 +167,15 @@ impl Verify {
         (run.sectors > 0).then_some(run)
     }
 
-    /// Whether this side is through: the driving side with `pending` answers to come, the other one by its count.
-    pub fn is_through(
-        &self,
-        drives: bool,
-        pending: u32,
-        version: u32,
-        capacity_sectors: u64,
-    ) -> bool {
+    /// Whether this side is through: the driving side when all that it asked for is compared and there is no more to
+    /// ask for, the other one by its count.
+    pub fn is_through(&self, drives: bool, version: u32, capacity_sectors: u64) -> bool {
         if !drives {
             return !self.waits && self.left == 0;
         }
         let first = self.is_at_start();
-        self.left == 0 || (pending == 0 && self.next(first, version, capacity_sectors).is_none())
+        let asked_for_all = self.next(first, version, capacity_sectors).is_none();
+        self.left == 0 || (self.outstanding == 0 && asked_for_all)
     }
 
     /// It ended, for whatever reason. Returns the sector that it reached if that is not the end; the next one begins
@@ -224,7 +225,7 @@ mod tests {
         v.begin(true, VERSION, capacity);
         let mut first = true;
         while let Some(r) = v.next(first, VERSION, capacity) {
-            assert!(!v.is_through(true, 0, VERSION, capacity));
+            assert!(!v.is_through(true, VERSION, capacity));
             first = false;
             v.asked(&r);
             let sectors = u64::from(r.bytes / 512);
@@ -232,7 +233,7 @@ mod tests {
             seen.push(r.sector);
         }
         reports.extend(v.take_run());
-        assert!(v.is_through(true, 0, VERSION, capacity));
+        assert!(v.is_through(true, VERSION, capacity));
         (seen, reports)
     }
 
@@ -257,6 +258,24 @@ mod tests {
         v.plan(None, None);
         let (seen, _) = run(&mut v, 800, &[]);
         assert_eq!((seen.first(), seen.len()), (Some(&64), 92));
+    }
+
+    #[test]
+    fn it_is_not_through_before_the_last_answer_is_compared() {
+        let mut v = Verify::NEW;
+        v.plan(Some(0), Some(16));
+        v.begin(true, VERSION, 800);
+        for first in [true, false] {
+            let request = v.next(first, VERSION, 800).unwrap();
+            v.asked(&request);
+        }
+        assert_eq!(v.next(false, VERSION, 800), None);
+        v.compared(8, 8, true);
+        // The digest of the first block may be here: it is our own read that the end waits for.
+        assert!(!v.is_through(true, VERSION, 800));
+        v.compared(0, 8, false);
+        assert!(v.is_through(true, VERSION, 800));
+        assert_eq!(v.take_run().map(|run| run.sector), Some(0));
     }
 
     #[test]
@@ -291,16 +310,16 @@ mod tests {
     fn the_other_side_learns_the_start_from_the_first_request() {
         let mut v = Verify::NEW;
         v.begin(false, VERSION, 800);
-        assert!(!v.is_through(false, 0, VERSION, 800));
+        assert!(!v.is_through(false, VERSION, 800));
         assert!(v.requested_by_peer(640, 800));
         assert!(!v.requested_by_peer(648, 800));
         assert_eq!(v.left(), 20);
         for bit in 80..99 {
             assert_eq!(v.compared(bit * 8, 8, true), None);
         }
-        assert!(!v.is_through(false, 0, VERSION, 800));
+        assert!(!v.is_through(false, VERSION, 800));
         v.compared(792, 8, false);
-        assert!(v.is_through(false, 0, VERSION, 800));
+        assert!(v.is_through(false, VERSION, 800));
         assert_eq!(v.take_run().map(|r| r.sector), Some(792));
     }
 
@@ -316,7 +335,7 @@ mod tests {
         }
         v.compared(0, 8, true);
         v.compared(8, 8, true);
-        assert!(!v.is_through(true, 1, VERSION, 800));
+        assert!(!v.is_through(true, VERSION, 800));
         assert_eq!(
             v.ended(800),
             Some(16),
