@@ -164,7 +164,12 @@ fn round(wish: &Wish, number: usize) -> Result<[Vec<Measure>; 2]> {
         disk: "al-extents 1237;".into(),
         ..Config::default()
     };
-    let c = Cluster::start_with(setup, &source_logs("bench"), lab, &config.text())?;
+    let c = Cluster::start_with(
+        setup,
+        &source_logs(&format!("bench-{}", number + 1)),
+        lab,
+        &config.text(),
+    )?;
     (0..2).try_for_each(|node| c.unload(node))?;
     // Who is first changes, so that what drifts favours nobody.
     if number % 2 == 0 {
@@ -257,12 +262,27 @@ fn measure(c: &Cluster, module: Module, wish: &Wish) -> Result<Vec<Measure>> {
     let mut measures = vec![sync];
     for (_, words) in LOADS {
         measures.push(fio(c, words, wish.seconds)?);
+        undisturbed(c, words)?;
     }
     for node in 0..2 {
         c.down(node)?;
         c.unload(node)?;
     }
     Ok(measures)
+}
+
+/// What was measured without the peer is no measure.
+fn undisturbed(c: &Cluster, words: &str) -> Result<()> {
+    for node in 0..2 {
+        let lost = c.sh(node, "dmesg | grep -E 'conn\\( [A-Za-z]+ -> (Timeout|BrokenPipe|NetworkFailure|ProtocolError)' || true")?;
+        if !lost.is_empty() {
+            return Err(Error::new(format!(
+                "n{} lost its peer under `{words}`: {lost}",
+                node + 1
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn fio(c: &Cluster, words: &str, seconds: u64) -> Result<Measure> {
