@@ -152,13 +152,18 @@ impl Device {
         if volume.stat.local > 0 {
             return;
         }
-        match volume.state.disk {
-            DiskState::Failed => volume.todo.set(Todo::GoDiskless),
-            DiskState::Diskless => volume.todo.set(Todo::ReleaseDisk),
-            _ => {}
+        let todo = match volume.state.disk {
+            DiskState::Failed => Some(Todo::GoDiskless),
+            DiskState::Diskless => Some(Todo::ReleaseDisk),
+            _ => None,
+        };
+        if let Some(todo) = todo {
+            volume.todo.set(todo);
         }
         drop(shared);
-        self.resource.worker.wake();
+        if todo.is_some() {
+            self.resource.worker.wake();
+        }
         self.resource.state_wait.wake_all();
     }
 }

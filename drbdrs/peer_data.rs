@@ -80,6 +80,8 @@ pub(crate) struct PeerShared {
     pages: u32,
     /// Somebody waits for one of the above.
     waiting: bool,
+    /// The receiver waits until no write of the peer's is under way.
+    draining: bool,
 }
 
 impl PeerShared {
@@ -92,7 +94,13 @@ impl PeerShared {
             in_flight: 0,
             pages: 0,
             waiting: false,
+            draining: false,
         })
+    }
+
+    /// Whether the receiver waited for this write, the last one of those under way.
+    fn is_drained(&mut self) -> bool {
+        self.incoming.active() == 0 && core::mem::take(&mut self.draining)
     }
 
     /// Whether somebody waits for something that has now changed: wake `state_wait`.
@@ -167,14 +175,34 @@ pub(crate) fn wait_until(
     resource: &Resource,
     mut ready: impl FnMut(&mut Shared) -> bool,
 ) -> Result {
+    wait_while_connected(resource, |shared| {
+        let ready = ready(shared);
+        shared.peer.waiting |= !ready;
+        shared.transfer.waiting |= !ready;
+        ready
+    })
+}
+
+/// Waits until no write of the peer's is under way: woken once, and not for each of them.
+fn wait_drained(resource: &Resource) -> Result {
+    wait_while_connected(resource, |shared| {
+        let drained = shared.peer.incoming.active() == 0;
+        shared.peer.draining = !drained;
+        drained
+    })
+}
+
+/// Waits until `ready` holds, which lets itself be woken.
+fn wait_while_connected(
+    resource: &Resource,
+    mut ready: impl FnMut(&mut Shared) -> bool,
+) -> Result {
     let mut connected = true;
     resource.state_wait.wait_idle(|| {
         let mut shared = resource.shared.lock();
         if ready(&mut shared) {
             return true;
         }
-        shared.peer.waiting = true;
-        shared.transfer.waiting = true;
         connected = state::has_socket(shared.conn.cstate);
         !connected
     });
@@ -296,7 +324,9 @@ impl PeerWrite {
             let mut shared = resource.shared.lock();
             self.settle(&mut shared, ok);
             release(&mut shared, self.bytes());
-            shared.peer.take_waiting() | core::mem::take(&mut shared.transfer.waiting)
+            shared.peer.is_drained()
+                | shared.peer.take_waiting()
+                | core::mem::take(&mut shared.transfer.waiting)
         };
         resource.connection.wake_acks();
         if woken {
@@ -621,16 +651,15 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
 pub(crate) fn barrier(packet: &Arrived<'_>) -> Result {
     let BarrierPacket { barrier, .. } = BarrierPacket::decode(packet.fixed).ok_or(EPROTO)?;
     let resource = packet.resource;
-    let drained = |shared: &mut Shared| shared.peer.incoming.active() == 0;
     let order = resource.shared.lock().conn.write_order;
     if order != WriteOrder::None {
-        wait_until(resource, drained)?;
+        wait_drained(resource)?;
     }
     if order == WriteOrder::Flush {
         flush_disks(resource);
     }
     if resource.shared.lock().peer.incoming.close(barrier).is_err() {
-        wait_until(resource, drained)?;
+        wait_drained(resource)?;
         let mut shared = resource.shared.lock();
         confirm_epochs(&mut shared);
         // None is active, so there is room now.
