@@ -15,7 +15,7 @@ use crate::{
 };
 use drbd_core::{
     epoch::{EpochNumber, Wire},
-    request::{Event, Expect, Job, Kind, Request, Work},
+    request::{Event, Expect, Job, Kind, Outgoing, Request, Work},
     state,
     types::ConnState,
     wire::{
@@ -61,9 +61,8 @@ pub(crate) fn run(resource: &Arc<Resource>) {
 }
 
 fn has_work(shared: &Shared, wire: &Wire) -> bool {
-    (shared.transfer.log.peek_to_send().is_some() && !congestion::holds_back(shared))
-        || wire.owes_barrier(shared.transfer.log.epoch.current())
-        || peer_read::has_replies(shared)
+    let log = &shared.transfer.log;
+    log.has_to_send(wire, congestion::holds_back(shared)) || peer_read::has_replies(shared)
 }
 
 /// Sends everything that waits.
@@ -79,36 +78,28 @@ fn drain(resource: &Arc<Resource>, wire: &mut Wire, last_tick: &mut u64) -> Resu
         if peer_read::send_reply(resource)? {
             continue;
         }
-        let next = {
+        let (next, source) = {
             let mut shared = resource.shared.lock();
-            if congestion::holds_back(&shared) {
-                None
-            } else {
-                shared.transfer.next_to_send()
-            }
+            let held_back = congestion::holds_back(&shared);
+            let next = shared.transfer.log.next_to_send(wire, held_back);
+            let source = match &next {
+                Some(Outgoing::Request(work)) => shared.transfer.take_source(work),
+                Some(Outgoing::Barrier(_)) | None => None,
+            };
+            (next, source)
         };
         match next {
-            Some((work, source)) => send_request(resource, wire, &work, source)?,
-            None => {
-                let current = resource.shared.lock().transfer.log.epoch.current();
-                match wire.advance(current) {
-                    Some(barrier) => send_barrier(link, barrier)?,
-                    None => return Ok(()),
-                }
-            }
+            Some(Outgoing::Request(work)) => send_request(resource, &work, source)?,
+            Some(Outgoing::Barrier(epoch)) => send_barrier(link, epoch)?,
+            None => return Ok(()),
         }
     }
     Ok(())
 }
 
 /// Sends one request and tells it. An error is also told: the connection is lost with it.
-fn send_request(
-    resource: &Resource,
-    wire: &mut Wire,
-    work: &Work,
-    source: Option<Source>,
-) -> Result {
-    let sent = put(resource, wire, work, source.as_ref());
+fn send_request(resource: &Resource, work: &Work, source: Option<Source>) -> Result {
+    let sent = put(resource, work, source.as_ref());
     {
         let mut shared = resource.shared.lock();
         if let Some(source) = source {
@@ -129,16 +120,9 @@ fn send_request(
     sent
 }
 
-fn put(resource: &Resource, wire: &mut Wire, work: &Work, source: Option<&Source>) -> Result {
+fn put(resource: &Resource, work: &Work, source: Option<&Source>) -> Result {
     let link = &resource.connection.data;
     let request = &work.request;
-    let barrier = match request.job() {
-        Job::Replicate => wire.before_write(request.epoch),
-        Job::Read | Job::OutOfSync | Job::Nothing => wire.advance(request.epoch),
-    };
-    if let Some(barrier) = barrier {
-        send_barrier(link, barrier)?;
-    }
     let range = &request.range;
     match request.job() {
         Job::Replicate => replicate(resource, work, source.ok_or(EINVAL)?),

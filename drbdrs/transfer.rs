@@ -133,18 +133,17 @@ impl Transfer {
         self.writes.find_overlap(range, busy).is_some()
     }
 
-    /// The next job of the sender, with the bio if it needs the data. The bio must come back by [`Transfer::sent`].
-    pub(crate) fn next_to_send(&mut self) -> Option<(Work, Option<Source>)> {
-        let work = self.log.next_to_send()?;
+    /// What a request that the sender has taken sends, if that is data. The bio must come back by
+    /// [`Transfer::put_bio`].
+    pub(crate) fn take_source(&mut self, work: &Work) -> Option<Source> {
         let data = work.request.job() == Job::Replicate;
         let held = self.held.get_mut(work.slot.0 as usize).filter(|_| data);
-        let source = held.and_then(|held| {
+        held.and_then(|held| {
             Some(Source {
                 bio: held.bio.take()?,
                 copy: held.copy.clone(),
             })
-        });
-        Some((work, source))
+        })
     }
 
     /// Takes the bio of a request whose data have arrived, so that they can be filled in; put it back.

@@ -77,18 +77,19 @@ impl Wire {
         *self = Wire::default();
     }
 
-    /// Before a write of `epoch` goes out: the barrier that must precede it.
-    pub fn before_write(&mut self, epoch: EpochNumber) -> Option<EpochNumber> {
-        let barrier = self.advance(epoch);
+    /// A write of `epoch` goes out; the barrier that is owed before it went out already.
+    pub(crate) fn write(&mut self, epoch: EpochNumber) {
         self.epoch = epoch;
         self.seen_write = true;
         self.writes = self.writes.saturating_add(1);
-        barrier
     }
 
-    /// Before something else of `epoch` (a read, an out-of-sync mark), or with the tracker's
-    /// current epoch when there is nothing to send: the barrier that is owed.
-    pub fn advance(&mut self, epoch: EpochNumber) -> Option<EpochNumber> {
+    /// Before anything of `epoch` (a write, a read, an out-of-sync mark), or with the tracker's
+    /// current epoch when there is nothing to send: the barrier that is owed. No write of an
+    /// earlier epoch may come after it, so this is for [`Log::next_to_send`] alone.
+    ///
+    /// [`Log::next_to_send`]: crate::request::Log::next_to_send
+    pub(crate) fn advance(&mut self, epoch: EpochNumber) -> Option<EpochNumber> {
         if !self.seen_write || self.epoch == epoch {
             return None;
         }
@@ -99,7 +100,7 @@ impl Wire {
     }
 
     /// Whether [`Wire::advance`] would give a barrier.
-    pub fn owes_barrier(&self, current: EpochNumber) -> bool {
+    pub(crate) fn owes_barrier(&self, current: EpochNumber) -> bool {
         self.seen_write && self.epoch != current && self.writes > 0
     }
 }
@@ -247,14 +248,15 @@ mod tests {
     #[test]
     fn barrier_between_epochs_and_on_idle() {
         let mut w = Wire::default();
-        assert_eq!(
-            w.before_write(EpochNumber(5)),
-            None,
-            "the first write owes nothing"
-        );
-        assert_eq!(w.before_write(EpochNumber(5)), None);
-        assert!(w.owes_barrier(EpochNumber(6)));
-        assert_eq!(w.before_write(EpochNumber(6)), Some(EpochNumber(5)));
+        let mut write = |epoch| {
+            let barrier = w.advance(EpochNumber(epoch));
+            w.write(EpochNumber(epoch));
+            barrier
+        };
+        assert_eq!(write(5), None, "the first write owes nothing");
+        assert_eq!(write(5), None);
+        assert_eq!(write(6), Some(EpochNumber(5)));
+        assert!(w.owes_barrier(EpochNumber(7)) && !w.owes_barrier(EpochNumber(6)));
         assert_eq!(w.advance(EpochNumber(7)), Some(EpochNumber(6)));
         assert_eq!(
             w.advance(EpochNumber(8)),

@@ -9,7 +9,7 @@
 use core::ops::DerefMut;
 
 use super::{Actions, Context, Event, Expect, Job, Kind, Request};
-use crate::epoch::{EpochNumber, Tracker};
+use crate::epoch::{EpochNumber, Tracker, Wire};
 use crate::interval::Range;
 
 const NIL: u32 = u32::MAX;
@@ -65,6 +65,15 @@ pub struct Work {
     pub request: Request,
 }
 
+/// What goes on the wire next.
+#[derive(Clone, Copy, Debug)]
+pub enum Outgoing {
+    /// The end of that epoch.
+    Barrier(EpochNumber),
+    /// A request.
+    Request(Work),
+}
+
 /// Storage of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
@@ -92,6 +101,7 @@ impl Default for Slot {
 }
 
 /// The transfer log and its slots.
+#[derive(Clone)]
 pub struct Log<S> {
     slots: S,
     free: u32,
@@ -219,8 +229,37 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         actions
     }
 
-    /// The next job of the sender, which then says `Sent` or `SendFailed`.
-    pub fn next_to_send(&mut self) -> Option<Work> {
+    /// What the sender puts on the wire next; of a request it then says `Sent` or `SendFailed`. With `held_back` no
+    /// request goes out now.
+    ///
+    /// Queue and open epoch are looked at together: were the barrier decided on after the lock was let go, a write
+    /// could be admitted and its epoch closed in between, and the barrier would go out before the write.
+    pub fn next_to_send(&mut self, wire: &mut Wire, held_back: bool) -> Option<Outgoing> {
+        if let Some(barrier) = wire.advance(self.epoch_to_send()) {
+            return Some(Outgoing::Barrier(barrier));
+        }
+        if held_back {
+            return None;
+        }
+        let work = self.take_to_send()?;
+        if work.request.job() == Job::Replicate {
+            wire.write(work.request.epoch);
+        }
+        Some(Outgoing::Request(work))
+    }
+
+    /// Whether [`Log::next_to_send`] gives something.
+    pub fn has_to_send(&self, wire: &Wire, held_back: bool) -> bool {
+        (!held_back && self.peek_to_send().is_some()) || wire.owes_barrier(self.epoch_to_send())
+    }
+
+    /// Of what goes out next, now or later.
+    fn epoch_to_send(&self) -> EpochNumber {
+        let next = self.peek_to_send();
+        next.map_or(self.epoch.current(), |request| request.epoch)
+    }
+
+    pub(super) fn take_to_send(&mut self) -> Option<Work> {
         let id = self.send_head;
         self.slots.get(id as usize)?;
         self.dequeue(id);
@@ -241,7 +280,7 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         })
     }
 
-    /// The request that [`Log::next_to_send`] would give.
+    /// The next request in the queue of the sender.
     pub fn peek_to_send(&self) -> Option<&Request> {
         self.slots.get(self.send_head as usize)?.request.as_ref()
     }

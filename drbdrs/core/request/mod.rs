@@ -20,7 +20,7 @@
 
 mod log;
 
-pub use log::{BarrierMismatch, BlockId, Full, Log, NewRequest, Slot, SlotId, Work};
+pub use log::{BarrierMismatch, BlockId, Full, Log, NewRequest, Outgoing, Slot, SlotId, Work};
 
 use crate::epoch::EpochNumber;
 use crate::interval::Range;

@@ -3,6 +3,7 @@
 //! One request by protocol and by accident; then the whole log under random events.
 
 use super::*;
+use crate::epoch::Wire;
 use crate::interval::Range;
 
 const RUN: Context = Context {
@@ -45,7 +46,7 @@ fn log(n: usize) -> Log<Vec<Slot>> {
 }
 
 fn sent(log: &mut Log<Vec<Slot>>, id: SlotId) -> Actions {
-    assert_eq!(log.next_to_send().unwrap().slot, id);
+    assert_eq!(log.take_to_send().unwrap().slot, id);
     log.on(id, Event::Sent, RUN)
 }
 
@@ -104,7 +105,7 @@ fn a_late_negative_answer_of_protocol_a_marks() {
 fn an_ack_may_overtake_the_sender() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();
-    l.next_to_send().unwrap();
+    l.take_to_send().unwrap();
     l.on(id, Event::LocalDone { ok: true }, RUN);
     assert_eq!(
         l.on(id, Event::WriteAcked { in_sync: false }, RUN).complete,
@@ -128,7 +129,7 @@ fn bits_before_completion_when_a_half_failed() {
         (a.complete, a.mark, a.forget),
         (Some(true), Mark::OutOfSync, true)
     );
-    assert!(a.dequeue && l.next_to_send().is_none());
+    assert!(a.dequeue && l.take_to_send().is_none());
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn pages_stay_while_the_sender_reads_them() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();
     l.on(id, Event::LocalDone { ok: true }, RUN);
-    l.next_to_send().unwrap();
+    l.take_to_send().unwrap();
     let lost = l.on(id, Event::ConnectionLost, RUN);
     assert_eq!((lost.complete, lost.forget), (None, false));
     let failed = l.on(id, Event::SendFailed, RUN);
@@ -245,7 +246,7 @@ fn a_returning_peer_gets_what_it_lacks() {
         seen.push((id, a.complete, a.enqueue))
     });
     assert_eq!(seen, [(acked, Some(true), false), (lost, None, true)]);
-    assert_eq!(l.next_to_send().unwrap().slot, lost);
+    assert_eq!(l.take_to_send().unwrap().slot, lost);
 }
 
 #[test]
@@ -297,7 +298,7 @@ fn ahead_marks_and_forgets() {
         (Some(true), Mark::OutOfSync, false),
         "who is ahead does not wait for the way to the peer"
     );
-    l.next_to_send().unwrap();
+    l.take_to_send().unwrap();
     assert!(l.has_marks_to_send(0));
     assert!(l.on(id, Event::Sent, RUN).forget);
     assert!(!l.has_marks_to_send(0));
@@ -311,7 +312,7 @@ fn a_mark_is_not_sent_again() {
         ..write(Expect::Nothing)
     };
     let id = l.admit(&new, 100).unwrap();
-    l.next_to_send().unwrap();
+    l.take_to_send().unwrap();
     l.on(id, Event::SendFailed, STOPPED);
     l.on(id, Event::LocalDone { ok: true }, STOPPED);
     assert!(!l.on(id, Event::Resend, STOPPED).enqueue);
@@ -348,7 +349,7 @@ fn what_may_clear_bits_holds_up_marks_until_it_is_confirmed() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();
     assert!(!l.get(id).unwrap().may_clear());
-    l.next_to_send().unwrap();
+    l.take_to_send().unwrap();
     l.note_clears(id);
     l.on(id, Event::Sent, RUN);
     l.on(id, Event::LocalDone { ok: true }, RUN);
@@ -557,7 +558,7 @@ fn every_request_ends_once_whatever_happens() {
                 },
                 2 => Event::NegAcked,
                 3 => Event::ConnectionLost,
-                4 | 5 if l.next_to_send().is_some() => {
+                4 | 5 if l.take_to_send().is_some() => {
                     [Event::Sent, Event::SendFailed][random(2) as usize]
                 }
                 6 => Event::Resumed,
@@ -620,4 +621,37 @@ fn what_may_depend_on_a_completed_write_is_in_a_later_epoch() {
     let done = l.on(first, Event::LocalDone { ok: true }, RUN);
     assert_eq!(done.complete, Some(true));
     assert_ne!(l.epoch.current(), epoch);
+}
+
+/// What goes on the wire next: a barrier's number, or -1 for a request.
+fn outgoing(l: &mut Log<Vec<Slot>>, wire: &mut Wire, held_back: bool) -> Option<i64> {
+    assert_eq!(
+        l.has_to_send(wire, held_back),
+        l.clone().next_to_send(&mut { *wire }, held_back).is_some()
+    );
+    l.next_to_send(wire, held_back).map(|next| match next {
+        Outgoing::Barrier(epoch) => i64::from(epoch.0),
+        Outgoing::Request(_) => -1,
+    })
+}
+
+#[test]
+fn no_write_goes_out_behind_the_barrier_of_its_epoch() {
+    let mut l = log(4);
+    let mut wire = Wire::default();
+    let first = l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
+    assert_eq!(outgoing(&mut l, &mut wire, false), None);
+    l.on(first, Event::Sent, RUN);
+    // One more is admitted, and the end of the first one closes the epoch of both.
+    l.admit(&write(Expect::Nothing), 100).unwrap();
+    l.on(first, Event::LocalDone { ok: true }, RUN);
+    let next = l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(l.get(next).unwrap().epoch, EpochNumber(1));
+    // Held back, too, the barrier waits for the write.
+    assert_eq!(outgoing(&mut l, &mut wire, true), None);
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(0));
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
+    assert_eq!(outgoing(&mut l, &mut wire, false), None);
 }

@@ -11,7 +11,8 @@ use drbd_core::{
     epoch::EpochNumber,
     interval::{Owner, Range},
     request::{
-        Actions, Context, Event, Expect, Job, Kind, Local, Mark, NewRequest, Request, SlotId,
+        Actions, Context, Event, Expect, Job, Kind, Local, Mark, NewRequest, Outgoing, Request,
+        SlotId,
     },
     resync::{may_clear, next_request, Limits, Rates, TURN_MS},
     state,
@@ -299,8 +300,7 @@ impl Node {
             && self.order == Order::Run
             && (!self.replies.is_empty()
                 || self.ending != Ending::No
-                || self.log.peek_to_send().is_some()
-                || self.wire.owes_barrier(self.log.epoch.current())
+                || self.log.has_to_send(&self.wire, false)
                 || self.now_ms.saturating_sub(self.last_tick) >= TURN_MS)
     }
 
@@ -342,13 +342,10 @@ impl Node {
             self.send_reply(reply);
             return;
         }
-        match self.log.next_to_send() {
-            Some(work) => self.send_request(work.slot, work.id.0, &work.request),
-            None => {
-                if let Some(barrier) = self.wire.advance(self.log.epoch.current()) {
-                    self.send_barrier(barrier);
-                }
-            }
+        match self.log.next_to_send(&mut self.wire, false) {
+            Some(Outgoing::Request(work)) => self.send_request(work.slot, work.id.0, &work.request),
+            Some(Outgoing::Barrier(epoch)) => self.send_barrier(epoch),
+            None => {}
         }
     }
 
@@ -365,13 +362,6 @@ impl Node {
     }
 
     fn send_request(&mut self, slot: SlotId, id: u64, request: &Request) {
-        let barrier = match request.job() {
-            Job::Replicate => self.wire.before_write(request.epoch),
-            _ => self.wire.advance(request.epoch),
-        };
-        if let Some(barrier) = barrier {
-            self.send_barrier(barrier);
-        }
         let range = request.range;
         match request.job() {
             Job::Replicate if request.kind == Kind::Write => {
