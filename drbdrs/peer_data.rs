@@ -193,10 +193,7 @@ fn wait_drained(resource: &Resource) -> Result {
 }
 
 /// Waits until `ready` holds, which lets itself be woken.
-fn wait_while_connected(
-    resource: &Resource,
-    mut ready: impl FnMut(&mut Shared) -> bool,
-) -> Result {
+fn wait_while_connected(resource: &Resource, mut ready: impl FnMut(&mut Shared) -> bool) -> Result {
     let mut connected = true;
     resource.state_wait.wait_idle(|| {
         let mut shared = resource.shared.lock();
