@@ -22,7 +22,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export KDIR DRBDRS_KERNEL DRBDRS_FLAVOUR DRBDRS_NAME
 
-.PHONY: help all module tools check test test-long san sim crash demo bench mutants fuzz lab test-uml deb test-deb test-boot test-install install clean
+.PHONY: help all module tools check test test-long san sim crash demo bench mutants fuzz lab test-uml deb test-deb test-boot test-install test-completion install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -86,6 +86,9 @@ test-boot: ## those packages on two machines that live on: systemd brings the mi
 
 test-install: ## README's make && make install in a new Debian 13, which is then booted and used (long)
 	@scripts/install-test
+
+test-completion: ## what bash, zsh and fish offer behind our commands, in a Debian 13
+	@scripts/completion-test
 
 install: ## the module for the running kernel and the tool (as root)
 	@scripts/install "$(DESTDIR)" "$(PREFIX)"

@@ -68,7 +68,7 @@ impl Why {
             Why::BytesPerBit(_) => "the bitmap has another granularity than 4 KiB per bit",
             Why::Stripes { .. } => "the stripes of the activity log make no sense",
             Why::Offsets(_) => "the offsets in the superblock contradict each other",
-            Why::NoRoom => "the metadata device is smaller than what the superblock describes",
+            Why::NoRoom => "the metadata device is too small for metadata, or for what its superblock describes",
             Why::BitmapTooSmall => "the bitmap does not cover the agreed size",
         }
     }

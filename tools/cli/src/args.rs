@@ -3,6 +3,8 @@
 //! Command lines in the manner of getopt_long: options anywhere, `--name=value` or `--name value`, unique prefixes,
 //! `-x`, `--` ends the options. Hand-written because scripts depend on these forms.
 
+use drbd_config::source::nearest;
+
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
@@ -158,7 +160,11 @@ fn find<'a>(name: &str, specs: &'a [Spec]) -> Result<&'a Spec, String> {
             "option '--{name}' is ambiguous: --{} or --{}",
             a.name, b.name
         )),
-        _ => Err(format!("unrecognized option '--{name}'")),
+        _ => {
+            let hint = nearest(name, specs.iter().map(|spec| spec.name))
+                .map_or_else(String::new, |near| format!("; did you mean '--{near}'?"));
+            Err(format!("unrecognized option '--{name}'{hint}"))
+        }
     }
 }
 
@@ -195,6 +201,9 @@ mod tests {
     #[test]
     fn refusals() {
         assert_eq!(run("--bogus").unwrap_err(), "unrecognized option '--bogus'");
+        assert!(run("--wfc-timeuot")
+            .unwrap_err()
+            .ends_with("did you mean '--wfc-timeout'?"));
         assert!(run("--w").unwrap_err().contains("ambiguous"));
         assert!(run("--wfc-timeout").unwrap_err().contains("needs a value"));
         assert!(run("--force=yes").unwrap_err().contains("takes no value"));

@@ -11,6 +11,7 @@
 
 mod args;
 mod catalog;
+mod complete;
 mod conf_page;
 mod drbdadm;
 mod drbdmeta;
@@ -74,6 +75,7 @@ fn run(name: &str, args: &[String]) -> Option<i32> {
         "drbdadm" => Some(drbdadm::main(args)),
         "drbdmeta" => Some(drbdmeta::main(args)),
         "pages" => Some(pages::main(args)),
+        "complete" => Some(complete::main(args)),
         "drbd-iscsi" => Some(drbd_iscsi::main(args)),
         _ => None,
     }

@@ -43,6 +43,29 @@ const OBSERVE: &[&str] = &[
     "drbdadm up nosuch",
 ];
 
+/// The same in other words, asked once.
+const OTHER_FORMS: &[&str] = &[
+    "drbdsetup status all",
+    "drbdsetup show all",
+    "drbdsetup show 1",
+    "drbdsetup show /dev/drbd1",
+    "drbdsetup sh-status all",
+    "drbdsetup sh-status 1",
+    "drbdsetup sh-status r0",
+    "drbdsetup events2 all --now",
+    "drbdsetup events2 r0 --now --stat",
+    "drbdsetup dstate 1",
+    "drbdsetup get-gi 1",
+    "drbdsetup check-resize 1",
+    "drbdsetup wait-connect 1 --wfc-timeout 1",
+    "drbdsetup wait-sync 1",
+    "drbdsetup disk-options 1 --resync-rate 33M",
+    "drbdadm cstate all",
+    "drbdadm show-gi r0/0",
+    "drbdadm disk-options --resync-rate 33M r0",
+    "drbdadm wait-connect r0",
+];
+
 /// drbdmeta on a disk that is not attached. What writes, writes the same whoever comes first.
 const META: &[&str] = &[
     "drbdmeta 1 v08 /dev/sdb internal dstate",
@@ -114,6 +137,9 @@ pub(super) fn compared(setup: Setup, logs: &Path) -> Result<()> {
     c.first_sync(0)?;
     c.wait_both("is mirrored", 60, Minor::mirrored)?;
     observe()?;
+    OTHER_FORMS
+        .iter()
+        .try_for_each(|command| same(&c, command))?;
     c.drbdadm(0, &["disconnect", "r0"])?;
     observe()?;
     c.down(0)?;

@@ -5,7 +5,8 @@
 use drbd_config::model::Resource;
 use drbd_config::{dump, json, xml, Config, Identity};
 
-use super::{shell, Line, COMMANDS, EXIT_USAGE, GENERAL};
+use super::line::{Line, GENERAL};
+use super::{shell, COMMANDS, EXIT_USAGE};
 use crate::catalog::{flag, Entry, Flag, Group};
 use crate::drbdsetup::configure;
 
@@ -152,6 +153,23 @@ pub fn help(name: &str) -> String {
     text
 }
 
+/// The options of one command.
+fn own(name: &str) -> Vec<Flag> {
+    let plain = |long, about: &str| Flag {
+        long,
+        short: None,
+        value: None,
+        about: about.to_owned(),
+    };
+    match name {
+        "create-md" | "wipe-md" => vec![plain("force", "without asking")],
+        "status" | "dump" => vec![plain("json", "for programs")],
+        _ => configure::find(name)
+            .map(|command| command.rows().map(flag).collect())
+            .unwrap_or_default(),
+    }
+}
+
 /// Every command of drbdadm.
 pub fn catalog() -> Vec<Entry> {
     let entry = |name, group, operands, about| Entry {
@@ -160,9 +178,7 @@ pub fn catalog() -> Vec<Entry> {
         group,
         operands,
         about,
-        options: configure::find(name)
-            .map(|command| command.rows().map(flag).collect())
-            .unwrap_or_default(),
+        options: own(name),
     };
     const RESOURCES: &str = "all|RESOURCE[/VOLUME]|minor-N...";
     let known = COMMANDS.iter().map(|command| {

@@ -6,6 +6,7 @@
 //! fails ends its resource; the worst exit code of all resources is the result, 1 for the compound commands.
 
 mod adjust;
+mod line;
 mod listing;
 mod shell;
 mod stages;
@@ -15,13 +16,15 @@ mod target;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use drbd_config::source::nearest;
 use drbd_config::{Config, Identity};
 
-use crate::args::Takes;
-use crate::drbdsetup::{self, configure};
-pub use listing::catalog;
+use crate::drbdsetup;
+use line::{check_options, Line};
+pub use listing::{catalog, general};
 use listing::{help, usage};
 use steps::{words, Step};
+pub use target::{configured, Named};
 use target::{Mode, Selected, RUN};
 
 const EXIT_USAGE: i32 = 1;
@@ -214,145 +217,6 @@ static COMMANDS: &[Command] = &[
     ),
 ];
 
-/// A command line taken apart.
-#[derive(Debug, Default)]
-struct Line {
-    dry_run: bool,
-    verbose: bool,
-    stacked: bool,
-    json: bool,
-    config_file: Option<String>,
-    tested: Vec<String>,
-    without: Vec<String>,
-    sh_varname: Option<String>,
-    peer: Option<String>,
-    help: bool,
-    version: bool,
-    /// Options for drbdsetup or drbdmeta.
-    backend: Vec<String>,
-    /// Those of them behind `--`: passed on unread.
-    passed: usize,
-    words: Vec<String>,
-}
-
-/// Long names, letters, and whether they take a value.
-const GENERAL: &[(&str, char, bool)] = &[
-    ("stacked", 'S', false),
-    ("dry-run", 'd', false),
-    ("verbose", 'v', false),
-    ("config-file", 'c', true),
-    ("config-to-test", 't', true),
-    ("config-to-exclude", 'E', true),
-    ("drbdsetup", 's', true),
-    ("drbdmeta", 'm', true),
-    ("drbd-proxy-ctl", 'p', true),
-    ("sh-varname", 'n', true),
-    ("peer", 'P', true),
-    ("version", 'V', false),
-    ("setup-option", 'W', true),
-    ("help", 'h', false),
-];
-
-impl Line {
-    fn parse(args: &[String]) -> Result<Self, String> {
-        let mut line = Line::default();
-        let mut rest = args.iter().peekable();
-        while let Some(arg) = rest.next() {
-            if arg == "--" {
-                // `drbdadm -- --overwrite-data-of-peer primary r0`: the old way to pass options on.
-                while let Some(option) = rest.next_if(|arg| arg.starts_with('-')) {
-                    line.backend.insert(line.passed, option.clone());
-                    line.passed += 1;
-                }
-                continue;
-            }
-            if let Some(dashed) = arg.strip_prefix(['\u{2013}', '\u{2014}', '\u{2212}']) {
-                return Err(format!(
-                    "'{arg}' starts with a long dash, as pasted text often does; type '--{dashed}', or for the old form '-- --{dashed}'"
-                ));
-            }
-            if let Some(long) = arg.strip_prefix("--") {
-                let (name, value) = match long.split_once('=') {
-                    Some((name, value)) => (name, Some(value.to_owned())),
-                    None => (long, None),
-                };
-                match GENERAL.iter().find(|(general, ..)| *general == name) {
-                    Some((name, _, takes)) => {
-                        let value = if *takes && value.is_none() {
-                            rest.next().cloned()
-                        } else {
-                            value
-                        };
-                        line.general(name, value)?;
-                    }
-                    None if name == "json" => line.json = true,
-                    None => line.backend.push(arg.clone()),
-                }
-            } else if let Some(letters) =
-                arg.strip_prefix('-').filter(|letters| !letters.is_empty())
-            {
-                line.short(letters, &mut rest)?;
-            } else {
-                line.words.push(arg.clone());
-            }
-        }
-        Ok(line)
-    }
-
-    fn short<'a>(
-        &mut self,
-        letters: &str,
-        rest: &mut impl Iterator<Item = &'a String>,
-    ) -> Result<(), String> {
-        let mut chars = letters.chars();
-        while let Some(letter) = chars.next() {
-            let (name, _, takes) = GENERAL
-                .iter()
-                .find(|(_, l, _)| *l == letter)
-                .ok_or(format!("unrecognized option '-{letter}'"))?;
-            if !takes {
-                self.general(name, None)?;
-                continue;
-            }
-            let value = match chars.as_str() {
-                "" => rest.next().cloned(),
-                value => Some(value.to_owned()),
-            };
-            return self.general(name, value);
-        }
-        Ok(())
-    }
-
-    fn general(&mut self, name: &str, value: Option<String>) -> Result<(), String> {
-        let needed = || {
-            value
-                .clone()
-                .ok_or(format!("option '--{name}' needs a value"))
-        };
-        match name {
-            "dry-run" => self.dry_run = true,
-            "verbose" => self.verbose = true,
-            "help" => self.help = true,
-            "version" => self.version = true,
-            "config-file" => self.config_file = Some(needed()?),
-            "config-to-test" => self.tested.push(needed()?),
-            "config-to-exclude" => self.without.push(needed()?),
-            "sh-varname" => self.sh_varname = Some(needed()?),
-            "peer" => self.peer = Some(needed()?),
-            "setup-option" => {
-                self.backend.insert(self.passed, needed()?);
-                self.passed += 1;
-            }
-            "stacked" => self.stacked = true,
-            // The programs are this one.
-            _ => {
-                needed()?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Runs one command line (without the program's name); the result is the exit code.
 pub fn main(args: &[String]) -> i32 {
     let line = match Line::parse(args) {
@@ -377,11 +241,7 @@ pub fn main(args: &[String]) -> i32 {
                 .get(usize::from(name == "help"))
                 .map_or_else(usage, |name| help(name))
         );
-        return if line.help || line.words.len() > 1 {
-            0
-        } else {
-            EXIT_USAGE
-        };
+        return 0;
     }
     let name = match name {
         "state" => {
@@ -398,7 +258,7 @@ pub fn main(args: &[String]) -> i32 {
     let known = COMMANDS.iter().find(|command| command.name == name);
     let other = shell::HANDLERS.contains(&name) || shell::COMMANDS.contains(&name);
     if known.is_none() && !other {
-        let near = drbd_config::source::nearest(name, COMMANDS.iter().map(|command| command.name));
+        let near = nearest(name, COMMANDS.iter().map(|command| command.name));
         let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
         eprintln!("drbdadm: Unknown command '{name}'{hint}");
         return EXIT_USAGE;
@@ -408,31 +268,6 @@ pub fn main(args: &[String]) -> i32 {
         return EXIT_USAGE;
     }
     with_config(name, known, &line)
-}
-
-/// Options that a command passes on must be known to it; what stands behind `--` is passed on as it is.
-fn check_options(name: &str, line: &Line) -> Result<(), String> {
-    let backend = if name == "create-md" || name == "wipe-md" {
-        vec![crate::args::Spec::long("force", Takes::Nothing)]
-    } else {
-        configure::find(name)
-            .map(|command| command.specs())
-            .unwrap_or_default()
-    };
-    if line.json && !matches!(name, "dump" | "status") {
-        return Err("unrecognized option '--json'".to_owned());
-    }
-    for option in line.backend.iter().skip(line.passed) {
-        let long = option
-            .trim_start_matches('-')
-            .split('=')
-            .next()
-            .unwrap_or_default();
-        if !backend.iter().any(|spec| spec.name == long) {
-            return Err(format!("unrecognized option '{option}'"));
-        }
-    }
-    Ok(())
 }
 
 fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {

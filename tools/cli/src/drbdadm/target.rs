@@ -228,6 +228,33 @@ pub fn all<'a>(
         .collect()
 }
 
+/// A resource, as it can be named.
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its volumes on this node, or else on the first: number and minor.
+    pub volumes: Vec<(u16, Option<u32>)>,
+}
+
+/// What can be named: nothing, if there is no configuration that can be read.
+pub fn configured(file: Option<&str>) -> Vec<Named> {
+    let Ok(loaded) = load(file, &[], &[]) else {
+        return Vec::new();
+    };
+    let identity = identity(&loaded.config);
+    let named = |resource: &Resource| Named {
+        name: resource.name.clone(),
+        volumes: resource
+            .hosts
+            .get(resource.host_of(&identity).unwrap_or(0))
+            .into_iter()
+            .flat_map(|host| &host.volumes)
+            .map(|volume| (volume.vnr, volume.minor))
+            .collect(),
+    };
+    loaded.config.resources.iter().map(named).collect()
+}
+
 /// Why there is nothing to do for `all`.
 pub fn nothing(config: &Config, identity: &Identity, mode: Mode) -> String {
     let node = &identity.node;

@@ -136,6 +136,28 @@ fn options_are_checked_and_passed_on() {
         run("disk-options --al-extents=77 r0").unwrap(),
         "drbdsetup disk-options 0 --al-extents=77\n"
     );
+    // As getopt_long has it: the value in a word of its own, the beginning of a name, in front of the command.
+    for line in [
+        "disk-options --al-extents 77 r0",
+        "disk-options r0 --al-ex=77",
+        "--al-extents 77 disk-options r0",
+    ] {
+        assert_eq!(
+            run(line).unwrap(),
+            "drbdsetup disk-options 0 --al-extents=77\n",
+            "{line}"
+        );
+    }
+    assert_eq!(
+        run("primary r0 --forc").unwrap(),
+        "drbdsetup primary 0 --force\n"
+    );
+    assert!(run("disk-options r0 --al-extents")
+        .unwrap_err()
+        .contains("needs a value"));
+    assert!(run("disk-options r0 --al-extent5=77")
+        .unwrap_err()
+        .contains("did you mean '--al-extents'?"));
     assert_eq!(
         run("-W--size=10G resize r0").unwrap(),
         "drbdsetup resize 0 --size=10G\n"

@@ -35,7 +35,11 @@ impl Disk {
     /// Opens a device; a block device exclusively, so that nobody uses it meanwhile, unless `shared`.
     pub fn open(path: &str, index: i32, write: bool, shared: bool) -> io::Result<Self> {
         const EXCLUSIVE: i32 = 0o200;
-        let block = std::fs::metadata(path)?.file_type().is_block_device();
+        let kind = std::fs::metadata(path)?.file_type();
+        let block = kind.is_block_device();
+        if !block && !kind.is_file() && !kind.is_dir() {
+            return Err(io::Error::other("neither a block device nor an image file"));
+        }
         let flags = if block && !shared { EXCLUSIVE } else { 0 };
         let mut file = OpenOptions::new()
             .read(true)

@@ -20,6 +20,7 @@ mod v09;
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
+use drbd_config::source::nearest;
 use drbd_core::meta::layout::{INDEX_FLEX_EXTERNAL, INDEX_FLEX_INTERNAL};
 use drbd_core::meta::Why;
 
@@ -243,6 +244,7 @@ pub fn program() -> Program {
             _ => Vec::new(),
         },
         details: Vec::new(),
+        words: Vec::new(),
     };
     Program {
         name: "drbdmeta",
@@ -254,7 +256,6 @@ pub fn program() -> Program {
             "Metadata v09 of DRBD 9 is read only: get-gi --node-id=N, show-gi, dstate, check, read-dev-uuid.",
         ],
         before: 4,
-        candidates: "true",
         common: Vec::new(),
         entries: COMMANDS.iter().map(entry).collect(),
         exits: &[
@@ -309,7 +310,7 @@ pub fn main(args: &[String]) -> i32 {
         println!("drbdmeta {} (drbdrs)", env!("CARGO_PKG_VERSION"));
         return 0;
     }
-    if parsed.has("help") {
+    if parsed.has("help") || parsed.operands == ["help"] {
         print!("{}", usage());
         return 0;
     }
@@ -350,7 +351,9 @@ fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session
         ));
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        return Err((EXIT_BUSY, format!("Unknown command '{name}'.\n")));
+        let near = nearest(name, COMMANDS.iter().map(|command| command.name));
+        let hint = near.map_or_else(String::new, |near| format!(" Did you mean '{near}'?"));
+        return Err((EXIT_BUSY, format!("Unknown command '{name}'.{hint}\n")));
     };
     if parsed.operands.len() != 5 + usize::from(!command.operand.is_empty()) {
         return Err((
@@ -569,6 +572,17 @@ pub mod tests {
     }
 
     /// Every command on garbage, where the superblock would be and as a whole: an exit code, never a panic.
+    #[test]
+    fn what_can_have_no_metadata_is_refused() {
+        for device in ["/dev/null", "/dev/zero", "/", "/nothere"] {
+            for command in ["dump-md", "create-md"] {
+                let line = ["--force", "-", "v08", device, "internal", command];
+                assert_eq!(main(&line.map(str::to_owned)), EXIT_BUSY, "{device}");
+            }
+        }
+        assert_eq!(main(&["help".to_owned()]), 0);
+    }
+
     #[test]
     fn garbage_is_survived() {
         let image = Image::new("garbage", 1 << 20);

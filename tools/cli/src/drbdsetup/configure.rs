@@ -404,6 +404,7 @@ pub fn main(command: &'static Configure, args: &[String]) -> i32 {
     }
     if parsed.operands.len() != command.operands.len() {
         eprint!("{}", command.usage());
+        super::wrong_number(command.name, parsed.operands.len());
         return EXIT_LOCAL;
     }
     match run(command, &parsed) {

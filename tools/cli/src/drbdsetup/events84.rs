@@ -87,7 +87,7 @@ pub fn run(parsed: &Parsed) -> i32 {
 
 fn follow(kernel: &mut Kernel, parsed: &Parsed) -> Result<(), Error> {
     kernel.0.subscribe()?;
-    let wanted = parsed.operands.first().filter(|operand| *operand != "all");
+    let wanted = parsed.operands.first();
     let minor = wanted.and_then(|operand| minor_operand(operand));
     let meant = |message: &Message| match (wanted, minor) {
         (None, _) => true,

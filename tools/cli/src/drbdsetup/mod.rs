@@ -18,9 +18,13 @@ mod show_json;
 mod status;
 mod wait;
 mod watch;
+mod xml_help;
+
+use drbd_config::source::nearest;
 
 use crate::args::{parse, Parsed, Spec, Takes};
-use crate::pages::{Entry, Program};
+use crate::catalog::flag;
+use crate::pages::{words_of, Entry, Program};
 
 pub use gi::GenerationIds;
 pub use kernel::{attached_to, driver, minor_operand};
@@ -78,7 +82,7 @@ static OBSERVERS: &[Observer] = &[
     },
     Observer {
         name: "show",
-        operands: "[RESOURCE]",
+        operands: "[RESOURCE|MINOR]",
         help: "configuration as the kernel has it, as text that drbdadm reads",
         options: &[
             Spec::both("show-defaults", 'D', Takes::Nothing),
@@ -108,7 +112,7 @@ static OBSERVERS: &[Observer] = &[
     },
     Observer {
         name: "sh-status",
-        operands: "[MINOR|RESOURCE]",
+        operands: "[RESOURCE|MINOR]",
         help: "state as shell assignments",
         options: NOTHING,
         run: observe::sh_status,
@@ -122,7 +126,7 @@ static OBSERVERS: &[Observer] = &[
     },
     Observer {
         name: "events",
-        operands: "[MINOR|RESOURCE]",
+        operands: "[RESOURCE|MINOR]",
         help: "the state of each minor, then every change of it (see events2)",
         options: NOTHING,
         run: events84::run,
@@ -162,9 +166,8 @@ pub fn main(args: &[String]) -> i32 {
         print!("{}", usage());
         return EXIT_USAGE;
     };
-    if matches!(name.as_str(), "--help" | "-h" | "help") {
-        print!("{}", usage());
-        return 0;
+    if matches!(name.as_str(), "--help" | "-h" | "help" | "xml-help") {
+        return help(name == "xml-help", args.get(1).map(String::as_str));
     }
     if matches!(name.as_str(), "--version" | "-V") {
         println!(
@@ -177,10 +180,14 @@ pub fn main(args: &[String]) -> i32 {
     if let Some(command) = configure::find(name) {
         return configure::main(command, rest);
     }
-    let name = if name == "state" { "role" } else { name };
+    let name = if name == "state" {
+        eprintln!("'drbdsetup ... state' is deprecated, use 'drbdsetup ... role' instead.");
+        "role"
+    } else {
+        name
+    };
     let Some(observer) = OBSERVERS.iter().find(|observer| observer.name == name) else {
-        eprintln!("drbdsetup: '{name}' is not a command; 'drbdsetup help' lists them");
-        return EXIT_LOCAL;
+        return unknown(name);
     };
     let mut specs = observer.options.to_vec();
     specs.push(Spec::both("help", 'h', Takes::Nothing));
@@ -202,12 +209,59 @@ pub fn main(args: &[String]) -> i32 {
     };
     if !(least..=most).contains(&parsed.operands.len()) {
         eprint!("{}", observer.usage());
+        wrong_number(name, parsed.operands.len());
         return EXIT_LOCAL;
     }
-    (observer.run)(&parsed)
+    (observer.run)(&observer.all_is_nothing_named(parsed))
+}
+
+/// What is wrong with a command line stands in its last line.
+fn wrong_number(name: &str, given: usize) {
+    eprintln!("drbdsetup {name}: wrong number of operands, {given} given");
+}
+
+fn unknown(name: &str) -> i32 {
+    let observing = OBSERVERS.iter().map(|observer| observer.name);
+    let changing = configure::COMMANDS.iter().map(|command| command.name);
+    let hint = match nearest(name, changing.chain(observing)) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => "'drbdsetup help' lists them".to_owned(),
+    };
+    eprintln!("drbdsetup: '{name}' is not a command; {hint}");
+    EXIT_LOCAL
+}
+
+/// `help [COMMAND]`, `xml-help COMMAND`.
+fn help(xml: bool, name: Option<&str>) -> i32 {
+    match name {
+        Some(name) if xml => match xml_help::text(name) {
+            Some(text) => {
+                print!("{text}");
+                0
+            }
+            None => unknown(name),
+        },
+        Some(name) => main(&[name.to_owned(), "--help".to_owned()]),
+        None => {
+            print!("{}", usage());
+            if xml {
+                EXIT_LOCAL
+            } else {
+                0
+            }
+        }
+    }
 }
 
 impl Observer {
+    /// `events2 all`, as monitors call it, is `events2`.
+    fn all_is_nothing_named(&self, mut parsed: Parsed) -> Parsed {
+        if self.operands.starts_with('[') {
+            parsed.operands.retain(|operand| operand != "all");
+        }
+        parsed
+    }
+
     fn usage(&self) -> String {
         let options: String = self
             .options
@@ -233,6 +287,11 @@ pub fn program() -> Program {
         about: command.help,
         options: command.specs(),
         details: command.details(),
+        words: command
+            .rows()
+            .map(flag)
+            .filter_map(|flag| words_of(&flag))
+            .collect(),
     });
     let observing = OBSERVERS.iter().map(|observer| Entry {
         name: observer.name,
@@ -240,6 +299,7 @@ pub fn program() -> Program {
         about: observer.help,
         options: observer.options.to_vec(),
         details: Vec::new(),
+        words: Vec::new(),
     });
     Program {
         name: "drbdsetup",
@@ -247,7 +307,6 @@ pub fn program() -> Program {
         synopsis: "COMMAND [OPERANDS] [OPTIONS]",
         text: &["One request to the kernel per command; drbdadm does so for whole resources out of drbd.conf."],
         before: 0,
-        candidates: crate::pages::RESOURCES,
         common: Vec::new(),
         entries: changing.chain(observing).collect(),
         exits: &[
@@ -294,6 +353,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_stands_for_no_resource() {
+        let run = |name: &str, words: &str| {
+            let observer = OBSERVERS.iter().find(|o| o.name == name).unwrap();
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            observer
+                .all_is_nothing_named(parse(&words, observer.options).unwrap())
+                .operands
+        };
+        for name in ["status", "show", "events", "events2", "sh-status"] {
+            assert!(run(name, "all").is_empty(), "{name}");
+            assert_eq!(run(name, "r0"), ["r0"], "{name}");
+        }
+        assert_eq!(run("role", "all"), ["all"]);
+    }
+
+    #[test]
     fn every_command_has_help() {
         let text = usage();
         for name in OBSERVERS
@@ -304,7 +379,12 @@ mod tests {
             assert!(text.contains(&format!("  {name} ")), "{name}");
             assert_eq!(main(&[name.to_owned(), "--help".to_owned()]), 0, "{name}");
         }
-        assert_eq!(main(&["nonsense".to_owned()]), EXIT_LOCAL);
+        let run = |line: &str| main(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(run("nonsense"), EXIT_LOCAL);
+        assert_eq!(run("help attach"), 0);
+        assert_eq!(run("help nonsense"), EXIT_LOCAL);
+        assert_eq!(run("xml-help attach"), 0);
+        assert_eq!(run("xml-help nonsense"), EXIT_LOCAL);
         assert_eq!(
             main(&["status".to_owned(), "a".to_owned(), "b".to_owned()]),
             EXIT_LOCAL
