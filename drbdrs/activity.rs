@@ -29,6 +29,7 @@ use drbd_core::{
     interval::Range,
     meta::{log, Flags, Layout},
     request::{Request, SlotId},
+    transaction::{self, Reason, Step, EXTENTS_PER_PAGE},
 };
 use kernel_ext::{
     block::{Bio, NoIo, PageBuf},
@@ -37,8 +38,6 @@ use kernel_ext::{
 
 /// Bios that wait for the thread; who has one more waits.
 const QUEUE: usize = 1024;
-/// Extents whose bits are in one page of the bitmap.
-const EXTENTS_PER_PAGE: u32 = 32;
 /// How long the last writes may take to be forgotten when the log is replaced.
 const QUIET_MS: u32 = 10_000;
 
@@ -405,22 +404,30 @@ fn commit(device: &Arc<Device>) {
     }
 }
 
-/// Why a transaction is written.
+/// Which transaction is written.
 #[derive(Clone, Copy)]
 enum Why {
-    /// Writes may wait for it.
+    /// What writes may wait for.
     Pending,
-    /// The ring is written anew.
+    /// Any, because the ring is written anew.
     Anew,
-    /// The ring is written to another place, this sector. The bitmap on disk is neither believed nor written meanwhile.
+    /// Any, because the ring is written to another place, this sector.
     Moved(u64, Ring),
+}
+
+impl Why {
+    fn reason(self) -> Reason {
+        match self {
+            Why::Pending => Reason::Pending,
+            Why::Anew => Reason::Anew,
+            Why::Moved(..) => Reason::Moved,
+        }
+    }
 }
 
 /// Writes a transaction, if something is pending or it is needed anyway.
 fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, why: Why) -> Result {
-    let mut pages = [u32::MAX; log::UPDATES];
-    let anyway = !matches!(why, Why::Pending);
-    let (sector, updates) = {
+    let (sector, mut new) = {
         let mut shared = device.resource.shared.lock();
         let Some(volume) = shared.vol_mut(device.vnr) else {
             return Ok(());
@@ -428,37 +435,34 @@ fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, why: Why) -
         let (Some(log), Some(md)) = (volume.al.as_mut(), volume.md.as_ref()) else {
             return Ok(());
         };
-        if !anyway && !log.log.has_pending() {
+        let (bytes, reason, updates) = (page.bytes_mut(), why.reason(), log.updates);
+        let begun = transaction::begin(&mut log.log, bytes, reason, updates, EXTENTS_PER_PAGE);
+        let Some(new) = begun else {
             return Ok(());
-        }
+        };
         let (start, ring) = match why {
             Why::Moved(sector, ring) => (sector, ring),
             _ => (disk.layout().al_sector, Ring::of(md)),
         };
-        let mut free = pages.iter_mut();
-        let number = log.log.emit(page.bytes_mut(), |extent| {
-            if let Some(free) = free.next() {
-                *free = extent / EXTENTS_PER_PAGE;
-            }
-        });
-        let block = log::block_of(number, ring.stripes, ring.stripe_size_4k);
+        let block = new.block(ring.stripes, ring.stripe_size_4k);
         let sector = start.saturating_add(u64::from(block).saturating_mul(8));
-        (sector, log.updates || anyway)
+        (sector, new)
     };
-    let mut result = match why {
-        Why::Moved(..) => Ok(()),
-        _ => device.bitmap.write_pages(device, disk, &pages),
-    };
-    if result.is_ok() && updates {
-        result = meta_io::write(device, disk, sector, page);
+    let mut result = Ok(());
+    while new.step() != Step::End {
+        result = match new.step() {
+            Step::Bitmap => device.bitmap.write_pages(device, disk, new.pages()),
+            _ => meta_io::write(device, disk, sector, page),
+        };
+        new.done(result.is_ok());
     }
     let mut shared = device.resource.shared.lock();
     if let Some(volume) = shared.vol_mut(device.vnr) {
-        if let Some(log) = volume.al.as_mut() {
-            log.log.committed();
-        }
-        if result.is_ok() && updates {
+        if new.written {
             volume.stat.al_writes = volume.stat.al_writes.saturating_add(1);
+        }
+        if let Some(log) = volume.al.as_mut() {
+            new.end(&mut log.log);
         }
     }
     result

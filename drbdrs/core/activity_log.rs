@@ -55,9 +55,16 @@ impl Iterator for Extents {
 
 /// The extents of so many sectors; an empty range touches the one where it is.
 pub fn extents(sector: u64, sectors: u64) -> Extents {
+    extents_of(sector, sectors, EXTENT_SECTORS)
+}
+
+/// As [`extents`], with extents of another size: a simulated disk is smaller than one of DRBD's.
+pub fn extents_of(sector: u64, sectors: u64, extent_sectors: u64) -> Extents {
     let last = sector.saturating_add(sectors.saturating_sub(u64::from(sectors > 0)));
-    let extent =
-        |sector: u64| u32::try_from(sector / EXTENT_SECTORS).unwrap_or(log::FREE.wrapping_sub(1));
+    let extent = |sector: u64| {
+        let extent = sector.checked_div(extent_sectors).unwrap_or(0);
+        u32::try_from(extent).unwrap_or(log::FREE.wrapping_sub(1))
+    };
     Extents::new(extent(sector), extent(last))
 }
 
@@ -170,6 +177,12 @@ where
     /// Slots that some write uses, or that wait for their transaction.
     pub fn in_use(&self) -> u32 {
         u32::from(self.len()).saturating_sub(self.unused)
+    }
+
+    /// The extents that the log on disk names, as far as the transactions have been written.
+    pub fn logged(&self) -> impl Iterator<Item = u32> + '_ {
+        let extents = self.slots.iter().map(|slot| slot.logged);
+        extents.filter(|extent| *extent != log::FREE)
     }
 
     /// Whether a transaction must be written before pending writes may start.

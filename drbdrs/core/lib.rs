@@ -21,6 +21,7 @@ pub mod request;
 pub mod resync;
 pub mod state;
 pub mod trace;
+pub mod transaction;
 pub mod types;
 pub mod uuid;
 pub mod wire;

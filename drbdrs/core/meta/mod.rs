@@ -8,6 +8,7 @@
 pub mod crc32c;
 pub mod layout;
 pub mod log;
+pub mod replay;
 pub mod superblock;
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "resync",
         "read_balance",
         "congestion",
+        "transaction",
     ],
     &["trace"],
 ];

@@ -2,16 +2,14 @@
 
 //! `apply-al`: after a crash, every extent that the activity log calls hot goes into the bitmap; then the log is
 //! initialised and the superblock marked clean, in this order, so that an interruption is repaired by running it again.
-//!
-//! The newest transactions tell all slots: each repeats a part of them (context) and changes some (updates). They are
-//! replayed from the oldest valid to the newest. At most one block is expected to be torn: the one that was being
-//! written when the power failed, and nothing had been submitted yet that depends on it.
 
 use std::collections::BTreeSet;
 use std::io;
 
+use drbd_core::activity_log::MOST_SLOTS;
 use drbd_core::bitmap;
-use drbd_core::meta::log::{block_of, emit_initial, Transaction, FREE, TRANSACTION_BYTES};
+use drbd_core::meta::log::{block_of, emit_initial, TRANSACTION_BYTES};
+use drbd_core::meta::replay::{Apply, Replay, Told, Verdict};
 use drbd_core::meta::{Cleanness, Flags};
 
 use super::disk::{Disk, Found};
@@ -20,77 +18,15 @@ use super::{complain, Session};
 /// Sectors of an extent of the activity log, and its bits.
 const EXTENT_BITS: u64 = 1024;
 
-/// What a ring of transactions says.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// Nothing is hot.
-    Nothing,
-    /// These extents were.
-    Hot(BTreeSet<u32>),
-    /// No block of the ring is a transaction.
-    Unusable,
-    /// Some blocks are, but no update among them, and more than the first is damaged.
-    Damaged,
-}
-
-/// Replays a ring; also says how many blocks were no valid transaction. `blocks` are in the order of the disk.
-pub fn replay(ring: &[u8], stripes: u32, stripe_size_4k: u32) -> (Replay, usize) {
-    let blocks = stripes.saturating_mul(stripe_size_4k);
-    let transaction = |number: u32| {
+/// Replays a ring, whose blocks are in the order of the disk.
+pub fn replay(ring: &[u8], stripes: u32, stripe_size_4k: u32) -> Replay<Vec<Told>> {
+    let mut replay = Replay::new(vec![Told::NOTHING; MOST_SLOTS as usize + 1]);
+    for number in 0..stripes.saturating_mul(stripe_size_4k) {
         let start = block_of(number, stripes, stripe_size_4k) as usize * TRANSACTION_BYTES;
-        let bytes = ring.get(start..start + TRANSACTION_BYTES)?;
-        Transaction::parse(bytes).ok()
-    };
-    let valid: Vec<(u32, Transaction<'_>)> = (0..blocks)
-        .filter_map(|number| Some((number, transaction(number)?)))
-        .collect();
-    let bad = blocks as usize - valid.len();
-    let mut updates: Vec<&Transaction<'_>> = valid
-        .iter()
-        .map(|(_, t)| t)
-        .filter(|t| !t.is_initial())
-        .collect();
-    if valid.is_empty() {
-        return (Replay::Unusable, bad);
+        let block = ring.get(start..start + TRANSACTION_BYTES);
+        replay.read(block.unwrap_or_default());
     }
-    if updates.is_empty() {
-        let only_first = valid.iter().all(|(number, _)| *number != 0);
-        let harmless = bad == 0 || (bad == 1 && only_first);
-        return (
-            if harmless {
-                Replay::Nothing
-            } else {
-                Replay::Damaged
-            },
-            bad,
-        );
-    }
-    // Numbers wrap: order them by their distance from any one of them.
-    let base = updates[0].number();
-    updates.sort_by_key(|t| t.number().wrapping_sub(base).cast_signed_compat());
-    let mut slots = vec![FREE; usize::from(u16::MAX)];
-    for transaction in updates {
-        for (slot, extent) in transaction.context().chain(transaction.updates()) {
-            if let Some(held) = slots.get_mut(usize::from(slot)) {
-                *held = extent;
-            }
-        }
-    }
-    (
-        Replay::Hot(slots.into_iter().filter(|extent| *extent != FREE).collect()),
-        bad,
-    )
-}
-
-/// `u32::cast_signed` is newer than our compiler.
-trait CastSigned {
-    fn cast_signed_compat(self) -> i32;
-}
-
-impl CastSigned for u32 {
-    fn cast_signed_compat(self) -> i32 {
-        i32::from_ne_bytes(self.to_ne_bytes())
-    }
+    replay
 }
 
 /// Reads the whole ring.
@@ -169,36 +105,39 @@ pub fn apply(disk: &Disk, found: &mut Found) -> io::Result<i32> {
         found.superblock.al_stripes,
         found.superblock.al_stripe_size_4k,
     );
-    let (replay, bad) = replay(&ring, stripes.0, stripes.1);
-    if bad > 0 && replay != Replay::Unusable {
+    let replay = replay(&ring, stripes.0, stripes.1);
+    let (verdict, bad) = (replay.verdict(), replay.bad());
+    if bad > 0 && verdict != Verdict::Unusable {
         eprintln!("{bad} corrupt AL transactions found");
     }
     let was_primary = found.superblock.flags.contains(Flags::PRIMARY_IND);
-    match &replay {
-        Replay::Unusable | Replay::Damaged if was_primary => {
+    match replay.apply(was_primary, found.cleanness) {
+        Apply::Nothing => return Ok(0),
+        Apply::Refuse => {
             eprintln!(
                 "No usable activity log found, and this node was primary: which blocks differ is not known.\n\
                  'drbdadm invalidate' here, or 'create-md' and a full sync, make the disk usable again."
             );
-            return Ok(if replay == Replay::Unusable { 1 } else { 2 });
+            return Ok(if verdict == Verdict::Unusable { 1 } else { 2 });
         }
-        Replay::Unusable | Replay::Damaged => eprintln!("Error ignored, no need to apply the AL"),
-        Replay::Hot(hot) if was_primary && !hot.is_empty() => {
-            let changed = set_bits(disk, found, hot)?;
-            eprintln!(
-                "Marked additional {} as out-of-sync based on AL.",
-                pretty(changed * 4)
-            );
+        Apply::Forget if matches!(verdict, Verdict::Unusable | Verdict::Damaged) => {
+            eprintln!("Error ignored, no need to apply the AL");
         }
-        Replay::Hot(_) if was_primary => eprintln!("Nothing to do."),
-        Replay::Hot(_) | Replay::Nothing => {}
-    }
-    if found.cleanness == Cleanness::Clean && replay == Replay::Nothing {
-        return Ok(0);
+        Apply::Forget => {}
+        Apply::Mark => match replay.hot().collect::<BTreeSet<u32>>() {
+            hot if hot.is_empty() => eprintln!("Nothing to do."),
+            hot => {
+                let changed = set_bits(disk, found, &hot)?;
+                eprintln!(
+                    "Marked additional {} as out-of-sync based on AL.",
+                    pretty(changed * 4)
+                );
+            }
+        },
     }
     let mut initial = [0; TRANSACTION_BYTES];
     emit_initial(&mut initial);
-    if replay != Replay::Nothing {
+    if verdict != Verdict::Nothing {
         for block in 0..ring.len() / TRANSACTION_BYTES {
             disk.write(found.layout.al_sector + 8 * block as u64, &initial)?;
         }
@@ -224,76 +163,6 @@ pub fn pretty(mut kib: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use drbd_core::meta::log::emit;
-
-    const BLOCKS: u32 = 8;
-
-    /// Number, updates, first slot of the context, context.
-    type Written<'a> = (u32, &'a [(u16, u32)], u16, &'a [u32]);
-
-    fn ring(transactions: &[Written<'_>]) -> Vec<u8> {
-        let mut ring = vec![0; BLOCKS as usize * TRANSACTION_BYTES];
-        for block in ring.chunks_mut(TRANSACTION_BYTES) {
-            emit_initial(block);
-        }
-        for (number, updates, first, context) in transactions {
-            let at = block_of(*number, 1, BLOCKS) as usize * TRANSACTION_BYTES;
-            let block = &mut ring[at..at + TRANSACTION_BYTES];
-            emit(
-                block,
-                *number,
-                updates.iter().copied(),
-                7,
-                *first,
-                context.iter().copied(),
-            );
-        }
-        ring
-    }
-
-    fn hot(extents: &[u32]) -> Replay {
-        Replay::Hot(extents.iter().copied().collect())
-    }
-
-    #[test]
-    fn later_transactions_win_also_across_the_wrap_of_numbers() {
-        let first = u32::MAX - 1;
-        let all = ring(&[
-            (first, &[(0, 10), (1, 11)], 0, &[FREE; 7]),
-            (first.wrapping_add(1), &[(2, 12)], 0, &[10, 11]),
-            (first.wrapping_add(2), &[(0, 20)], 3, &[FREE; 4]),
-        ]);
-        assert_eq!(replay(&all, 1, BLOCKS), (hot(&[11, 12, 20]), 0));
-    }
-
-    #[test]
-    fn the_context_alone_tells_slots_whose_update_is_overwritten() {
-        let all = ring(&[(9, &[(5, 50)], 0, &[1, 2, 3, 4, FREE])]);
-        assert_eq!(replay(&all, 1, BLOCKS), (hot(&[1, 2, 3, 4, 50]), 0));
-    }
-
-    #[test]
-    fn a_torn_block_is_left_out() {
-        let mut all = ring(&[(3, &[(0, 1)], 0, &[]), (4, &[(1, 2)], 0, &[])]);
-        let at = block_of(4, 1, BLOCKS) as usize * TRANSACTION_BYTES + 2000;
-        all[at] ^= 0xff;
-        assert_eq!(replay(&all, 1, BLOCKS), (hot(&[1]), 1));
-    }
-
-    #[test]
-    fn rings_without_updates() {
-        let mut all = ring(&[]);
-        assert_eq!(replay(&all, 1, BLOCKS), (Replay::Nothing, 0));
-        all[5] = 1;
-        assert_eq!(replay(&all, 1, BLOCKS), (Replay::Nothing, 1));
-        all[TRANSACTION_BYTES + 5] = 1;
-        assert_eq!(replay(&all, 1, BLOCKS), (Replay::Damaged, 2));
-        assert_eq!(
-            replay(&vec![0; all.len()], 1, BLOCKS),
-            (Replay::Unusable, 8)
-        );
-        assert_eq!(replay(&[], 1, BLOCKS), (Replay::Unusable, 8));
-    }
 
     #[test]
     fn sizes_for_people() {

@@ -90,7 +90,7 @@ fn any_block_is_diagnosed() {
         if let Some(nine) = Block09::parse(&block) {
             assert!(nine.explained().contains("v09"));
         }
-        let (_, bad) = replay(&block[..TRANSACTION_BYTES], 1, 1);
+        let bad = replay(&block[..TRANSACTION_BYTES], 1, 1).bad();
         assert!(bad <= 1);
     }
 }
