@@ -42,6 +42,11 @@ pub(crate) fn sync(device: &Arc<Device>) {
     let mut io = disk.meta_io.lock();
     let block = {
         let mut shared = device.resource.shared.lock();
+        let unconfirmed = shared
+            .transfer
+            .log
+            .iter()
+            .any(|(_, request)| request.range.volume == device.vnr && request.kind.modifies());
         let Some(volume) = shared.vol_mut(device.vnr) else {
             return;
         };
@@ -57,7 +62,7 @@ pub(crate) fn sync(device: &Arc<Device>) {
         let primary = block.flags.contains(Flags::PRIMARY_IND);
         let before = volume.flags.has(VolFlag::PrimaryOnDisk);
         let owed = volume.device.bitmap.is_changed();
-        let on_disk = state::primary_on_disk(primary, before, owed);
+        let on_disk = state::primary_on_disk(primary, before, owed, unconfirmed);
         block.flags.set(Flags::PRIMARY_IND, on_disk);
         volume.flags.assign(VolFlag::PrimaryOnDisk, on_disk);
         // The truth is written when the bitmap has been.

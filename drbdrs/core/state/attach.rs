@@ -67,10 +67,11 @@ pub fn attach(flags: &Recorded, role: Role, frozen: bool, fencing: Fencing) -> A
     }
 }
 
-/// Must the superblock on disk say *Primary*? A demoted node stays one there until its bitmap is written: nothing
-/// else tells what may differ from the peer, because the activity log of a Primary only is looked at after a crash.
-pub fn primary_on_disk(primary: bool, before: bool, bitmap_owed: bool) -> bool {
-    primary || (before && bitmap_owed)
+/// Must the superblock on disk say *Primary*? A demoted node stays one there until its bitmap is written, and until the
+/// peer has confirmed its last writes or they are marked: nothing else tells what may differ from the peer, because the
+/// activity log of a Primary only is looked at after a crash.
+pub fn primary_on_disk(primary: bool, before: bool, bitmap_owed: bool, unconfirmed: bool) -> bool {
+    primary || (before && (bitmap_owed || unconfirmed))
 }
 
 /// The flags that a state leaves in the metadata; `full_sync` and `al_disabled` are not its business.
@@ -84,5 +85,19 @@ pub fn metadata_flags(old: Recorded, s: &State, crashed_primary: bool) -> Record
         crashed_primary,
         full_sync: old.full_sync,
         al_disabled: old.al_disabled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::primary_on_disk;
+
+    #[test]
+    fn a_demoted_node_is_primary_on_disk_while_only_its_activity_log_tells_of_its_writes() {
+        assert!(primary_on_disk(true, false, false, false));
+        assert!(primary_on_disk(false, true, true, false));
+        assert!(primary_on_disk(false, true, false, true));
+        assert!(!primary_on_disk(false, true, false, false));
+        assert!(!primary_on_disk(false, false, true, true));
     }
 }

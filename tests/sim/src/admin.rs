@@ -4,7 +4,8 @@
 
 use crate::{
     link::DATA,
-    node::{recorded, Node, Rx, Who},
+    metadata::recorded,
+    node::{Node, Rx, Who},
 };
 use drbd_core::{
     config::{choices::Fencing, conf::NetConf},
@@ -30,7 +31,7 @@ pub enum Task {
     /// `detach`
     Detach { phase: u8, asked: bool },
     /// `attach`
-    Attach { phase: u8 },
+    Attach { phase: u8, applied: u8 },
     /// `invalidate`, `invalidate-remote`
     FullSync { start: ConnState, asked: bool },
 }
@@ -167,7 +168,7 @@ impl Node {
             Task::Role { .. } => self.step_role(&mut task),
             Task::Leave { asked, until, left } => self.step_leave(asked, *until, left),
             Task::Detach { phase, asked } => self.step_detach(phase, asked),
-            Task::Attach { phase } => self.step_attach(phase),
+            Task::Attach { phase, applied } => self.step_attach(phase, applied),
             Task::FullSync { start, asked } => {
                 let change = Change::conn(*start);
                 self.wish(&change, asked, false).is_some()
@@ -211,7 +212,11 @@ impl Node {
             RolePhase::Turn => {
                 // Whoever has it open closes it before it can be read-only.
                 self.writable &= role == Role::Primary;
-                let closed = self.writable || self.suspended() || self.application == 0;
+                let quiet = self.application == 0 && self.activity.is_idle();
+                // The peer has all that was written, or will never say so.
+                let in_vain = role == Role::Primary || !state::replicates(&self.state);
+                let confirmed = in_vain || self.log.is_empty();
+                let closed = self.writable || self.suspended() || quiet && confirmed;
                 if self.turn.is_none() && closed {
                     self.turn = Some(Who::Admin);
                     *phase = RolePhase::Try;
@@ -344,11 +349,19 @@ impl Node {
         false
     }
 
-    fn step_attach(&mut self, phase: &mut u8) -> bool {
+    fn step_attach(&mut self, phase: &mut u8, applied: &mut u8) -> bool {
         match *phase {
             0 => {
                 if self.state.disk != DiskState::Diskless || self.local || self.todo_release {
                     return true;
+                }
+                *phase = 1;
+            }
+            1 => {
+                match self.apply_log(applied) {
+                    None => return false,
+                    Some(true) => {}
+                    Some(false) => return true,
                 }
                 if self
                     .change(&Change::disk(DiskState::Attaching), How::SOFT)
@@ -356,9 +369,9 @@ impl Node {
                 {
                     return true;
                 }
-                *phase = 1;
+                *phase = 2;
             }
-            1 if !self.worker_ready() => {
+            2 if !self.worker_ready() => {
                 if !self.bring_in() {
                     self.change(&Change::disk(DiskState::Diskless), How::HARD);
                     if self.local {
@@ -373,7 +386,7 @@ impl Node {
     }
 
     fn bring_in(&mut self) -> bool {
-        let (block, _) = Superblock::read(&self.stable.superblock).expect("our own superblock");
+        let (mut block, _) = Superblock::read(&self.stable.superblock).expect("our own superblock");
         let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
         let other = self.exposed.0 & !1 != block.uuids.current.0 & !1;
         if self.state.pdsk != DiskState::UpToDate && !self.exposed.is_zero() && primary && other {
@@ -386,7 +399,9 @@ impl Node {
             Fencing::DontCare,
         );
         self.local = true;
+        self.flag_log(&mut block.flags);
         self.md = Some(block);
+        self.attach_log();
         self.flags.crashed_primary = attached.crashed_primary;
         if attached.set_whole_bitmap {
             if !self.fill_bitmap() {

@@ -97,6 +97,7 @@ impl World {
             }
             Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile),
             Told::GaveWay => self.faults[Fault::Overlap as usize] += 1,
+            Told::Wrong(ref what) => self.violate(format!("node {id}: {what}")),
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
             Told::Verdict(Ok(_)) => {

@@ -3,6 +3,7 @@
 //! The application's requests (`submit.rs`, `transfer.rs`, `local.rs`) and the sender (`sender.rs`).
 
 use crate::{
+    activity::Waiting,
     link::DATA,
     node::{Ending, Io, Node, Order, Purpose, Reply, Rx, Told, SLOTS},
 };
@@ -89,22 +90,25 @@ impl Node {
 
     /// The application submits a write (or a flush: no sectors). `None`: it has to wait. `Some(false)`: it fails.
     pub fn submit(&mut self, kind: Kind, range: Range, tag: u64) -> Option<bool> {
-        self.admit(kind, range, tag, true)
+        if kind == Kind::Flush {
+            return self.admit(kind, range, tag, true, None);
+        }
+        let write = Waiting {
+            range,
+            tag,
+            again: false,
+        };
+        self.start(write).then_some(true)
     }
 
-    /// The other Primary wanted a write again; the application still waits for it. False: not yet.
-    pub fn submit_again(&mut self, range: Range, tag: u64) -> bool {
-        let admitted = self.admit(Kind::Write, range, tag, false);
-        if admitted == Some(false) {
-            self.told.push(Told::Failed(tag));
-        }
-        if admitted.is_some() {
-            self.application = self.application.saturating_sub(1);
-        }
-        admitted.is_some()
-    }
-
-    fn admit(&mut self, kind: Kind, range: Range, tag: u64, first: bool) -> Option<bool> {
+    pub(crate) fn admit(
+        &mut self,
+        kind: Kind,
+        range: Range,
+        tag: u64,
+        first: bool,
+        hold: Option<u32>,
+    ) -> Option<bool> {
         if self.suspended()
             || self.io_suspenders > 0
             || !state::accepts_new_io(&self.state, self.agreed.version)
@@ -124,6 +128,13 @@ impl Node {
         let local = self.has_disk();
         if !local && job != Job::Replicate {
             return Some(false);
+        }
+        // The peer marks a block that only it has, so it must know that only it has it.
+        if !local
+            && self.flags.loss_untold
+            && (!self.changes.is_empty() || !self.current.is_empty())
+        {
+            return None;
         }
         if kind == Kind::Flush && !local {
             self.log.epoch.close();
@@ -159,6 +170,7 @@ impl Node {
         held.data = tag;
         held.interval = interval;
         held.since = self.clock;
+        held.hold = hold;
         self.application += 1;
         if kind == Kind::Write {
             if let (Some(md), DiskState::UpToDate) = (&self.md, self.state.disk) {
@@ -270,7 +282,11 @@ impl Node {
                     (Some(true), _) => self.told.push(Told::Flushed(since)),
                     _ if actions.restart => {
                         self.application += 1;
-                        self.again.push_back((range, tag));
+                        self.again.push_back(Waiting {
+                            range,
+                            tag,
+                            again: true,
+                        });
                     }
                     _ => self.told.push(Told::Failed(tag)),
                 }
@@ -285,6 +301,8 @@ impl Node {
             if let Some(node) = self.held[slot.0 as usize].interval.take() {
                 self.writes.remove(node);
             }
+            let hold = self.held[slot.0 as usize].hold.take();
+            self.leave_log(&range, hold);
         }
     }
 

@@ -4,6 +4,7 @@
 //! administrators are drawn from a seed.
 
 pub mod acks;
+pub mod activity;
 pub mod admin;
 mod checks;
 pub mod disk;
@@ -11,6 +12,7 @@ pub mod handshake;
 pub mod io;
 pub mod link;
 mod luck;
+pub mod metadata;
 pub mod mutations;
 pub mod node;
 pub mod oracle;
@@ -18,6 +20,7 @@ pub mod peer_data;
 pub mod receiver;
 pub mod replay;
 pub mod rng;
+mod subset;
 mod users;
 pub mod worker;
 pub mod world;

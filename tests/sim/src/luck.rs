@@ -174,12 +174,14 @@ impl World {
             }
         }
         let (lost, torn) = node.disk.cut(&mut self.rng, &under_way);
+        node.cut_log(&mut self.rng);
         node.up = false;
         node.link = None;
         node.admin = None;
         self.faults[Fault::LostWrite as usize] += lost;
         self.faults[Fault::TornWrite as usize] += torn;
         self.images[id].cut(now);
+        self.check_subset(id);
     }
 
     /// What comes of a fault in the metadata.

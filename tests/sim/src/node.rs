@@ -3,7 +3,13 @@
 //! A node: the shell's twin. What the shell keeps under its lock is here, and every state changes through
 //! [`Node::change`] and [`Node::change_all`], as `drbdrs/change.rs` does it.
 
-use crate::{disk::Disk, link::Link, rng::Rng, world::Fault};
+use crate::{
+    activity::{Activity, Ring, Waiting},
+    disk::Disk,
+    link::Link,
+    rng::Rng,
+    world::Fault,
+};
 use drbd_core::{
     bitmap,
     config::{
@@ -12,11 +18,11 @@ use drbd_core::{
     },
     epoch::{Incoming, Wire},
     interval::{self, NodeId, Range},
-    meta::{Flags, Superblock},
+    meta::Superblock,
     peer_request::Origin,
     request::{Log, Slot, SlotId},
     resync::Controller,
-    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::{PeerUuids, Plan, Refusal},
     wire::{Agreed, BitmapRecv, Command},
@@ -61,6 +67,8 @@ pub struct Held {
     pub data: u64,
     /// A flush covers what was complete before this moment.
     pub since: u64,
+    /// The activity log that holds its extents.
+    pub hold: Option<u32>,
 }
 
 /// What a disk operation is for.
@@ -87,6 +95,8 @@ pub struct PeerWrite {
     pub origin: Origin,
     /// Its interval.
     pub node: Option<NodeId>,
+    /// The activity log that holds its extents.
+    pub hold: Option<u32>,
 }
 
 /// An answer to a read of the peer.
@@ -153,6 +163,8 @@ pub enum Told {
     DiskError,
     /// A request ended with an error.
     Failed(u64),
+    /// What must never be.
+    Wrong(String),
 }
 
 /// Bits of a volume that mean something for a while.
@@ -166,6 +178,8 @@ pub struct VolFlags {
     pub refused: bool,
     pub was_io_error: bool,
     pub force_detach: bool,
+    /// The peer may not know yet that our disk cannot be used.
+    pub loss_untold: bool,
 }
 
 /// What metadata survives on the disk.
@@ -175,6 +189,8 @@ pub struct Stable {
     pub superblock: Vec<u8>,
     /// The bitmap.
     pub bitmap: Vec<u64>,
+    /// The activity log.
+    pub ring: Ring,
     /// Some bits were set for all blocks, wherever they differ. When no resync follows, because the generations are
     /// equal (a full sync that the loss of the connection ended; a bitmap that could not be written), they stay, as
     /// in 8.4.
@@ -277,8 +293,11 @@ pub struct Node {
     pub peer_seq: u32,
     /// A write of the other Primary that waits until one of ours has been settled.
     pub entering: Option<Range>,
-    /// Writes that the other Primary wants again.
-    pub again: VecDeque<(Range, u64)>,
+    /// Writes that have to wait, or that the other Primary wants again.
+    pub again: VecDeque<Waiting>,
+    pub activity: Activity,
+    /// What the packet in the receiver's hands holds in the activity log.
+    pub packet_hold: Option<u32>,
     pub wire: Wire,
     pub ending: Ending,
     pub ping_acks: u32,
@@ -384,6 +403,8 @@ impl Node {
             peer_seq: 0,
             entering: None,
             again: VecDeque::new(),
+            activity: Activity::default(),
+            packet_hold: None,
             wire: Wire::default(),
             ending: Ending::No,
             ping_acks: 0,
@@ -572,6 +593,7 @@ impl Node {
             has_disk: self.local && Self::usable(new.disk),
             others_report_params: false,
         };
+        self.flags.loss_untold |= Self::usable(old.disk) && !Self::usable(new.disk);
         self.state = new;
         for effect in state::now_effects(&old, &new, &context).iter() {
             self.now_effect(effect);
@@ -603,114 +625,6 @@ impl Node {
             Now::RestartReceiver => self.order = Order::Restart,
             _ => {}
         }
-    }
-
-    fn update_metadata(&mut self) {
-        let crashed = self.flags.crashed_primary;
-        let state = self.state;
-        let Some(md) = self.md.as_mut() else { return };
-        let before = md.flags;
-        let now = state::metadata_flags(recorded(before), &state, crashed);
-        md.flags.set(Flags::CONSISTENT, now.consistent);
-        md.flags.set(Flags::PRIMARY_IND, now.primary);
-        md.flags.set(Flags::CONNECTED_IND, now.connected);
-        md.flags.set(Flags::WAS_UP_TO_DATE, now.was_up_to_date);
-        md.flags.set(Flags::PEER_OUTDATED, now.peer_outdated);
-        md.flags.set(Flags::CRASHED_PRIMARY, now.crashed_primary);
-        md.flags.remove(Flags::AL_CLEAN);
-        if md.flags != before {
-            self.md_dirty = true;
-            self.todo_metadata = true;
-        }
-    }
-
-    /// Whether a write of metadata reaches the disk; it may be the last one before the power goes.
-    pub fn metadata_write(&mut self) -> bool {
-        if self.meta_fault == Some(Fault::MetaCut) {
-            return false;
-        }
-        match self.meta_fuse.as_mut() {
-            None => {
-                // It comes with a flush, of internal metadata, before it.
-                self.disk.flush();
-                return true;
-            }
-            Some((left, _)) if *left > 0 => {
-                *left -= 1;
-                self.disk.flush();
-                return true;
-            }
-            Some(_) => {}
-        }
-        self.meta_fault = self.meta_fuse.take().map(|(_, fault)| fault);
-        if self.meta_fault == Some(Fault::MetaError) {
-            self.io_error();
-        }
-        false
-    }
-
-    /// The superblock is written if it has changed.
-    pub fn sync_metadata(&mut self) {
-        if !self.local || !std::mem::take(&mut self.md_dirty) || !self.metadata_write() {
-            return;
-        }
-        let capacity = self.capacity;
-        if let Some(md) = self.md.as_mut() {
-            md.effective_size = capacity;
-            md.flags.insert(Flags::AL_DISABLED);
-            let primary = md.flags.contains(Flags::PRIMARY_IND);
-            let before = Superblock::read(&self.stable.superblock)
-                .is_ok_and(|(block, _)| block.flags.contains(Flags::PRIMARY_IND));
-            let owed = self.stable.bitmap != self.bits;
-            let on_disk = state::primary_on_disk(primary, before, owed);
-            let mut block = *md;
-            block.flags.set(Flags::PRIMARY_IND, on_disk);
-            block.emit_unclean(&mut self.stable.superblock);
-            self.md_dirty = on_disk != primary;
-        }
-    }
-
-    /// The bitmap is written.
-    pub fn write_bitmap(&mut self) {
-        if self.local && self.state.disk != DiskState::Diskless {
-            if !self.metadata_write() {
-                return;
-            }
-            self.stable.bitmap.clone_from(&self.bits);
-            // A demotion may be on disk from here on.
-            self.sync_metadata();
-        }
-    }
-
-    /// Sets the whole bitmap and writes it.
-    pub fn set_whole_bitmap(&mut self) -> bool {
-        if !self.local || state::is_failed_or_less(self.state.disk) {
-            return false;
-        }
-        self.fill_bitmap()
-    }
-
-    /// False: it could not be written.
-    pub fn fill_bitmap(&mut self) -> bool {
-        self.set_full_sync(true);
-        let last = self.nbits() - 1;
-        bitmap::set_range(&mut self.bits, 0, last);
-        self.stable.unowed = true;
-        if !self.metadata_write() {
-            return false;
-        }
-        self.stable.bitmap.clone_from(&self.bits);
-        self.set_full_sync(false);
-        true
-    }
-
-    /// Notes on the disk whether its bitmap is worth nothing.
-    pub fn set_full_sync(&mut self, needed: bool) {
-        if let Some(md) = self.md.as_mut() {
-            md.flags.set(Flags::FULL_SYNC, needed);
-            self.md_dirty = true;
-        }
-        self.sync_metadata();
     }
 
     /// A new generation begins; unless `forced`, only if there is none since both sides were equal.
@@ -760,19 +674,7 @@ impl Node {
             && self.changes.is_empty()
             && self.current.is_empty()
             && self.application == 0
-    }
-}
-
-/// The superblock's flags as the core's rules see them.
-pub fn recorded(flags: Flags) -> Recorded {
-    Recorded {
-        consistent: flags.contains(Flags::CONSISTENT),
-        primary: flags.contains(Flags::PRIMARY_IND),
-        connected: flags.contains(Flags::CONNECTED_IND),
-        was_up_to_date: flags.contains(Flags::WAS_UP_TO_DATE),
-        peer_outdated: flags.contains(Flags::PEER_OUTDATED),
-        crashed_primary: flags.contains(Flags::CRASHED_PRIMARY),
-        full_sync: flags.contains(Flags::FULL_SYNC),
-        al_disabled: flags.contains(Flags::AL_DISABLED),
+            && self.again.is_empty()
+            && self.activity.is_idle()
     }
 }

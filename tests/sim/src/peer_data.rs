@@ -74,6 +74,13 @@ impl Node {
                 self.stage = 2;
             }
         }
+        if self.stage == 2 {
+            let Some(hold) = self.hold_for_peer(&range) else {
+                return Wait;
+            };
+            self.packet_hold = hold;
+            self.stage = 3;
+        }
         match self.turn_of(&range, head.seq_num) {
             None => return Wait,
             Some(Verdict::Write) => {}
@@ -82,6 +89,8 @@ impl Node {
                 self.queue_ack(command, range, head.block_id);
                 self.incoming.dropped(self.incoming.open());
                 self.in_flight -= 1;
+                let hold = self.packet_hold.take();
+                self.leave_log(&range, hold);
                 self.put_local();
                 return Done;
             }
@@ -143,6 +152,7 @@ impl Node {
             block_id,
             origin,
             node,
+            hold: self.packet_hold.take(),
         };
         self.ios.push(Io {
             purpose: Purpose::Peer(write),
@@ -187,6 +197,7 @@ impl Node {
             self.io_error();
         }
         self.put_local();
+        self.leave_log(&write.range, write.hold);
     }
 
     pub(crate) fn barrier(&mut self, packet: &Arrived) -> Outcome {

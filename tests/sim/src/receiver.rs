@@ -18,8 +18,8 @@ use drbd_core::{
     state::{self, Change, How},
     types::{ConnState, StateRv},
     wire::{
-        Command, ConnFlags, ConnectionFeatures, Features, Packet, Protocol, StateChange,
-        StateChangeReply,
+        Command, ConnFlags, ConnectionFeatures, DataPacket, Features, Packet, Protocol,
+        StateChange, StateChangeReply,
     },
 };
 
@@ -303,6 +303,11 @@ impl Node {
         if matches!(packet.command, Command::Data | Command::RsDataRequest) && self.stage >= 1 {
             self.in_flight -= 1;
             self.put_local();
+        }
+        let hold = self.packet_hold.take();
+        if let (Some(_), Some(head)) = (hold, DataPacket::decode(packet.fixed())) {
+            let range = Range::new(0, head.sector, packet.payload().len() as u32);
+            self.leave_log(&range, hold);
         }
     }
 

@@ -22,10 +22,11 @@ impl World {
             return false;
         }
         node.clock = self.step;
-        if let Some((range, tag)) = node.again.pop_front() {
-            let begun = node.submit_again(range, tag);
+        if let Some(write) = node.again.pop_front() {
+            // Who has the device open no more does not wait.
+            let begun = !(write.again || node.writable) || node.start(write);
             if !begun {
-                node.again.push_front((range, tag));
+                node.again.push_front(write);
             }
             return begun;
         }
@@ -157,7 +158,10 @@ impl World {
                 left: false,
             });
         } else if node.state.disk == DiskState::Diskless && !node.local && !node.todo_release {
-            node.admin = Some(Task::Attach { phase: 0 });
+            node.admin = Some(Task::Attach {
+                phase: 0,
+                applied: 0,
+            });
         } else if node.cstate == ConnState::StandAlone
             && node.net.is_none()
             && node.rx == Rx::Off

@@ -63,13 +63,8 @@ impl Node {
             self.sync_metadata();
         } else if std::mem::take(&mut self.todo_diskless) {
             if self.state.disk == DiskState::Failed {
-                // What the activity log would name at the next attach.
-                let unconfirmed: Vec<_> = self.log.iter().map(|(_, r)| r.range).collect();
-                for range in unconfirmed {
-                    self.set_out_of_sync(range.sector, range.sectors.into());
-                    self.stable.unowed = true;
-                }
                 if self.metadata_write() {
+                    self.settle_bitmap();
                     self.stable.bitmap.clone_from(&self.bits);
                     self.sync_metadata();
                 } else {
@@ -85,6 +80,7 @@ impl Node {
             self.md = None;
             self.md_dirty = false;
             self.local = false;
+            self.activity.detach();
         }
     }
 
@@ -199,10 +195,19 @@ impl Node {
                 };
                 self.change_all(&thawed, How::SOFT);
             }
+            // The last mark comes first.
+            After::SendSyncUuid
+                if state::is_connected(self.state.conn) && self.log.has_marks_to_send(0) =>
+            {
+                return false
+            }
             After::SendSyncUuid => self.send_sync_uuid(),
             After::SendSizes => self.send_sizes(),
             After::SendUuids => self.send_uuids(),
-            After::SendState => self.send_state(*new),
+            After::SendState => {
+                self.send_state(*new);
+                self.flags.loss_untold &= Self::usable(new.disk);
+            }
             After::SendBitmap => return self.send_bitmap_from_worker(),
             After::AbortLocalIo => {
                 self.tell_all(drbd_core::request::Event::LocalAborted, |r| {

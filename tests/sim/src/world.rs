@@ -7,6 +7,7 @@
 //! everything has to come to rest with equal disks that hold what was promised.
 
 use crate::{
+    activity::Ring,
     disk::Disk,
     link::Link,
     node::{Node, Stable},
@@ -158,7 +159,11 @@ pub fn run(config: Config, trace: bool) -> Report {
     }
 }
 
-fn fresh_stable(sectors: usize) -> Stable {
+fn fresh_stable(sectors: usize, rng: &mut Rng) -> Stable {
+    // Extents leave the log all the time.
+    let slots = 3 + rng.below(4) as usize;
+    let (al_stripes, al_stripe_size_4k) = if rng.one_in(2) { (1, 8) } else { (2, 4) };
+    let updates = !rng.one_in(8);
     let block = Superblock {
         effective_size: sectors as u64,
         uuids: Set::from_array([Uuid(0x1000), Uuid::ZERO, Uuid::ZERO, Uuid::ZERO]),
@@ -174,14 +179,15 @@ fn fresh_stable(sectors: usize) -> Stable {
         bm_offset: 72,
         bm_bytes_per_bit: 4096,
         la_peer_max_bio_size: 0,
-        al_stripes: 1,
-        al_stripe_size_4k: 8,
+        al_stripes,
+        al_stripe_size_4k,
     };
     let mut superblock = vec![0; SUPERBLOCK_BYTES];
-    block.emit_unclean(&mut superblock);
+    block.emit_clean(&mut superblock);
     Stable {
         superblock,
         bitmap: vec![0; sectors.div_ceil(512)],
+        ring: Ring::new(slots, updates, (al_stripes, al_stripe_size_4k)),
         unowed: false,
     }
 }
@@ -198,12 +204,8 @@ impl World {
             };
         let volatile = rng.one_in(2);
         let mut node = |id| {
-            Node::boot(
-                id,
-                Disk::new(sectors, volatile),
-                fresh_stable(sectors),
-                rng.clone_lot(),
-            )
+            let stable = fresh_stable(sectors, &mut rng);
+            Node::boot(id, Disk::new(sectors, volatile), stable, rng.clone_lot())
         };
         let nodes = [node(0), node(1)];
         Self {
@@ -325,7 +327,7 @@ impl World {
     /// Somebody does something; false: there was nothing to do.
     fn act(&mut self) -> bool {
         let id = self.rng.below(2) as usize;
-        let what = self.rng.below(20);
+        let what = self.rng.below(21);
         let now = self.now_ms;
         self.hash = (self.hash ^ (what | (id as u64) << 8)).wrapping_mul(0x0100_0000_01b3);
         match what {
@@ -361,6 +363,7 @@ impl World {
                 }
                 ready
             }
+            20 => node.activity(),
             _ => !stalled && self.disk(id),
         }
     }
