@@ -371,11 +371,8 @@ impl Node {
     pub fn cut_log(&mut self, rng: &mut Rng) {
         match self.activity.under_way.take() {
             None => {}
-            Some(write @ UnderWay::Page(..)) => {
-                if rng.one_in(2) {
-                    self.land(write);
-                }
-            }
+            Some(write @ UnderWay::Page(..)) if rng.one_in(2) => self.land(write),
+            Some(UnderWay::Page(..)) => {}
             Some(UnderWay::Block(at)) => {
                 let lots: Vec<bool> = match rng.below(3) {
                     0 => vec![false; 8],
