@@ -496,12 +496,15 @@ impl Cluster {
 
     /// What our module decided in a node is decided again here, by the core as the host compiles it.
     fn replay_decisions(&self, node: usize) -> Result<()> {
-        // A scenario may have exchanged the module.
-        let loaded = self.sh(node, "grep -c '^drbdrs ' /proc/modules || true")?;
-        if loaded.trim() != "1" {
+        // A scenario may have exchanged the module, or named it otherwise; the stock one has no such file.
+        let trace = self.sh(
+            node,
+            "trace=/sys/kernel/debug/drbd/trace; \
+             if grep -q '^drbdrs ' /proc/modules || [ -e $trace ]; then cat $trace; else echo stock; fi",
+        )?;
+        if trace.trim() == "stock" {
             return Ok(());
         }
-        let trace = self.sh(node, "cat /sys/kernel/debug/drbd/trace")?;
         let configured = self.sh(node, "cat /proc/drbd")?.contains(" cs:");
         let replay = drbd_sim::replay::replay(&trace);
         if configured && replay.decisions == 0 {

@@ -157,6 +157,8 @@ pub struct Host {
     pub node_id: Option<u32>,
     /// The section `proxy on`.
     pub proxy: Option<HostProxy>,
+    /// What is said in it, but in a way that could not be read.
+    pub unread: Vec<&'static str>,
 }
 
 /// Where a host's proxy listens.

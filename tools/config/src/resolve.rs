@@ -139,6 +139,10 @@ fn check_host(whole: &Resource, host: &Host, diagnostics: &mut Vec<Diagnostic>) 
         _ => format!("resource '{resource}', floating"),
     };
     let mut missing = |span, what: &str, example: &str| {
+        // It is there, and was complained about.
+        if host.unread.contains(&what) {
+            return;
+        }
         diagnostics.push(Diagnostic::error(
             span,
             format!("{place}: '{what}' is missing"),

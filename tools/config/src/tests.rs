@@ -470,3 +470,18 @@ fn other_encodings_are_named() {
         "{messages:?}"
     );
 }
+
+#[test]
+fn what_could_not_be_read_is_not_missing() {
+    let text = "resource r { device minor 1; meta-disk internal;\n\
+        on a { adress 10.0.0.1:1; disk /dev/d; } on b { address 10.0.0.2:77890; } }";
+    let messages: Vec<String> = errors(text).into_iter().map(|(_, _, said)| said).collect();
+    assert_eq!(
+        messages,
+        [
+            "resource 'r', on 'b': 'disk' is missing",
+            "'adress' is not known in section 'on a'",
+            "'77890' is not a port (1 to 65535)"
+        ]
+    );
+}

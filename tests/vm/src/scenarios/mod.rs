@@ -18,6 +18,7 @@ mod hostile;
 mod integrity;
 mod log_shape;
 mod metadata;
+mod named;
 mod ocf;
 mod protocols;
 mod read_balance;
@@ -386,6 +387,10 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
         scenario("cycles", &[AGAINST_STOCK], &[OURS], cycles::dozen),
+        Scenario {
+            control: false,
+            ..scenario("module_named_drbd", &[], &[OURS], named::drbd)
+        },
         Scenario {
             control: false,
             ..scenario("hundred_cycles", &[], &[OURS], cycles::hundred)

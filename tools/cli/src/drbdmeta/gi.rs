@@ -183,7 +183,11 @@ pub fn set(session: &Session) -> i32 {
 
 /// `wipe-md`
 pub fn wipe(session: &Session) -> i32 {
-    if let Ok(Ok(Err(Why::NoMagic))) = session.open(false).map(|disk| disk.find()) {
+    let found = match session.open(false) {
+        Ok(disk) => disk.find(),
+        Err(exit) => return exit,
+    };
+    if let Ok(Err(Why::NoMagic)) = found {
         println!("There appears to be no drbd meta data to wipe out?");
         return 0;
     }

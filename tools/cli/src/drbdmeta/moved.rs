@@ -23,7 +23,8 @@ pub fn check_resize(session: &Session) -> i32 {
         Some(known) if is_internal(session.index) => {
             look(session, minor, &known, Path::new(FOLDER))
         }
-        _ => 0,
+        // Nothing is remembered: but a disk that is not there is told.
+        _ => session.open(false).map_or_else(|exit| exit, |_| 0),
     }
 }
 

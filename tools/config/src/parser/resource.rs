@@ -7,7 +7,7 @@ use crate::lexer::Kind;
 use crate::model::{
     Address, Host, HostKind, MetaDisk, Resource, Sections, Volume, REMOTE_HOST, THIS_HOST,
 };
-use crate::source::Span;
+use crate::source::{nearest, Span};
 use crate::tables::Section;
 
 const RESOURCE: &[&str] = &[
@@ -146,6 +146,7 @@ impl Parser<'_> {
             volumes: Vec::new(),
             node_id: None,
             proxy: None,
+            unread: Vec::new(),
         };
         match word {
             "on" => {
@@ -170,36 +171,52 @@ impl Parser<'_> {
             Some(name) => format!("section '{name}'"),
             None => format!("section '{word}'"),
         };
-        self.block(|p, word, span| match word {
+        self.block(|p, word, span| {
+            let read = p.host_statement(word, span, &place, &mut host);
+            if read.is_err() {
+                host.unread.extend(nearest(word, HOST.iter().copied()));
+            }
+            read
+        })?;
+        Ok(host)
+    }
+
+    fn host_statement(
+        &mut self,
+        word: &str,
+        span: Span,
+        place: &str,
+        host: &mut Host,
+    ) -> Parsed<()> {
+        match word {
             "address" => {
-                let address = p.address()?;
+                let address = self.address()?;
                 host.address = Some(address);
-                p.semicolon()
+                self.semicolon()
             }
             "volume" | "device" | "disk" | "meta-disk" | "flexible-meta-disk" => {
-                p.volume_statement(word, span, &mut host.volumes)
+                self.volume_statement(word, span, &mut host.volumes)
             }
             "proxy" => {
-                let proxy = p.host_proxy()?;
+                let proxy = self.host_proxy()?;
                 host.proxy = Some(proxy);
                 Ok(())
             }
             "node-id" => {
-                let (id, at) = p.number::<u32>("a node number (0 to 31)")?;
+                let (id, at) = self.number::<u32>("a node number (0 to 31)")?;
                 if id > 31 {
-                    p.error(at, format!("node-id {id}"), "from 0 to 31");
+                    self.error(at, format!("node-id {id}"), "from 0 to 31");
                 }
                 host.node_id = Some(id);
-                p.semicolon()
+                self.semicolon()
             }
-            "options" => p.skip_section(),
+            "options" => self.skip_section(),
             "alternate-link-address" => {
-                p.address()?;
-                p.semicolon()
+                self.address()?;
+                self.semicolon()
             }
-            _ => p.unknown(word, span, &place, HOST),
-        })?;
-        Ok(host)
+            _ => self.unknown(word, span, place, HOST),
+        }
     }
 
     /// `[family] IP:PORT`, with an IPv6 address in brackets.
