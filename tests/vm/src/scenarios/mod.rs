@@ -34,6 +34,7 @@ mod transcript;
 mod two_primaries;
 mod verify;
 mod walkthrough;
+mod watched;
 mod write_order;
 
 /// Ours with ours, by our tools.
@@ -390,6 +391,10 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             control: false,
             ..scenario("module_named_drbd", &[], &[OURS], named::drbd)
+        },
+        Scenario {
+            control: false,
+            ..scenario("status_watched", &[], &[OURS], watched::in_a_terminal)
         },
         Scenario {
             control: false,
