@@ -5,7 +5,7 @@
 
 use drbd_config::source::nearest;
 
-use super::COMMANDS;
+use super::{shell, COMMANDS};
 use crate::args::{Spec, Takes};
 use crate::drbdsetup::configure;
 
@@ -56,9 +56,13 @@ impl Line {
         let mut rest = args.iter().peekable();
         while let Some(arg) = rest.next() {
             if arg == "--" {
-                // `drbdadm -- --overwrite-data-of-peer primary r0`: the old way to pass options on.
-                while let Some(option) = rest.next_if(|arg| arg.starts_with('-')) {
-                    line.backend.insert(line.passed, option.clone());
+                // `drbdadm -- --overwrite-data-of-peer primary r0`: the old way to pass options on, with their values.
+                let more = rest.clone().position(|arg| is_command(arg));
+                let all = more.filter(|_| line.words.is_empty()).unwrap_or(0);
+                let mut taken = 0;
+                while let Some(word) = rest.next_if(|arg| taken < all || arg.starts_with('-')) {
+                    taken += 1;
+                    line.backend.insert(line.passed, word.clone());
                     line.passed += 1;
                 }
                 continue;
@@ -159,6 +163,11 @@ impl Line {
     }
 }
 
+fn is_command(word: &str) -> bool {
+    let known = COMMANDS.iter().any(|command| command.name == word);
+    known || shell::COMMANDS.contains(&word) || shell::HANDLERS.contains(&word)
+}
+
 /// The options that the command of this line passes on. It is looked for, because options may stand in front of it.
 fn backend_of(args: &[String]) -> Vec<Spec> {
     let command = args.iter().find_map(|arg| {
@@ -201,6 +210,14 @@ pub fn check_options(name: &str, line: &Line) -> Result<(), String> {
         if !backend.iter().any(|spec| spec.name == long) {
             let general = GENERAL.iter().map(|(general, ..)| *general);
             let known = general.chain(backend.iter().map(|spec| spec.name));
+            let begin: Vec<String> = known
+                .clone()
+                .filter(|known| known.starts_with(long))
+                .map(|known| format!("--{known}"))
+                .collect();
+            if begin.len() > 1 {
+                return Err(format!("'{option}' may be {}", begin.join(" or ")));
+            }
             let hint = nearest(long, known)
                 .map_or_else(String::new, |near| format!("; did you mean '--{near}'?"));
             return Err(format!("unrecognized option '{option}'{hint}"));

@@ -152,6 +152,16 @@ fn options_are_checked_and_passed_on() {
         run("primary r0 --forc").unwrap(),
         "drbdsetup primary 0 --force\n"
     );
+    assert_eq!(
+        run("-- --size 10G resize r0").unwrap(),
+        "drbdsetup resize 0 --size 10G\n"
+    );
+    assert!(run("-- 1:2:3:4 set-gi r0")
+        .unwrap()
+        .ends_with(" set-gi 1:2:3:4\n"));
+    assert!(run("up --config r0")
+        .unwrap_err()
+        .contains("may be --config-file or --config-to-test"));
     assert!(run("disk-options r0 --al-extents")
         .unwrap_err()
         .contains("needs a value"));
