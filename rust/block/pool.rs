@@ -3,8 +3,11 @@
 //! Pages for the data of I/O, from a pool that always has some.
 //!
 //! ```text
-//!   ask the kernel, without waiting --no--> the reserve --no--> wait: one at a time, until pages come back
+//!   spare pages --none--> the kernel, without waiting --no--> the reserve --no--> wait: one at a time, until pages
+//!                                                                                 come back
 //! ```
+//!
+//! Spare pages have been used before: the kernel clears every page that it gives, and these are overwritten anyway.
 //!
 //! A pool keeps a reserve for one request of the largest size. Who does not get what it wants waits until somebody
 //! gives pages back; only one thread collects the pages of a request that way, so two can never hold one half each
@@ -32,6 +35,8 @@ use kernel::{
 
 /// Pages of the largest request: 1 MiB.
 const RESERVED_PAGES: usize = 256;
+/// Pages that are kept when they come back, besides the reserve: 1 MiB.
+const SPARE_PAGES: usize = 256;
 /// Heads of copies that can always be had.
 const RESERVED_HEADS: i32 = 128;
 /// How long to wait before the kernel is asked again.
@@ -128,14 +133,13 @@ impl Drop for Heads {
 /// See the module's description.
 #[pin_data]
 pub struct PagePool {
+    /// The reserve, and above it the spare pages.
     #[pin]
-    reserve: IrqLock<Chain>,
+    kept: IrqLock<Chain>,
     #[pin]
     freed: WaitQueue,
     #[pin]
     turn: Mutex<()>,
-    /// The reserve lacks pages.
-    short: Atomic<bool>,
     /// Threads that wait for pages.
     waiting: Atomic<usize>,
     /// Pages that are out.
@@ -161,10 +165,9 @@ impl PagePool {
         let heads = Heads::new()?;
         Arc::pin_init(
             pin_init!(Self {
-                reserve <- new_irq_lock!(chain),
+                kept <- new_irq_lock!(chain),
                 freed <- new_wait_queue!(),
                 turn <- new_mutex!(()),
-                short: Atomic::new(false),
                 waiting: Atomic::new(0),
                 used: Atomic::new(0),
                 limit,
@@ -190,9 +193,9 @@ impl PagePool {
         if !self.allows(count) {
             return None;
         }
-        let mut chain = Chain::default();
+        let mut chain = self.take_spare(count);
         while chain.count < count {
-            let page = RawPage::new(gfp).ok().or_else(|| self.pop_reserve());
+            let page = RawPage::new(gfp).ok().or_else(|| self.kept.lock().pop());
             match page {
                 Some(page) => chain.push(page),
                 None => {
@@ -205,10 +208,15 @@ impl PagePool {
         Some(chain)
     }
 
-    fn pop_reserve(&self) -> Option<RawPage> {
-        let page = self.reserve.lock().pop();
-        self.short.store(true, Relaxed);
-        page
+    /// Up to `count` pages of those above the reserve.
+    fn take_spare(&self, count: usize) -> Chain {
+        let mut chain = Chain::default();
+        let mut kept = self.kept.lock();
+        while chain.count < count && kept.count > self.reserved {
+            let Some(page) = kept.pop() else { break };
+            chain.push(page);
+        }
+        chain
     }
 
     /// Waits for pages, in turn.
@@ -241,23 +249,21 @@ impl PagePool {
         }
     }
 
-    /// Fills the reserve, and gives the rest to the kernel. Any context.
+    /// Fills the reserve and keeps some to spare; the rest goes back to the kernel. Any context.
     fn give_back(&self, mut chain: Chain) {
-        if !self.short.load(Relaxed) {
-            return;
-        }
-        let mut reserve = self.reserve.lock();
+        let most = self.reserved.saturating_add(SPARE_PAGES);
+        // These are freed when the lock is let go.
         let mut shared = Chain::default();
-        while reserve.count < self.reserved {
+        let mut kept = self.kept.lock();
+        while kept.count < most {
             match chain.pop() {
                 // The network may still hold a page that was sent: it must not be written again.
                 Some(page) if page.is_shared() => shared.push(page),
-                Some(page) => reserve.push(page),
+                Some(page) => kept.push(page),
                 None => break,
             }
         }
-        self.short.store(reserve.count < self.reserved, Relaxed);
-        drop(reserve);
+        drop(kept);
     }
 
     fn put(&self, chain: Chain) {
@@ -481,8 +487,8 @@ impl Drop for StableCopy {
 mod tests {
     use super::*;
 
-    fn reserved(pool: &PagePool) -> usize {
-        pool.reserve.lock().count
+    fn kept(pool: &PagePool) -> usize {
+        pool.kept.lock().count
     }
 
     #[test]
@@ -526,8 +532,9 @@ mod tests {
     #[test]
     fn the_reserve_is_filled_again_but_not_by_what_the_network_holds() {
         let pool = PagePool::new(usize::MAX).unwrap();
-        let (one, two) = (pool.pop_reserve().unwrap(), pool.pop_reserve().unwrap());
-        assert!(reserved(&pool) == RESERVED_PAGES - 2);
+        let pop = || pool.kept.lock().pop();
+        let (one, two) = (pop().unwrap(), pop().unwrap());
+        assert!(kept(&pool) == RESERVED_PAGES - 2);
         let mut chain = Chain::default();
         chain.push(one);
         let held = two.into_raw();
@@ -536,14 +543,29 @@ mod tests {
         // SAFETY: From `into_raw`.
         chain.push(unsafe { RawPage::from_raw(held) });
         pool.give_back(chain);
-        assert!(reserved(&pool) == RESERVED_PAGES - 1);
+        assert!(kept(&pool) == RESERVED_PAGES - 1);
         // SAFETY: The reference from above.
         unsafe { bindings::__free_pages(held.as_ptr(), 0) };
         let mut more = Chain::default();
         more.push(RawPage::new(bindings::KX_GFP_TRY).unwrap());
         more.push(RawPage::new(bindings::KX_GFP_TRY).unwrap());
         pool.give_back(more);
-        assert!(reserved(&pool) == RESERVED_PAGES);
+        assert!(kept(&pool) == RESERVED_PAGES + 1);
+    }
+
+    #[test]
+    fn what_comes_back_is_taken_first_and_the_reserve_last() {
+        let pool = PagePool::new(usize::MAX).unwrap();
+        let three = pool.take(3, false).unwrap();
+        assert!(kept(&pool) == RESERVED_PAGES);
+        pool.put(three);
+        assert!(kept(&pool) == RESERVED_PAGES + 3);
+        let five = pool.take(5, false).unwrap();
+        assert!(kept(&pool) == RESERVED_PAGES);
+        pool.put(five);
+        let many = pool.take(SPARE_PAGES + 10, false).unwrap();
+        pool.put(many);
+        assert!(kept(&pool) == RESERVED_PAGES + SPARE_PAGES);
     }
 
     #[test]

@@ -162,6 +162,8 @@ fn round(wish: &Wish, number: usize) -> Result<[Vec<Measure>; 2]> {
     }
     let config = Config {
         disk: "al-extents 1237;".into(),
+        // A busy host keeps a guest from answering for longer than the half second of the default.
+        net: "ping-timeout 50;".into(),
         ..Config::default()
     };
     let c = Cluster::start_with(
