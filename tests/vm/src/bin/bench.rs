@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: bench [--rounds N] [--seconds S] [--at-least RATIO] [--stock]
 
 Prints drbdrs / stock for each load, protocol C: throughput (above 1 is better) and processor time (below 1 is better).
-  --rounds N        rounds of both drivers (3)
+  --rounds N        rounds of both drivers, each with a boot (5)
   --seconds S       of each load (8)
   --at-least RATIO  fail if a throughput ratio is lower
   --stock           stock against itself: what the noise is";
@@ -97,7 +97,7 @@ impl Used {
 
 fn wish() -> std::result::Result<Wish, String> {
     let mut wish = Wish {
-        rounds: 3,
+        rounds: 5,
         seconds: 8,
         at_least: 0.0,
         contender: Module::Drbdrs,
