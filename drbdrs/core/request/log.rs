@@ -213,6 +213,10 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
             return Actions::default();
         };
         let actions = request.on(event, context);
+        if actions.enqueue && request.job() == Job::Read {
+            // It goes out among the writes of the epoch that is open now.
+            request.epoch = self.epoch.current();
+        }
         let (epoch, modifies) = (request.epoch, request.kind.modifies());
         if actions.dequeue {
             self.dequeue(id.0);

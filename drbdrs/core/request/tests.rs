@@ -655,3 +655,24 @@ fn no_write_goes_out_behind_the_barrier_of_its_epoch() {
     assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
     assert_eq!(outgoing(&mut l, &mut wire, false), None);
 }
+
+#[test]
+fn a_read_that_failed_here_does_not_end_the_epoch_that_is_open_by_then() {
+    let mut l = log(8);
+    let mut wire = Wire::default();
+    let failing = l.admit(&read(true), 100).unwrap();
+    let first = l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
+    l.on(first, Event::Sent, RUN);
+    l.on(first, Event::LocalDone { ok: true }, RUN);
+    l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(0));
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1));
+    // It was submitted in the epoch before; the open one gets another write.
+    let actions = l.on(failing, Event::LocalDone { ok: false }, RUN);
+    assert!(actions.enqueue);
+    l.admit(&write(Expect::Nothing), 100).unwrap();
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1), "the read");
+    assert_eq!(outgoing(&mut l, &mut wire, false), Some(-1), "the write");
+    assert_eq!(outgoing(&mut l, &mut wire, false), None);
+}
