@@ -9,6 +9,9 @@
 //! drbdadm calls the other two in the same process; what it prints with -d are command lines all the same.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod say;
+
 mod args;
 mod catalog;
 mod complete;
