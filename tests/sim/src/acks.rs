@@ -11,8 +11,11 @@ use drbd_core::{
     interval::Range,
     request::{BlockId, Event},
     resync::may_clear,
+    state,
     types::{ConnState, StateRv},
-    wire::{BarrierAck, BlockAck, Command, Empty, Packet, StateChangeReply, ID_SYNCER},
+    wire::{
+        BarrierAck, BlockAck, Command, Empty, Packet, StateChangeReply, ID_OUT_OF_SYNC, ID_SYNCER,
+    },
 };
 
 impl Node {
@@ -158,9 +161,16 @@ impl Node {
                 self.failed += u64::from(range.sectors).div_ceil(8);
                 return Ok(());
             }
+            Command::OvResult => {
+                return self.ov_result(range, ack.block_id != ID_OUT_OF_SYNC);
+            }
             Command::NegRsDreply => {
                 if !self.answered(&range) {
                     return Err("not asked for");
+                }
+                if state::is_verify(self.state.conn) {
+                    self.not_compared(&range);
+                    return Ok(());
                 }
                 self.failed += u64::from(range.sectors).div_ceil(8);
                 return Ok(());

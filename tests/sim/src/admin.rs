@@ -32,6 +32,12 @@ pub enum Task {
     Detach { phase: u8, asked: bool },
     /// `attach`
     Attach { phase: u8, applied: u8 },
+    /// `verify`
+    Verify {
+        start: Option<u64>,
+        stop: Option<u64>,
+        asked: bool,
+    },
     /// `invalidate`, `invalidate-remote`
     FullSync { start: ConnState, asked: bool },
 }
@@ -169,6 +175,13 @@ impl Node {
             Task::Leave { asked, until, left } => self.step_leave(asked, *until, left),
             Task::Detach { phase, asked } => self.step_detach(phase, asked),
             Task::Attach { phase, applied } => self.step_attach(phase, applied),
+            Task::Verify { start, stop, asked } => {
+                if !*asked && !state::is_verify(self.state.conn) {
+                    self.verify.plan(*start, *stop);
+                }
+                let change = Change::conn(ConnState::VerifyS);
+                self.wish(&change, asked, false).is_some()
+            }
             Task::FullSync { start, asked } => {
                 let change = Change::conn(*start);
                 self.wish(&change, asked, false).is_some()

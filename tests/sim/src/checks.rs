@@ -4,6 +4,7 @@
 
 use crate::{
     node::{Node, Told},
+    verify::is_bad,
     world::{Adrift, Fault, World},
 };
 use drbd_core::{
@@ -97,6 +98,7 @@ impl World {
             }
             Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile),
             Told::GaveWay => self.faults[Fault::Overlap as usize] += 1,
+            Told::Differs(range) => self.check_difference(id, &range),
             Told::Wrong(ref what) => self.violate(format!("node {id}: {what}")),
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
@@ -165,8 +167,9 @@ impl World {
         for id in 0..2 {
             let node = &self.nodes[id];
             let dirty = node.weight();
-            let wrong =
-                (0..node.disk.now.len()).find(|&s| !self.images[id].allows(s, node.disk.now[s]));
+            let wrong = (0..node.disk.now.len())
+                .filter(|&s| !is_bad(node.disk.now[s]))
+                .find(|&s| !self.images[id].allows(s, node.disk.now[s]));
             if let Some(sector) = wrong {
                 let found = node.disk.now[sector];
                 let expected = self.images[id].explain(sector);
@@ -177,8 +180,12 @@ impl World {
                 self.violate(format!("node {id}: {dirty} bits are set at rest"));
             }
         }
+        self.check_verified();
         let [a, b] = &self.nodes;
-        let differs = (0..a.disk.now.len()).find(|&s| a.disk.now[s] != b.disk.now[s]);
+        let bad = |s: &usize| is_bad(a.disk.now[*s]) || is_bad(b.disk.now[*s]);
+        let differs = (0..a.disk.now.len())
+            .filter(|s| !bad(s))
+            .find(|&s| a.disk.now[s] != b.disk.now[s]);
         if let Some(sector) = differs {
             let (a, b) = (a.disk.now[sector], b.disk.now[sector]);
             self.violate(format!(

@@ -43,6 +43,13 @@ impl Disk {
         }
     }
 
+    /// A sector holds something that nobody wrote.
+    pub fn rot(&mut self, sector: usize, tag: u64) {
+        self.cache.retain(|(cached, _)| *cached != sector);
+        self.stable[sector] = tag;
+        self.now[sector] = tag;
+    }
+
     /// What was written is on the disk for good.
     pub fn flush(&mut self) {
         for (sector, tag) in self.cache.drain(..) {

@@ -202,7 +202,10 @@ impl Node {
                     }
                     return Done;
                 }
-                Considered::VerifyFinished => return Done,
+                Considered::VerifyFinished => {
+                    self.finished();
+                    return Done;
+                }
                 Considered::Pending(pending) => pending,
             };
             peer_disk = pending.peer_disk;

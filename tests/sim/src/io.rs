@@ -5,7 +5,7 @@
 use crate::{
     activity::Waiting,
     link::DATA,
-    node::{Ending, Io, Node, Order, Purpose, Reply, Rx, Told, SLOTS},
+    node::{Ending, Io, Node, Order, Purpose, Read, Reply, Rx, Told, SLOTS},
 };
 use drbd_core::{
     config::choices::Protocol,
@@ -419,6 +419,9 @@ impl Node {
 
     /// A turn of the target (`resync.rs`).
     fn tick(&mut self) {
+        if self.tick_verify() {
+            return;
+        }
         let target = matches!(
             self.state.conn,
             ConnState::SyncTarget | ConnState::PausedSyncT
@@ -481,6 +484,11 @@ impl Node {
 
     fn send_reply(&mut self, reply: Reply) {
         let range = reply.range;
+        match reply.read {
+            Read::Resync => {}
+            Read::VerifyRequest => return self.send_digest(&reply),
+            Read::VerifyReply(theirs) => return self.compare_digest(&reply, theirs),
+        }
         if let Some(node) = reply.node {
             self.writes.remove(node);
         }

@@ -22,5 +22,6 @@ pub mod replay;
 pub mod rng;
 mod subset;
 mod users;
+mod verify;
 pub mod worker;
 pub mod world;

@@ -222,6 +222,8 @@ impl World {
             Some(Fault::RestartInResync)
         } else if state::is_beyond_connected(node.state.conn) {
             Some(Fault::ResetInResync)
+        } else if node.state.conn == ConnState::Connected {
+            Some(Fault::Rot)
         } else {
             None
         };
@@ -300,6 +302,7 @@ impl World {
             Fault::MetaCut | Fault::MetaError if up && rarely && node.meta_fuse.is_none() => {
                 node.meta_fuse = Some((self.rng.below(4) as u32, fault));
             }
+            Fault::Rot => return self.rot(id),
             Fault::DiskDies if up && rarely && node.has_disk() && node.ios.len() > 1 => {
                 node.dying = node.ios.len();
                 node.io_error();

@@ -21,7 +21,7 @@ use drbd_core::{
     meta::Superblock,
     peer_request::Origin,
     request::{Log, Slot, SlotId},
-    resync::Controller,
+    resync::{Controller, Verify},
     state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
     uuid::{PeerUuids, Plan, Refusal},
@@ -99,11 +99,22 @@ pub struct PeerWrite {
     pub hold: Option<u32>,
 }
 
+/// What a read of our disk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The peer's resync.
+    Resync,
+    /// The peer's verify: it gets the digest.
+    VerifyRequest,
+    /// Our verify: it is compared with this digest.
+    VerifyReply(u64),
+}
+
 /// An answer to a read of the peer.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// For its resync (else for its application).
-    pub resync: bool,
+    /// What for.
+    pub read: Read,
     /// Where.
     pub range: Range,
     /// As the peer named it.
@@ -165,6 +176,8 @@ pub enum Told {
     Failed(u64),
     /// What must never be.
     Wrong(String),
+    /// A verify says that these blocks differ.
+    Differs(Range),
 }
 
 /// Bits of a volume that mean something for a while.
@@ -255,6 +268,7 @@ pub struct Node {
     pub failed: u64,
     pub resync_pending: u32,
     pub cursor: u64,
+    pub verify: Verify,
     pub controller: Controller,
     pub arrived: u32,
     pub last_turn_ms: u64,
@@ -364,6 +378,7 @@ impl Node {
             failed: 0,
             resync_pending: 0,
             cursor: 0,
+            verify: Verify::NEW,
             controller: Controller::new(),
             arrived: 0,
             last_turn_ms: 0,
@@ -623,6 +638,10 @@ impl Node {
                 self.log.epoch.close();
             }
             Now::RestartReceiver => self.order = Order::Restart,
+            Now::StartVerify { as_source } => self.begin_verify(as_source),
+            Now::KeepVerifyPosition => {
+                self.verify.ended(self.capacity);
+            }
             _ => {}
         }
     }

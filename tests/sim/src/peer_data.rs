@@ -5,7 +5,7 @@
 use crate::{
     io::{tags, ON_DISK, REQUESTED, SERVING},
     link::Arrived,
-    node::{Answer, Io, Node, PeerWrite, Purpose, Reply, Told},
+    node::{Answer, Io, Node, PeerWrite, Purpose, Read, Reply, Told},
     receiver::Outcome::{self, Broken, Done, Wait},
 };
 use drbd_core::{
@@ -255,7 +255,7 @@ impl Node {
         }
         let node = self.writes.insert(range, Owner::Peer(SERVING));
         let reply = Reply {
-            resync: true,
+            read: Read::Resync,
             range,
             block_id: request.block_id,
             node,

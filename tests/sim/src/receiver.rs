@@ -7,7 +7,7 @@
 //! it had come.
 
 use crate::{
-    io::REQUESTED,
+    io::{REQUESTED, SERVING},
     link::{Arrived, DATA, META},
     node::{Node, Order, Rx, Told},
 };
@@ -252,7 +252,8 @@ impl Node {
                     sector: 0,
                     sectors: u32::MAX,
                 };
-                let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
+                let ours =
+                    |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | SERVING));
                 while let Some((node, _)) = self.writes.find_overlap(&all, ours) {
                     self.writes.remove(node);
                 }
@@ -300,7 +301,11 @@ impl Node {
         let Some(packet) = self.packet.take() else {
             return;
         };
-        if matches!(packet.command, Command::Data | Command::RsDataRequest) && self.stage >= 1 {
+        let holds = matches!(
+            packet.command,
+            Command::Data | Command::RsDataRequest | Command::OvRequest | Command::OvReply
+        );
+        if holds && self.stage >= 1 {
             self.in_flight -= 1;
             self.put_local();
         }
@@ -318,6 +323,8 @@ impl Node {
             Command::OutOfSync => self.out_of_sync(packet),
             Command::RsDataRequest => self.rs_data_request(packet),
             Command::RsDataReply => self.rs_data_reply(packet),
+            Command::OvRequest => self.ov_request(packet),
+            Command::OvReply => self.ov_reply(packet),
             Command::Sizes => self.sizes(packet),
             Command::Uuids => self.uuids(packet),
             Command::State => self.peer_state(packet),

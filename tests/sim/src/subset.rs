@@ -2,13 +2,16 @@
 
 //! At each loss of power: where the replicas differ, a bitmap or an activity log says so.
 
-use crate::world::World;
+use crate::{verify::is_bad, world::World};
 use drbd_core::bitmap;
 
 impl World {
     pub(crate) fn check_subset(&mut self, id: usize) {
         let [a, b] = &self.nodes;
-        let differs = |s: &usize| a.disk.now[*s] != b.disk.now[*s];
+        let differs = |s: &usize| {
+            let (one, two) = (a.disk.now[*s], b.disk.now[*s]);
+            one != two && !is_bad(one) && !is_bad(two)
+        };
         let (here, there) = (a.marked(), b.marked());
         let unmarked = |s: &usize| {
             let block = *s as u64 / 8;

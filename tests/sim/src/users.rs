@@ -8,7 +8,7 @@ use crate::{
     world::{Fault, World},
 };
 use drbd_core::{
-    config::conf::NetConf,
+    config::{conf::NetConf, text::Text},
     interval::Range,
     request::Kind,
     types::{ConnState, DiskState, Role},
@@ -128,6 +128,16 @@ impl World {
                     asked: false,
                 });
             }
+            16..=35 if good(node) => {
+                let capacity = node.capacity;
+                let mut lot = || (!self.rng.one_in(2)).then(|| self.rng.below(capacity));
+                let (start, stop) = (lot(), lot());
+                node.admin = Some(Task::Verify {
+                    start,
+                    stop,
+                    asked: false,
+                });
+            }
             _ => return false,
         }
         self.say(|| format!("node {id}: {:?}", self.nodes[id].admin));
@@ -173,6 +183,7 @@ impl World {
             let mut conf = NetConf {
                 wire_protocol: self.config.protocol,
                 two_primaries: self.config.two_primaries,
+                verify_alg: Text::new(b"crc32c").unwrap_or_default(),
                 ..NetConf::default()
             };
             if split {

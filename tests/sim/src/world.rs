@@ -57,6 +57,7 @@ faults! {
     DiskDies "a disk fails with all that is under way",
     StreamStall "one of the two streams stands still",
     Congested "a send buffer is full",
+    Rot "a sector goes bad",
     Overlap "a write gives way to one of the other Primary",
 }
 
@@ -142,6 +143,10 @@ pub(crate) struct World {
     /// Somebody connected with the wish to give up its data since both were equal.
     pub(crate) discards: bool,
     pub(crate) violation: Option<String>,
+    /// Everything has come to rest once.
+    pub(crate) rested: bool,
+    /// How often a last verify was asked for.
+    pub(crate) verifies: u32,
     pub(crate) trace: bool,
     pub(crate) shown: [String; 2],
 }
@@ -232,6 +237,8 @@ impl World {
             discarding: None,
             discards: false,
             violation: None,
+            rested: false,
+            verifies: 0,
             trace,
             shown: Default::default(),
         }
@@ -274,7 +281,7 @@ impl World {
             if idle > 24 {
                 idle = 0;
                 self.now_ms += 50 + self.rng.below(400);
-                if self.healing && self.at_rest() {
+                if self.healing && self.at_rest() && self.verified() {
                     rest += 1;
                     if rest > 3 {
                         self.check_end();
