@@ -376,15 +376,20 @@ impl Node {
                     Some(true) => {}
                     Some(false) => return true,
                 }
-                if self
-                    .change(&Change::disk(DiskState::Attaching), How::SOFT)
-                    .is_refusal()
-                {
-                    return true;
-                }
+                self.io_suspenders += 1;
                 *phase = 2;
             }
-            2 if !self.worker_ready() => {
+            // What went to the peer alone is settled before it hears of a disk.
+            2 if self.suspended() || self.application == 0 => {
+                let result = self.change(&Change::disk(DiskState::Attaching), How::SOFT);
+                self.io_suspenders -= 1;
+                self.tell_all(drbd_core::request::Event::Resumed, |_| true);
+                if result.is_refusal() {
+                    return true;
+                }
+                *phase = 3;
+            }
+            3 if !self.worker_ready() => {
                 if !self.bring_in() {
                     self.change(&Change::disk(DiskState::Diskless), How::HARD);
                     if self.local {
