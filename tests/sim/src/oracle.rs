@@ -8,6 +8,9 @@
 
 use drbd_core::interval::Range;
 
+/// Stands for whatever was written once.
+const ANY: u64 = u64::MAX;
+
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     tag: u64,
@@ -93,8 +96,18 @@ impl Image {
         }
     }
 
-    /// It is the copy of another node's that may have gone on meanwhile: nothing of it is promised.
+    /// It is the copy of another node's that may have gone on meanwhile: nothing of it is promised, and what that node
+    /// can do without by now may be here.
     pub fn doubt(&mut self) {
+        for list in &mut self.sectors {
+            list.push(Candidate {
+                tag: ANY,
+                began: 0,
+                over: Some(0),
+                promised: false,
+                stable: false,
+            });
+        }
         for candidate in self.sectors.iter_mut().flatten() {
             candidate.promised = false;
             candidate.stable = false;
@@ -105,7 +118,7 @@ impl Image {
     pub fn allows(&self, sector: usize, tag: u64) -> bool {
         let list = &self.sectors[sector];
         list.iter()
-            .any(|c| c.tag == tag && !list.iter().any(|d| overwritten(c, d)))
+            .any(|c| (c.tag == tag || c.tag == ANY) && !list.iter().any(|d| overwritten(c, d)))
     }
 
     /// What a sector may read as, for people.
