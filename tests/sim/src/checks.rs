@@ -124,7 +124,9 @@ impl World {
             Told::Synced => {
                 self.images[id] = self.images[peer].clone();
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
-                if link(&self.nodes[0]) != link(&self.nodes[1]) {
+                // The source may have given the connection up, and write alone already.
+                let left = !state::is_connected(self.nodes[peer].state.conn);
+                if left || link(&self.nodes[0]) != link(&self.nodes[1]) {
                     self.images[id].doubt();
                 }
                 self.alone = [false; 2];
