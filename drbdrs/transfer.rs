@@ -244,6 +244,8 @@ pub(crate) fn confirm_barrier(
 ) -> Result<(), drbd_core::request::BarrierMismatch> {
     // Completion does not depend on a barrier, so the context of the volumes does not matter here.
     let suspended = shared.volumes.iter().any(|volume| volume.suspended());
+    let net_conf = shared.conn.net_conf.as_ref();
+    let two_primaries = net_conf.is_some_and(|conf| conf.two_primaries);
     let context = Context {
         suspended,
         ..Context::default()
@@ -265,6 +267,11 @@ pub(crate) fn confirm_barrier(
         finished,
         waiting,
     };
+    if two_primaries {
+        log.confirm_skipped(epoch, context, |slot, request, actions| {
+            perform(&mut parts, slot, &request, actions);
+        });
+    }
     log.confirm_barrier(epoch, writes, context, |slot, request, actions| {
         perform(&mut parts, slot, &request, actions);
     })

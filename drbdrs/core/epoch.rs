@@ -12,11 +12,16 @@
 //!            Confirmation <---------------------P_BARRIER_ACK nr, size----------'
 //! ```
 
-/// The number of an epoch. Only equality has a meaning; it wraps.
+/// The number of an epoch. They follow each other, and wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EpochNumber(pub u32);
 
 impl EpochNumber {
+    /// Whether this epoch came before `other`: there are never so many at once that it could be mistaken.
+    pub fn is_before(self, other: Self) -> bool {
+        (1..=u32::MAX / 2).contains(&other.0.wrapping_sub(self.0))
+    }
+
     fn next(self) -> Self {
         EpochNumber(self.0.wrapping_add(1))
     }
@@ -236,6 +241,13 @@ mod tests {
         let mut t = Tracker::default();
         assert!(!t.close());
         assert_eq!(t.current(), EpochNumber(0));
+    }
+
+    #[test]
+    fn epochs_follow_each_other_around_the_end_of_the_numbers() {
+        let (last, first) = (EpochNumber(u32::MAX), EpochNumber(0));
+        assert!(last.is_before(first) && !first.is_before(last) && !first.is_before(first));
+        assert_eq!(last.next(), first);
     }
 
     #[test]

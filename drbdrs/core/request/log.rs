@@ -349,6 +349,25 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         Ok(())
     }
 
+    /// A barrier is confirmed while two Primaries are allowed: earlier ones that the peer did not confirm are, too.
+    ///
+    /// 8.4 never ends the epoch of a write that it has refused for the sake of its own, and confirms the next one. By
+    /// then it has written, and flushed, what came before; nothing is taken for confirmed that has no answer. Call
+    /// [`Log::confirm_barrier`] afterwards.
+    pub fn confirm_skipped(
+        &mut self,
+        confirmed: EpochNumber,
+        context: Context,
+        mut act: impl FnMut(SlotId, Request, Actions),
+    ) {
+        let waits = |r: &Request| r.awaits_barrier() && r.epoch == confirmed;
+        let skipped = |r: &Request| r.awaits_barrier() && r.epoch.is_before(confirmed);
+        let unanswered = |r: &Request| skipped(r) && r.awaits_answer();
+        if self.iter().any(|(_, r)| waits(r)) && !self.iter().any(|(_, r)| unanswered(r)) {
+            self.for_each(Event::BarrierAcked, context, skipped, &mut act);
+        }
+    }
+
     /// Tells every request that `select` picks, oldest first.
     pub fn for_each(
         &mut self,

@@ -412,6 +412,41 @@ fn a_barrier_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_skipped_barrier_is_confirmed_by_the_next_one_when_all_is_answered() {
+    let mut l = log(8);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        // Two writes in each epoch.
+        for _ in 0..2 {
+            let id = l.admit(&write(Expect::Written), 2).unwrap();
+            sent(&mut l, id);
+            ids.push(id);
+        }
+    }
+    let acked = Event::WriteAcked { in_sync: false };
+    for id in [ids[1], ids[2], ids[3]] {
+        l.on(id, Event::LocalDone { ok: true }, RUN);
+        l.on(id, acked, RUN);
+    }
+    let mut forgotten = 0;
+    let mut skip = |l: &mut Log<Vec<Slot>>, epoch| {
+        l.confirm_skipped(EpochNumber(epoch), RUN, |_, _, a| {
+            forgotten += u32::from(a.forget)
+        });
+        forgotten
+    };
+    // The first write of the first epoch is refused, which the peer's epoch never gets over.
+    assert_eq!(skip(&mut l, 1), 0, "it has no answer");
+    l.on(ids[0], Event::LocalDone { ok: true }, RUN);
+    l.on(ids[0], Event::Superseded, RUN);
+    assert_eq!(skip(&mut l, 7), 0, "nobody waits for that one");
+    assert_eq!(skip(&mut l, 1), 1, "the other write of the first epoch");
+    let confirmed = l.confirm_barrier(EpochNumber(1), 2, RUN, |_, _, _| ());
+    assert_eq!(confirmed, Ok(()));
+    assert_eq!(l.iter().count(), 2, "the third epoch");
+}
+
+#[test]
 fn a_barrier_before_the_answer_does_not_strand_the_request() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();

@@ -39,7 +39,8 @@ fn refused(c: &Cluster, node: usize, script: &str, words: &str) -> Result<()> {
 ///
 /// Not with the stock driver: after a few such writes two of them lose each other (`BAD! BarrierAck #2 received,
 /// expected #1!`, or `ASSERTION FAILED: connection->current_epoch->list not empty`) and end in a split brain, or one
-/// reads freed memory in `drbd_remove_interval`.
+/// reads freed memory in `drbd_remove_interval`. We take the barrier that it skips for confirmed by the next one, which
+/// is enough most of the time; but it also counts a write that we told it to retry, until it has written ours.
 pub(super) fn overlapping(setup: Setup, logs: &Path) -> Result<()> {
     writers(setup, logs, 0)
 }
