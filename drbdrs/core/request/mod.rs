@@ -532,9 +532,9 @@ impl Request {
     fn settle(&mut self, context: Context, actions: &mut Actions) {
         let idle = self.local != Local::Pending && !self.net.busy();
         let both = self.local == Local::Ok && self.net.ok();
-        // What is written again from the start needs no mark: it ends like any other write.
-        let again = self.net.answer == Answer::Retry;
-        if self.kind.modifies() && idle && !both && !again {
+        // So does what is to be written again from the start: it may never be, and nothing else says by then that only
+        // our disk has it.
+        if self.kind.modifies() && idle && !both {
             actions.mark = Mark::OutOfSync;
         }
         if idle && !self.completed && !context.suspended {

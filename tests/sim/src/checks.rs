@@ -171,7 +171,9 @@ impl World {
     pub(crate) fn check_end(&mut self) {
         for id in 0..2 {
             let node = &self.nodes[id];
-            let dirty = node.weight();
+            // Bits that nothing accounts for.
+            let bits = node.bits.iter().zip(&node.stable.wanted_again);
+            let dirty: u32 = bits.map(|(bits, known)| (bits & !known).count_ones()).sum();
             let wrong = (0..node.disk.now.len())
                 .filter(|&s| !is_bad(node.disk.now[s]))
                 .find(|&s| !self.images[id].allows(s, node.disk.now[s]));

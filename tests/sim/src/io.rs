@@ -266,6 +266,11 @@ impl Node {
             Mark::InSync if !may_clear(self.state.conn) => {}
             Mark::InSync => self.set_in_sync(range.sector, range.sectors.into()),
         }
+        // What began anew without a copy here was never given to the peer.
+        if actions.restart && local_ok && actions.mark == Mark::OutOfSync {
+            let last = range.end() - 1;
+            drbd_core::bitmap::set_range(&mut self.stable.wanted_again, range.sector / 8, last / 8);
+        }
         let held = &mut self.held[slot.0 as usize];
         if actions.complete.is_some() || actions.restart {
             self.application = self.application.saturating_sub(1);

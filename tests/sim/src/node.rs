@@ -208,6 +208,9 @@ pub struct Stable {
     /// equal (a full sync that the loss of the connection ended; a bitmap that could not be written), they stay, as
     /// in 8.4.
     pub unowed: bool,
+    /// Bits of writes that the other Primary wanted again. They were set when only this disk had the write; nothing
+    /// clears them when both have it, and no resync follows, as in 8.4.
+    pub wanted_again: Vec<u64>,
 }
 
 /// Where the receiver is.
@@ -462,6 +465,7 @@ impl Node {
         };
         if behind > first {
             bitmap::clear_range(&mut self.bits, first, behind - 1);
+            bitmap::clear_range(&mut self.stable.wanted_again, first, behind - 1);
             self.stable.unowed &= self.weight() > 0;
         }
     }

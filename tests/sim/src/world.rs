@@ -197,6 +197,7 @@ fn fresh_stable(sectors: usize, rng: &mut Rng) -> Stable {
         bitmap: vec![0; sectors.div_ceil(512)],
         ring: Ring::new(slots, updates, (al_stripes, al_stripe_size_4k)),
         unowed: false,
+        wanted_again: vec![0; sectors.div_ceil(512)],
     }
 }
 
