@@ -219,6 +219,15 @@ pub fn conclude(
     let mut peer_attach_aborted = false;
     match verdict {
         None => {}
+        // The peer missed the end of our last resync, wrote since, and corrected its generations before it sent them: to
+        // us all looks equal, but it is about to send what we lack. (8.4 stays Connected, and lacks that for good.)
+        Some(Ok(plan))
+            if plan.conn == ConnState::Connected
+                && own.disk == DiskState::Negotiating
+                && peer.conn == ConnState::WfBitmapS =>
+        {
+            conn = ConnState::WfBitmapT;
+        }
         Some(Ok(plan)) => conn = plan.conn,
         Some(Err(_)) if own.disk == DiskState::Negotiating => return Conclusion::FailMyDisk,
         Some(Err(_)) if peer.disk == DiskState::Negotiating => {

@@ -279,6 +279,28 @@ fn a_negotiating_disk_becomes_what_it_wanted_unless_it_is_a_target() {
     }
 }
 
+#[test]
+fn an_attach_follows_a_peer_that_has_just_corrected_itself_to_be_the_source() {
+    let own = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let source = State {
+        conn: C::WfBitmapS,
+        ..CONNECTED
+    };
+    let p = pending(own, source);
+    let after = |own: State, verdict| {
+        let (new, _) = written(conclude(&own, &source, &p, verdict, &FACTS));
+        (new.conn, new.disk)
+    };
+    let target = (C::WfBitmapT, D::Negotiating);
+    assert_eq!(after(own, plan(C::Connected)), target);
+    assert_eq!(after(own, plan(C::WfBitmapS)).0, C::WfBitmapS);
+    let settled = (C::Connected, D::UpToDate);
+    assert_eq!(after(CONNECTED, plan(C::Connected)), settled);
+}
+
 /// A state that the peer sent before it knew of our disk: nothing was compared, so ours may be the old one.
 #[test]
 fn a_negotiating_disk_waits_for_the_comparison() {
