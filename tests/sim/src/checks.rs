@@ -8,7 +8,6 @@ use crate::{
     world::{Adrift, Fault, World},
 };
 use drbd_core::{
-    bitmap,
     meta::Superblock,
     state,
     types::{ConnState, DiskState, Role, Uuid},
@@ -104,7 +103,6 @@ impl World {
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
             Told::Verdict(Ok(_)) => {
-                self.met_unended |= self.missed_end;
                 // A peer that is not there any more may have been told otherwise since.
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
                 let meet = link(&self.nodes[0]) == link(&self.nodes[1]);
@@ -132,7 +130,6 @@ impl World {
                 self.alone = [false; 2];
                 self.wrote = [false; 2];
                 self.missed_end = false;
-                self.met_unended = false;
             }
         }
     }
@@ -183,17 +180,13 @@ impl World {
                 self.violate(format!(
                     "node {id}: sector {sector} holds write {found}, promised: {expected}"
                 ));
-            } else if dirty > 0 && !node.stable.unowed && !self.met_unended {
+            } else if dirty > 0 && !node.stable.unowed {
                 self.violate(format!("node {id}: {dirty} bits are set at rest"));
             }
         }
         self.check_verified();
         let [a, b] = &self.nodes;
-        let bad = |s: &usize| {
-            is_bad(a.disk.now[*s])
-                || is_bad(b.disk.now[*s])
-                || self.met_unended && bitmap::is_set(&a.bits, *s as u64 / 8)
-        };
+        let bad = |s: &usize| is_bad(a.disk.now[*s]) || is_bad(b.disk.now[*s]);
         let differs = (0..a.disk.now.len())
             .filter(|s| !bad(s))
             .find(|&s| a.disk.now[s] != b.disk.now[s]);

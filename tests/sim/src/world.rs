@@ -138,9 +138,6 @@ pub(crate) struct World {
     /// Neither 8.4 nor we begin a new one then, so that what it wrote cannot be told from what the target lacked: if
     /// the target was written apart as well, nobody can see it.
     pub(crate) missed_end: bool,
-    /// That was so when the disks met. If one of them was attached to a connection that there was, its node hears of the
-    /// generations only after the other one has repaired them, and sees nothing to resync, as in 8.4: bits stay.
-    pub(crate) met_unended: bool,
     /// Who gives up its data to settle a split brain.
     pub(crate) discarding: Option<usize>,
     /// Somebody connected with the wish to give up its data since both were equal.
@@ -238,7 +235,6 @@ impl World {
             alone: [false; 2],
             wrote: [false; 2],
             missed_end: false,
-            met_unended: false,
             discarding: None,
             discards: false,
             violation: None,
