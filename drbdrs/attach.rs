@@ -411,7 +411,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
         let (role, frozen) = (volume.state.role, volume.state.susp_nod);
-        let attached = state::attach(&change::recorded(block.flags), role, frozen, fencing);
+        let attached = state::attach(block.flags, role, frozen, fencing);
         take_over(volume, local.clone(), block, conf, &attached);
         peer_data::choose_order(&mut shared, Reason::Configured);
         attached

@@ -23,8 +23,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::Fencing,
-    meta::Flags,
-    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext, Recorded},
+    state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext},
     trace::{judgement, Kind, Wish},
     types::{ConnState, DiskState, Role, State, StateRv},
 };
@@ -537,36 +536,11 @@ fn update_metadata(volume: &mut VolumeShared) {
     let crashed = volume.flags.has(VolFlag::CrashedPrimary);
     let Some(md) = volume.md.as_mut() else { return };
     let before = md.flags;
-    let now = state::metadata_flags(recorded(before), &volume.state, crashed);
-    record(&mut md.flags, &now);
+    md.flags = state::metadata_flags(before, &volume.state, crashed);
     if md.flags != before {
         volume.md_dirty = true;
         volume.todo.set(Todo::WriteMetadata);
     }
-}
-
-/// The superblock's flags as the core's rules see them.
-pub(crate) fn recorded(flags: Flags) -> Recorded {
-    Recorded {
-        consistent: flags.contains(Flags::CONSISTENT),
-        primary: flags.contains(Flags::PRIMARY_IND),
-        connected: flags.contains(Flags::CONNECTED_IND),
-        was_up_to_date: flags.contains(Flags::WAS_UP_TO_DATE),
-        peer_outdated: flags.contains(Flags::PEER_OUTDATED),
-        crashed_primary: flags.contains(Flags::CRASHED_PRIMARY),
-        full_sync: flags.contains(Flags::FULL_SYNC),
-        al_disabled: flags.contains(Flags::AL_DISABLED),
-    }
-}
-
-fn record(flags: &mut Flags, recorded: &Recorded) {
-    flags.set(Flags::CONSISTENT, recorded.consistent);
-    flags.set(Flags::PRIMARY_IND, recorded.primary);
-    flags.set(Flags::CONNECTED_IND, recorded.connected);
-    flags.set(Flags::WAS_UP_TO_DATE, recorded.was_up_to_date);
-    flags.set(Flags::PEER_OUTDATED, recorded.peer_outdated);
-    flags.set(Flags::CRASHED_PRIMARY, recorded.crashed_primary);
-    flags.remove(Flags::AL_CLEAN);
 }
 
 /// One line that names what changed, as 8.4 writes it.

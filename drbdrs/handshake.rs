@@ -334,7 +334,7 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
                 Tag(device),
                 error
             );
-            return Ok(Err(Refusal::SplitBrain));
+            return Ok(Err(Refusal::WholeBitmapFailed));
         }
     }
     Ok(outcome.verdict)
@@ -392,6 +392,7 @@ fn question(
         },
         disk_now,
         peer_disk: pending.peer_disk,
+        peer_disk_now: peer.disk,
         policy,
         demotion,
     })
@@ -426,6 +427,14 @@ fn log_verdict(device: &Device, outcome: &Outcome) {
     };
     match outcome.solved {
         None => {}
+        Some(Solved::ByAttaching(direction)) => pr_info!(
+            "{}: the disk that a Primary attaches is the target: {}\n",
+            tag,
+            match direction {
+                Direction::Source => "the peer's",
+                Direction::Target => "ours",
+            }
+        ),
         Some(Solved::ByDiskStates(Direction::Source)) => {
             pr_info!("{}: Becoming sync source due to disk states.\n", tag);
         }
@@ -459,7 +468,8 @@ fn log_verdict(device: &Device, outcome: &Outcome) {
         Ok(plan) if plan.violates_stable_data => {
             pr_warn!("{}: Becoming SyncTarget, violating the stable-data assumption\n", tag);
         }
-        Ok(_) => {}
+        // The latter is said where it happens.
+        Ok(_) | Err(Refusal::WholeBitmapFailed) => {}
         Err(Refusal::Unrelated) => pr_alert!("{}: Unrelated data, aborting!\n", tag),
         Err(Refusal::NeedsProtocol(version)) => pr_alert!(
             "{}: To resolve this both sides have to support at least protocol {}\n",

@@ -4,28 +4,8 @@
 
 use super::predicates::*;
 use crate::config::choices::Fencing;
+use crate::meta::Flags;
 use crate::types::{DiskState, Role, State};
-
-/// The flags of a metadata superblock that follow the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
-    /// The data was consistent.
-    pub consistent: bool,
-    /// The node was primary (or its diskless peer was, over this disk).
-    pub primary: bool,
-    /// The nodes were connected.
-    pub connected: bool,
-    /// The data was up to date.
-    pub was_up_to_date: bool,
-    /// The peer's disk was known to be outdated or worse.
-    pub peer_outdated: bool,
-    /// The node crashed as primary, and that was not made up for yet.
-    pub crashed_primary: bool,
-    /// A full sync was asked for and not begun.
-    pub full_sync: bool,
-    /// The activity log was off.
-    pub al_disabled: bool,
-}
 
 /// What attaching a disk leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,28 +22,33 @@ pub struct Attached {
     pub set_whole_bitmap: bool,
 }
 
-/// Reads the recorded flags of a disk that is being attached.
+/// Reads the flags of the superblock of a disk that is being attached.
 ///
 /// `frozen`: this node is a primary whose I/O waits for data (`susp_nod`): it did not crash.
-pub fn attach(flags: &Recorded, role: Role, frozen: bool, fencing: Fencing) -> Attached {
-    let is_primary = role == Role::Primary;
-    let crashed_primary = flags.crashed_primary || (flags.primary && !(is_primary && frozen));
-    let pdsk = flags.peer_outdated.then_some(DiskState::Outdated);
-    let disk = if !flags.consistent {
+pub fn attach(flags: Flags, role: Role, frozen: bool, fencing: Fencing) -> Attached {
+    let was_primary = flags.contains(Flags::PRIMARY_IND);
+    let crashed_primary = flags.contains(Flags::CRASHED_PRIMARY)
+        || (was_primary && !(role == Role::Primary && frozen));
+    let pdsk = flags
+        .contains(Flags::PEER_OUTDATED)
+        .then_some(DiskState::Outdated);
+    let disk = if !flags.contains(Flags::CONSISTENT) {
         DiskState::Inconsistent
-    } else if !flags.was_up_to_date {
+    } else if !flags.contains(Flags::WAS_UP_TO_DATE) {
         DiskState::Outdated
     } else if pdsk.is_some() || fencing == Fencing::DontCare {
         DiskState::UpToDate
     } else {
         DiskState::Consistent
     };
+    let alone = was_primary && !flags.contains(Flags::CONNECTED_IND);
     Attached {
         disk,
         pdsk,
         crashed_primary,
-        use_degr_wfc_timeout: !is_primary && flags.primary && !flags.connected,
-        set_whole_bitmap: flags.full_sync || (crashed_primary && flags.al_disabled),
+        use_degr_wfc_timeout: role != Role::Primary && alone,
+        set_whole_bitmap: flags.contains(Flags::FULL_SYNC)
+            || (crashed_primary && flags.contains(Flags::AL_DISABLED)),
     }
 }
 
@@ -74,18 +59,19 @@ pub fn primary_on_disk(primary: bool, before: bool, bitmap_owed: bool, unconfirm
     primary || (before && (bitmap_owed || unconfirmed))
 }
 
-/// The flags that a state leaves in the metadata; `full_sync` and `al_disabled` are not its business.
-pub fn metadata_flags(old: Recorded, s: &State, crashed_primary: bool) -> Recorded {
-    Recorded {
-        consistent: is_outdated_or_better(s.disk),
-        primary: s.role == Role::Primary || (has_no_data(s.pdsk) && s.peer == Role::Primary),
-        connected: is_connected(s.conn),
-        was_up_to_date: is_better_than_outdated(s.disk),
-        peer_outdated: matches!(s.pdsk, DiskState::Inconsistent | DiskState::Outdated),
-        crashed_primary,
-        full_sync: old.full_sync,
-        al_disabled: old.al_disabled,
-    }
+/// The flags that a state leaves in the superblock; those that are not its business stay as they were.
+pub fn metadata_flags(old: Flags, s: &State, crashed_primary: bool) -> Flags {
+    let primary = s.role == Role::Primary || (has_no_data(s.pdsk) && s.peer == Role::Primary);
+    let peer_outdated = matches!(s.pdsk, DiskState::Inconsistent | DiskState::Outdated);
+    let mut flags = old;
+    flags.set(Flags::CONSISTENT, is_outdated_or_better(s.disk));
+    flags.set(Flags::PRIMARY_IND, primary);
+    flags.set(Flags::CONNECTED_IND, is_connected(s.conn));
+    flags.set(Flags::WAS_UP_TO_DATE, is_better_than_outdated(s.disk));
+    flags.set(Flags::PEER_OUTDATED, peer_outdated);
+    flags.set(Flags::CRASHED_PRIMARY, crashed_primary);
+    flags.remove(Flags::AL_CLEAN);
+    flags
 }
 
 #[cfg(test)]

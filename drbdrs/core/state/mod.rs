@@ -42,7 +42,7 @@ mod tests_support;
 #[cfg(test)]
 mod tests_valid;
 
-pub use attach::{attach, metadata_flags, primary_on_disk, Attached, Recorded};
+pub use attach::{attach, metadata_flags, primary_on_disk, Attached};
 pub use change::{BadChange, Change};
 pub use cluster::{collides, connection_needs_peer, needs_peer, Pending};
 pub use connection::{combined, connection_transition, Combined};

@@ -5,6 +5,7 @@
 use super::tests_support::*;
 use super::*;
 use crate::config::choices::{Fencing, OnNoData};
+use crate::meta::Flags;
 use crate::types::{ConnState as C, DiskState as D, Role, State, StateRv};
 
 fn fixed(old: State, wished: State) -> State {
@@ -599,98 +600,72 @@ fn new_io_waits_for_bitmaps_and_disks() {
 
 // --- metadata
 
+fn flags(all: &[Flags]) -> Flags {
+    let mut flags = Flags::default();
+    all.iter().for_each(|flag| flags.insert(*flag));
+    flags
+}
+
 #[test]
 fn attaching_reads_what_was_recorded() {
-    let clean = Recorded {
-        consistent: true,
-        was_up_to_date: true,
-        ..Recorded::default()
-    };
-    let at = |f: &Recorded, fencing| attach(f, Role::Secondary, false, fencing);
-    assert_eq!(at(&clean, Fencing::DontCare).disk, D::UpToDate);
-    assert_eq!(at(&clean, Fencing::ResourceOnly).disk, D::Consistent);
-    let peer_old = Recorded {
-        peer_outdated: true,
-        ..clean
-    };
-    let a = at(&peer_old, Fencing::ResourceOnly);
+    let at = |f: Flags, fencing| attach(f, Role::Secondary, false, fencing);
+    let clean = flags(&[Flags::CONSISTENT, Flags::WAS_UP_TO_DATE]);
+    assert_eq!(at(clean, Fencing::DontCare).disk, D::UpToDate);
+    assert_eq!(at(clean, Fencing::ResourceOnly).disk, D::Consistent);
+    let peer_old = flags(&[clean, Flags::PEER_OUTDATED]);
+    let a = at(peer_old, Fencing::ResourceOnly);
     assert_eq!((a.disk, a.pdsk), (D::UpToDate, Some(D::Outdated)));
-    let outdated = Recorded {
-        was_up_to_date: false,
-        ..clean
-    };
-    assert_eq!(at(&outdated, Fencing::DontCare).disk, D::Outdated);
+    assert_eq!(at(Flags::CONSISTENT, Fencing::DontCare).disk, D::Outdated);
     assert_eq!(
-        at(&Recorded::default(), Fencing::DontCare).disk,
+        at(Flags::default(), Fencing::DontCare).disk,
         D::Inconsistent
     );
 }
 
 #[test]
 fn attaching_notices_a_crash() {
-    let crashed = Recorded {
-        primary: true,
-        connected: true,
-        ..Recorded::default()
-    };
-    let a = attach(&crashed, Role::Secondary, false, Fencing::DontCare);
+    let crashed = flags(&[Flags::PRIMARY_IND, Flags::CONNECTED_IND]);
+    let a = attach(crashed, Role::Secondary, false, Fencing::DontCare);
     assert!(a.crashed_primary && !a.use_degr_wfc_timeout && !a.set_whole_bitmap);
-    let alone = Recorded {
-        connected: false,
-        al_disabled: true,
-        ..crashed
-    };
-    let a = attach(&alone, Role::Secondary, false, Fencing::DontCare);
+    let alone = flags(&[Flags::PRIMARY_IND, Flags::AL_DISABLED]);
+    let a = attach(alone, Role::Secondary, false, Fencing::DontCare);
     assert!(a.use_degr_wfc_timeout && a.set_whole_bitmap);
     // A primary whose I/O is frozen re-attaches its own disk: that was no crash.
-    assert!(!attach(&crashed, Role::Primary, true, Fencing::DontCare).crashed_primary);
-    let noted = Recorded {
-        crashed_primary: true,
-        ..crashed
-    };
-    assert!(attach(&noted, Role::Primary, true, Fencing::DontCare).crashed_primary);
-    let wanted = Recorded {
-        full_sync: true,
-        ..Recorded::default()
-    };
-    let a = attach(&wanted, Role::Secondary, false, Fencing::DontCare);
+    assert!(!attach(crashed, Role::Primary, true, Fencing::DontCare).crashed_primary);
+    let noted = flags(&[crashed, Flags::CRASHED_PRIMARY]);
+    assert!(attach(noted, Role::Primary, true, Fencing::DontCare).crashed_primary);
+    let a = attach(Flags::FULL_SYNC, Role::Secondary, false, Fencing::DontCare);
     assert!(a.set_whole_bitmap && !a.crashed_primary);
 }
 
 #[test]
 fn the_recorded_flags_follow_the_state() {
-    let old = Recorded {
-        al_disabled: true,
-        ..Recorded::default()
+    let old = flags(&[Flags::AL_DISABLED, Flags::FULL_SYNC, Flags::AL_CLEAN]);
+    let all_well = flags(&[
+        Flags::CONSISTENT,
+        Flags::PRIMARY_IND,
+        Flags::CONNECTED_IND,
+        Flags::WAS_UP_TO_DATE,
+        Flags::AL_DISABLED,
+        Flags::FULL_SYNC,
+    ]);
+    assert_eq!(metadata_flags(old, &PRIMARY, false), all_well);
+    let alone = State {
+        pdsk: D::Outdated,
+        conn: C::WfConnection,
+        ..ALONE
     };
-    let f = metadata_flags(old, &PRIMARY, false);
-    let all_well = Recorded {
-        consistent: true,
-        primary: true,
-        connected: true,
-        was_up_to_date: true,
-        al_disabled: true,
-        ..Recorded::default()
-    };
-    assert_eq!(f, all_well);
-    let f = metadata_flags(
-        old,
-        &State {
-            pdsk: D::Outdated,
-            conn: C::WfConnection,
-            ..ALONE
-        },
-        true,
-    );
-    assert!(f.peer_outdated && f.crashed_primary && !f.connected && !f.primary);
+    let f = metadata_flags(old, &alone, true);
+    assert!(f.contains(flags(&[Flags::PEER_OUTDATED, Flags::CRASHED_PRIMARY])));
+    assert!(!f.contains(Flags::CONNECTED_IND) && !f.contains(Flags::PRIMARY_IND));
     let diskless_peer = State {
         peer: Role::Primary,
         pdsk: D::Diskless,
         ..CONNECTED
     };
-    assert!(metadata_flags(old, &diskless_peer, false).primary);
+    assert!(metadata_flags(old, &diskless_peer, false).contains(Flags::PRIMARY_IND));
     let f = metadata_flags(old, &TARGET, false);
-    assert!(!f.consistent && !f.was_up_to_date);
+    assert!(!f.contains(Flags::CONSISTENT) && !f.contains(Flags::WAS_UP_TO_DATE));
 }
 
 /// The source lost its disk before the target had got anything: what the target has is still the old version.

@@ -242,6 +242,7 @@ pub fn pack_meeting(h: &Handshake) -> [u64; WORDS] {
         .put(4, h.disk.to_wire())
         .put(4, h.disk_now.to_wire())
         .put(4, h.peer_disk.to_wire())
+        .put(4, h.peer_disk_now.to_wire())
         .put(4, policies.none.to_wire())
         .put(4, policies.one.to_wire())
         .put(4, policies.two.to_wire())
@@ -278,6 +279,7 @@ fn unpack_meeting(words: &[u64; WORDS]) -> Option<Handshake> {
     let disk = DiskState::from_wire(facts.take(4))?;
     let disk_now = DiskState::from_wire(facts.take(4))?;
     let peer_disk = DiskState::from_wire(facts.take(4))?;
+    let peer_disk_now = DiskState::from_wire(facts.take(4))?;
     let after_sb = Policies {
         none: AfterSb0p::from_wire(facts.take(4))?,
         one: AfterSb1p::from_wire(facts.take(4))?,
@@ -307,6 +309,7 @@ fn unpack_meeting(words: &[u64; WORDS]) -> Option<Handshake> {
         disk,
         disk_now,
         peer_disk,
+        peer_disk_now,
         policy,
         demotion,
     })
@@ -330,6 +333,7 @@ pub fn conclusion(outcome: &Outcome) -> u64 {
             direction, full, ..
         }) => 2 | towards(direction) << 3 | u32::from(full) << 4,
         Some(Solved::ByDiscardMyData(direction)) => 3 | towards(direction) << 3,
+        Some(Solved::ByAttaching(direction)) => 4 | towards(direction) << 3,
     };
     let verdict = match outcome.verdict {
         Ok(plan) => {
@@ -344,6 +348,7 @@ pub fn conclusion(outcome: &Outcome) -> u64 {
         Err(Refusal::InconsistentSource) => 6,
         Err(Refusal::PrimaryTarget) => 7,
         Err(Refusal::DryRun(_)) => 8,
+        Err(Refusal::WholeBitmapFailed) => 9,
     };
     let helpers = &outcome.helpers;
     Packer::new()

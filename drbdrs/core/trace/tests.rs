@@ -97,6 +97,7 @@ impl Random {
             disk: self.one_of(DiskState::from_wire),
             disk_now: self.one_of(DiskState::from_wire),
             peer_disk: self.one_of(DiskState::from_wire),
+            peer_disk_now: self.one_of(DiskState::from_wire),
             policy: Policy {
                 after_sb: Policies {
                     none: self.one_of(AfterSb0p::from_wire),

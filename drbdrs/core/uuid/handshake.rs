@@ -13,7 +13,7 @@
 //! [`Helpers`], sets the whole bitmap if the plan says so, and enters the planned connection state.
 
 use super::asb::{recover, Demotion, Policies, Recovery};
-use super::compare::{compare, Agreed, Decision, Direction, Side, Strategy};
+use super::compare::{compare, Agreed, Decision, Direction, Rule, Side, Strategy};
 use crate::config::choices::RrConflict;
 use crate::types::{ConnState, DiskState, Role};
 use Direction::{Source, Target};
@@ -46,6 +46,8 @@ pub struct Handshake {
     pub disk_now: DiskState,
     /// The peer's disk; while it negotiates, what it wants to become.
     pub peer_disk: DiskState,
+    /// The peer's disk state as it is now.
+    pub peer_disk_now: DiskState,
     /// The configuration.
     pub policy: Policy,
     /// Has this node already tried to give up its primary role for this handshake? If so, `me.role` stays
@@ -58,6 +60,8 @@ pub struct Handshake {
 pub enum Solved {
     /// One disk is inconsistent, the other is not.
     ByDiskStates(Direction),
+    /// A Primary attaches its disk: until then it worked with the other one.
+    ByAttaching(Direction),
     /// An after-split-brain policy. `full`: the UUIDs were ambiguous.
     ByPolicy {
         /// How many primaries there are.
@@ -95,6 +99,8 @@ pub enum Refusal {
     PrimaryTarget,
     /// A dry run was asked for; this is what would have happened.
     DryRun(Strategy),
+    /// The whole bitmap had to be set, and could not be written: the plan's executor says so.
+    WholeBitmapFailed,
 }
 
 /// What happens next.
@@ -161,6 +167,10 @@ fn resolve(h: &Handshake, out: &mut Outcome) -> Result<Strategy, Refusal> {
         }
         other => other,
     };
+    if let Some(direction) = by_attaching(h, out.decision.rule) {
+        out.solved = Some(Solved::ByAttaching(direction));
+        strategy = resync(direction, false);
+    }
     if let Some((direction, full)) = by_disk_states(h, strategy) {
         out.solved = Some(Solved::ByDiskStates(direction));
         strategy = resync(direction, full);
@@ -195,6 +205,25 @@ fn is_better_than_inconsistent(disk: DiskState) -> bool {
         disk,
         DiskState::Outdated | DiskState::Unknown | DiskState::Consistent | DiskState::UpToDate
     )
+}
+
+/// The generations are equal, and a disk was not detached in order: the rules ask who is Primary now. A Primary that only
+/// attaches is no source: what was written while it had no disk, the other one has. That one made no generation of its own
+/// for it if it had not seen yet that the resync of this disk had ended. (8.4 takes this Primary for the source, or two
+/// Primaries for a split brain.)
+fn by_attaching(h: &Handshake, rule: Rule) -> Option<Direction> {
+    let present = matches!(
+        rule,
+        Rule::PrimaryPresent | Rule::PeerPrimaryPresent | Rule::BothPrimaryPresent
+    );
+    let attaches = |role, disk| role == Role::Primary && disk == DiskState::Negotiating;
+    let mine = attaches(h.me.role, h.disk_now);
+    let theirs = attaches(h.peer.role, h.peer_disk_now);
+    match (mine, theirs) {
+        (true, false) if present => Some(Target),
+        (false, true) if present => Some(Source),
+        _ => None,
+    }
 }
 
 /// An inconsistent disk can only be a target.

@@ -40,6 +40,7 @@ fn meet(mine: [u64; 4], theirs: [u64; 4]) -> Handshake {
         disk: DiskState::UpToDate,
         disk_now: DiskState::UpToDate,
         peer_disk: DiskState::UpToDate,
+        peer_disk_now: DiskState::UpToDate,
         policy: POLICY,
         demotion: Demotion::NotTried,
     }
@@ -263,6 +264,32 @@ fn a_primary_does_not_become_target_unless_told_so() {
     h.policy.rr_conflict = RrConflict::Disconnect;
     h.disk_now = DiskState::Negotiating;
     assert_eq!(conn(&h), Ok(ConnState::WfBitmapT));
+}
+
+/// It has worked with the other disk until then, which did not know yet that the resync of this one had ended.
+#[test]
+fn a_primary_that_attaches_is_the_target() {
+    let (primary, secondary) = (Role::Primary, Role::Secondary);
+    for other in [primary, secondary] {
+        let mut h = of(EQUAL);
+        (h.me.role, h.me.crashed_primary) = (primary, true);
+        (h.disk_now, h.peer.role) = (DiskState::Negotiating, other);
+        assert_eq!(conn(&h), Ok(ConnState::WfBitmapT), "{other:?}");
+        let mut h = of(EQUAL);
+        (h.peer.role, h.peer.crashed_primary) = (primary, true);
+        (h.peer_disk_now, h.me.role) = (DiskState::Negotiating, other);
+        let out = sync_handshake(&h);
+        assert_eq!(out.verdict.unwrap().conn, ConnState::WfBitmapS);
+        assert!(!out.helpers.initial_split_brain);
+    }
+    let mut h = of(EQUAL);
+    (h.me.role, h.peer.role, h.me.crashed_primary) = (primary, primary, true);
+    assert_eq!(conn(&h), Err(Refusal::SplitBrain), "nobody attaches");
+    h.peer.role = secondary;
+    assert_eq!(conn(&h), Ok(ConnState::WfBitmapS));
+    // A Secondary that attaches has not written.
+    h.peer_disk_now = DiskState::Negotiating;
+    assert_eq!(conn(&h), Ok(ConnState::WfBitmapS));
 }
 
 #[test]

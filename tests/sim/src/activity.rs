@@ -199,9 +199,6 @@ impl Node {
         if admitted == Some(false) && write.again {
             self.told.push(Told::Failed(write.tag));
         }
-        if admitted.is_some() && write.again {
-            self.application = self.application.saturating_sub(1);
-        }
         admitted.is_some()
     }
 

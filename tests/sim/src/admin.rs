@@ -4,7 +4,6 @@
 
 use crate::{
     link::DATA,
-    metadata::recorded,
     node::{Node, Rx, Who},
 };
 use drbd_core::{
@@ -225,7 +224,8 @@ impl Node {
             RolePhase::Turn => {
                 // Whoever has it open closes it before it can be read-only.
                 self.writable &= role == Role::Primary;
-                let quiet = self.application == 0 && self.activity.is_idle();
+                let quiet =
+                    self.application == 0 && self.again.is_empty() && self.activity.is_idle();
                 // The peer has all that was written, or will never say so.
                 let in_vain = role == Role::Primary || !state::replicates(&self.state);
                 let confirmed = in_vain || self.log.is_empty();
@@ -411,7 +411,7 @@ impl Node {
             return false;
         }
         let attached = state::attach(
-            &recorded(block.flags),
+            block.flags,
             self.state.role,
             self.state.susp_nod,
             Fencing::DontCare,

@@ -46,6 +46,8 @@ impl World {
             let reaches =
                 state::is_connected(node.state.conn) && !state::has_no_data(node.state.pdsk);
             self.alone[id] |= node.up && writes && !reaches && node.has_disk();
+            // What it was about to get, the other one has alone.
+            self.alone[1 - id] |= node.up && state::is_sync_target(node.state.conn);
         }
         let equal = |node: &Node| {
             node.up

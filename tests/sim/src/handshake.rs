@@ -291,7 +291,7 @@ impl Node {
         }
         if matches!(outcome.verdict, Ok(plan) if plan.set_whole_bitmap) && !self.set_whole_bitmap()
         {
-            return Err(Refusal::SplitBrain);
+            return Err(Refusal::WholeBitmapFailed);
         }
         outcome.verdict
     }
@@ -334,6 +334,7 @@ impl Node {
             },
             disk_now,
             peer_disk: pending.peer_disk,
+            peer_disk_now: peer.disk,
             policy: Policy {
                 after_sb: Policies {
                     none: net.after_sb_0p,

@@ -286,7 +286,6 @@ impl Node {
                     }
                     (Some(true), _) => self.told.push(Told::Flushed(since)),
                     _ if actions.restart => {
-                        self.application += 1;
                         self.again.push_back(Waiting {
                             range,
                             tag,

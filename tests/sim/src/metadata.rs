@@ -6,7 +6,7 @@ use crate::{node::Node, world::Fault};
 use drbd_core::{
     bitmap,
     meta::{Flags, Superblock},
-    state::{self, Recorded},
+    state,
     types::DiskState,
 };
 
@@ -16,14 +16,7 @@ impl Node {
         let state = self.state;
         let Some(md) = self.md.as_mut() else { return };
         let before = md.flags;
-        let now = state::metadata_flags(recorded(before), &state, crashed);
-        md.flags.set(Flags::CONSISTENT, now.consistent);
-        md.flags.set(Flags::PRIMARY_IND, now.primary);
-        md.flags.set(Flags::CONNECTED_IND, now.connected);
-        md.flags.set(Flags::WAS_UP_TO_DATE, now.was_up_to_date);
-        md.flags.set(Flags::PEER_OUTDATED, now.peer_outdated);
-        md.flags.set(Flags::CRASHED_PRIMARY, now.crashed_primary);
-        md.flags.remove(Flags::AL_CLEAN);
+        md.flags = state::metadata_flags(before, &state, crashed);
         if md.flags != before {
             self.md_dirty = true;
             self.todo_metadata = true;
@@ -119,19 +112,5 @@ impl Node {
             self.md_dirty = true;
         }
         self.sync_metadata();
-    }
-}
-
-/// The superblock's flags as the core's rules see them.
-pub fn recorded(flags: Flags) -> Recorded {
-    Recorded {
-        consistent: flags.contains(Flags::CONSISTENT),
-        primary: flags.contains(Flags::PRIMARY_IND),
-        connected: flags.contains(Flags::CONNECTED_IND),
-        was_up_to_date: flags.contains(Flags::WAS_UP_TO_DATE),
-        peer_outdated: flags.contains(Flags::PEER_OUTDATED),
-        crashed_primary: flags.contains(Flags::CRASHED_PRIMARY),
-        full_sync: flags.contains(Flags::FULL_SYNC),
-        al_disabled: flags.contains(Flags::AL_DISABLED),
     }
 }
