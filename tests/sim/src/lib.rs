@@ -3,6 +3,9 @@
 //! A whole cluster in one process. The core that the module links decides; disks, network, clock, applications and
 //! administrators are drawn from a seed.
 
+#[macro_use]
+extern crate drbd_say;
+
 pub mod acks;
 pub mod activity;
 pub mod admin;

@@ -2,6 +2,9 @@
 
 //! Plays COUNT seeds, and says what was violated; or one seed, with everything that happens. See [`USAGE`].
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_core::config::choices::Protocol;
 use drbd_sim::world::{run, Config, Fault, Report, FAULTS};
 use std::{

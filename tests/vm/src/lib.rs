@@ -9,6 +9,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[macro_use]
+extern crate drbd_say;
+
 pub mod acks;
 pub mod cluster;
 pub mod crash_points;

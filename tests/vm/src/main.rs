@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_vm_tests::runner::{run, Wish};
 use drbd_vm_tests::scenarios;
 use std::process::ExitCode;

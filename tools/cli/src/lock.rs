@@ -28,7 +28,7 @@ impl DeviceLock {
             .map_err(|error| {
                 format!(
                     "cannot open {path}: {}; it guards the metadata of minor {minor}",
-                    crate::os_error(&error)
+                    drbd_say::os_error(&error)
                 )
             })?;
         let deadline = Instant::now() + Duration::from_secs(1);

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 #[macro_use]
-mod say;
+extern crate drbd_say;
 
 mod args;
 mod catalog;
@@ -27,15 +27,6 @@ mod pasted;
 mod time;
 
 use std::path::Path;
-
-/// An operating system's error without Rust's " (os error N)".
-fn os_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
-}
 
 fn main() {
     let mut args: Vec<String> = std::env::args_os()

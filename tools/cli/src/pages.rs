@@ -344,7 +344,7 @@ pub fn main(args: &[String]) -> i32 {
     match write(Path::new(directory)) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{directory}: {}", crate::os_error(&error));
+            eprintln!("{directory}: {}", drbd_say::os_error(&error));
             20
         }
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::process::Command;
 
 use drbd_config::Identity;
+use drbd_say::os_error;
 use rustix::fs::{flock, FlockOperation};
 
 use crate::drbd::{replicated, Minor, Replicated, DETECTION_DS};
@@ -219,8 +220,9 @@ pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> 
         return work();
     }
     let path = "/run/drbd-iscsi.lock";
-    let file = fs::File::create(path).map_err(|e| format!("{path}: {e}"))?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|e| format!("{path}: {e}"))?;
+    let file = fs::File::create(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .map_err(|e| format!("{path}: {}", os_error(&e.into())))?;
     work()
 }
 
@@ -242,7 +244,7 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
             candidates.join(" and no ")
         )
     })?;
-    let bytes = fs::read(path).map_err(|e| format!("{path}: {e}"))?;
+    let bytes = fs::read(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
     let text = String::from_utf8_lossy(&bytes);
     let number = options.node.as_ref().and_then(|node| node.parse().ok());
     let me = Identity {
@@ -276,7 +278,7 @@ fn devices(options: &Options, me: &Identity) -> Answer<Vec<crate::drbd::Replicat
     if options.drbd_conf.is_none() && fs::metadata(path).is_err() {
         return Ok(Vec::new());
     }
-    let loaded = drbd_config::from_file(path).map_err(|e| format!("{path}: {e}"))?;
+    let loaded = drbd_config::from_file(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
     if loaded.is_broken() {
         eprint!("{}", loaded.report());
         return Err(format!("configuration refused: {path} has errors"));
@@ -286,7 +288,7 @@ fn devices(options: &Options, me: &Identity) -> Answer<Vec<crate::drbd::Replicat
 
 /// The names in an initiators.allow: what the kernel's target can express of it.
 fn initiators(path: &str) -> Answer<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
     let mut names = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -426,12 +428,12 @@ fn prepare(tree: &Tree) -> Answer<()> {
         match done {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("{program} {}: {status}", args.join(" "))),
-            Err(error) => Err(format!("{program}: {error}")),
+            Err(error) => Err(format!("{program}: {}", os_error(&error))),
         }
     };
     // Without these the target answers every reservation with "not ready".
     for folder in ["/etc/target/pr", "/etc/target/alua"] {
-        fs::create_dir_all(folder).map_err(|e| format!("{folder}: {e}"))?;
+        fs::create_dir_all(folder).map_err(|e| format!("{folder}: {}", os_error(&e)))?;
     }
     run("modprobe", &["configfs"])?;
     if !fs::exists("/sys/kernel/config/target").unwrap_or(false) {
@@ -466,7 +468,7 @@ pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> 
     let tree = Tree::new(options.root.as_deref());
     let lines = settle(options, &tree, &mut plan).join("\n");
     if *said != lines {
-        println!("{lines}");
+        note!("{lines}");
         *said = lines;
     }
     carry_out(&tree, &plan)
@@ -481,11 +483,11 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     let targets: Vec<String> = plan.exports.iter().map(|e| e.target.iqn.clone()).collect();
     let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
     let gone = tree.prune(&targets, &backstores).map_err(failed)?;
-    gone.iter().for_each(|what| println!("removed {what}"));
+    gone.iter().for_each(|what| note!("removed {what}"));
     for unit in plan.units() {
         let before = tree.access(&unit.backstore());
         if let Some(reason) = begins_anew(before, unit.access, unit.locks) {
-            println!("{}: initiators log in again: {reason}", unit.path);
+            note!("{}: initiators log in again: {reason}", unit.path);
             tree.remove_target(&unit.iqn).map_err(failed)?;
             tree.remove_backstore(&unit.backstore()).map_err(failed)?;
         }
@@ -498,7 +500,7 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
         }
     }
     if changes > 0 {
-        println!("{changes} changes");
+        note!("{changes} changes");
     }
     Ok(())
 }
@@ -522,7 +524,7 @@ fn explain(step: &Step, error: &io::Error) -> String {
 fn remove(options: &Options) -> Answer<()> {
     let tree = Tree::new(options.root.as_deref());
     let gone = tree.prune(&[], &[]).map_err(|e| e.to_string())?;
-    gone.iter().for_each(|what| println!("removed {what}"));
+    gone.iter().for_each(|what| note!("removed {what}"));
     Ok(())
 }
 
@@ -567,7 +569,7 @@ fn switch(options: &Options, access: Access) -> Answer<()> {
         }
         unit.access = access;
         any = true;
-        println!("{}: {access}", unit.path);
+        note!("{}: {access}", unit.path);
     }
     if !any {
         return Err("no mirrored device is exported here: drbd-iscsi apply".to_owned());

@@ -46,7 +46,7 @@ pub(crate) fn wait_turn(options: &Options) -> Answer<()> {
         });
         let Some(device) = waiting else { return Ok(()) };
         if Instant::now() >= end {
-            println!(
+            note!(
                 "{}: the first node of drbd.conf does not export it; not waiting any longer",
                 device.device
             );

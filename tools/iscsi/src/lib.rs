@@ -12,6 +12,9 @@
 //! which of the two serves.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+extern crate drbd_say;
+
 mod command;
 pub mod drbd;
 mod follow;

@@ -34,7 +34,10 @@ fn at(path: &Path, error: &Error) -> Error {
         ErrorKind::ResourceBusy => ": in use",
         _ => "",
     };
-    Error::new(error.kind(), format!("{}: {error}{hint}", path.display()))
+    Error::new(
+        error.kind(),
+        format!("{}: {}{hint}", path.display(), drbd_say::os_error(error)),
+    )
 }
 
 impl Tree {

@@ -6,6 +6,9 @@
 //! What was tried is noted in `.build/mutants/results`, and tried again only when the bug has changed (or with
 //! `--again`). Nothing counts unless both are content with the source as it is. The last line is `N of M mutations killed`.
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_sim::mutations::{table, Mutation};
 use std::{
     collections::BTreeMap,

@@ -3,6 +3,9 @@
 //! Makes the decisions of a live module once more: `drbd-replay FILE...`, copies of `/sys/kernel/debug/drbd/trace`.
 //! The last line is the figure; the exit code is 1 if a decision came out differently.
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_sim::replay::replay;
 use std::process::ExitCode;
 

@@ -7,6 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_lab::{deadline, Lot, PowerCut};
 use drbd_vm_tests::acks::{AckLog, Load, Writer};
 use drbd_vm_tests::cluster::{source_logs, Cluster, Config, Module, Setup, Tools, DEVICE, DISK};

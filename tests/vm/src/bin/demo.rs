@@ -6,6 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+extern crate drbd_say;
+
 use drbd_lab::{deadline, LabConfig, PowerCut};
 use drbd_vm_tests::cluster::{source_logs, Cluster, Module, Setup, Tools, SEED};
 use drbd_vm_tests::proc_drbd::Minor;

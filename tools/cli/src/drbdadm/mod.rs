@@ -534,7 +534,7 @@ fn random_uuid() -> Result<String, String> {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| format!("/dev/urandom: {}", crate::os_error(&error)))?;
+        .map_err(|error| format!("/dev/urandom: {}", drbd_say::os_error(&error)))?;
     Ok(format!("{:016X}", u64::from_ne_bytes(bytes)))
 }
 

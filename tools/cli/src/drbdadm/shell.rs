@@ -143,7 +143,7 @@ pub fn handler(selected: &Selected<'_>, name: &str, dry_run: bool) -> i32 {
     match command.status() {
         Ok(status) => status.code().unwrap_or(20),
         Err(error) => {
-            eprintln!("/bin/sh: {}", crate::os_error(&error));
+            eprintln!("/bin/sh: {}", drbd_say::os_error(&error));
             20
         }
     }

@@ -121,7 +121,7 @@ pub fn load(path: Option<&str>, tested: &[String], without: &[String]) -> Result
             )
         })?;
     let unread = |path: &str, error: &std::io::Error| {
-        format!("cannot read '{path}': {}", crate::os_error(error))
+        format!("cannot read '{path}': {}", drbd_say::os_error(error))
     };
     let mut files = vec![(path, drbd_config::text_of(path))];
     files.extend(

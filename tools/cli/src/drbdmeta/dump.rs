@@ -105,7 +105,7 @@ pub fn run(session: &Session) -> i32 {
             eprintln!(
                 "open({}) failed: {}",
                 session.device,
-                crate::os_error(&error)
+                drbd_say::os_error(&error)
             );
             if !confirm("Exclusive open failed. Do it anyways?", session.force) {
                 println!("Operation canceled.");

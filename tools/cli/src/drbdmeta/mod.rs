@@ -197,13 +197,13 @@ pub fn device_uuid(path: &str, index: i32) -> Option<u64> {
 
 /// Says that a device cannot be read or written; returns the exit code.
 fn complain(device: &str, error: &io::Error) -> i32 {
-    eprintln!("{device}: {}", crate::os_error(error));
+    eprintln!("{device}: {}", drbd_say::os_error(error));
     EXIT_BUSY
 }
 
 /// Says that a device cannot be opened; returns the exit code.
 fn cannot_open(device: &str, error: &io::Error) -> i32 {
-    eprintln!("open({device}) failed: {}", crate::os_error(error));
+    eprintln!("open({device}) failed: {}", drbd_say::os_error(error));
     EXIT_BUSY
 }
 

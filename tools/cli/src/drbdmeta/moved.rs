@@ -58,7 +58,7 @@ fn look(session: &Session, minor: u32, known: &LastKnown, folder: &Path) -> i32 
 
 /// Moves the metadata from the end of a disk of the size that is known to the end as it is now.
 fn bring(disk: &Disk, known: &LastKnown, folder: &Path, minor: u32) -> Result<(), String> {
-    let error = |error: std::io::Error| crate::os_error(&error);
+    let error = |error: std::io::Error| drbd_say::os_error(&error);
     let sectors = known.bytes / 512;
     if sectors > disk.sectors {
         return Err(format!(
@@ -98,7 +98,7 @@ fn bring(disk: &Disk, known: &LastKnown, folder: &Path, minor: u32) -> Result<()
     let copy = folder.join(format!("drbd-minor-{minor}.moving"));
     std::fs::write(&copy, &text)
         .and_then(|()| std::fs::File::open(&copy)?.sync_all())
-        .map_err(|e| format!("{}: {}", copy.display(), crate::os_error(&e)))?;
+        .map_err(|e| format!("{}: {}", copy.display(), drbd_say::os_error(&e)))?;
     let dump = Dump::parse(&text)?;
     let place = dump.placed(disk)?;
     let former = found.layout.superblock_sector;
@@ -110,7 +110,7 @@ fn bring(disk: &Disk, known: &LastKnown, folder: &Path, minor: u32) -> Result<()
         .map_err(|e| {
             format!(
                 "{}; the metadata are in {}, for drbdmeta restore-md",
-                crate::os_error(&e),
+                drbd_say::os_error(&e),
                 copy.display()
             )
         })?;

@@ -302,7 +302,7 @@ impl Dump {
 
 fn read(path: &str) -> Result<Dump, i32> {
     let text = std::fs::read(path).map_err(|error| {
-        eprintln!("open of '{path}' failed: {}", crate::os_error(&error));
+        eprintln!("open of '{path}' failed: {}", drbd_say::os_error(&error));
         EXIT_BUSY
     })?;
     Dump::parse(&String::from_utf8_lossy(&text)).map_err(|text| {

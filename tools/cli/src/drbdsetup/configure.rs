@@ -538,7 +538,7 @@ fn block_device(path: &str) -> Result<&[u8], String> {
     match std::fs::metadata(path) {
         Err(error) => Err(format!(
             "Can not open device '{path}': {}",
-            crate::os_error(&error)
+            drbd_say::os_error(&error)
         )),
         Ok(meta) if !meta.file_type().is_block_device() => {
             Err(format!("'{path}' is not a block device!"))

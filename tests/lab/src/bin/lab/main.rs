@@ -7,6 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+extern crate drbd_say;
+
 mod client;
 mod daemon;
 mod verbs;
