@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub disks: Vec<DiskSpec>,
     /// KFENCE and slab debugging. Off only to measure.
     pub detectors: bool,
+    /// Whether [`Node::instructions`] can be asked; makes an emulated guest slower.
+    pub counted: bool,
     /// More words for the kernel command line.
     pub kernel_args: String,
 }
@@ -116,6 +118,7 @@ impl LabConfig {
             cpus: 1,
             disks: vec![DiskSpec::new("sda", 8 << 20), DiskSpec::new("sdb", size)],
             detectors: true,
+            counted: false,
             kernel_args: String::new(),
         };
         LabConfig {

@@ -5,6 +5,7 @@
 use crate::agent::{Agent, Output, Process};
 use crate::console::Console;
 use crate::disk::{Disk, PowerCut};
+use crate::error::At;
 use crate::frame::Exec;
 use crate::lab::{Bus, DiskBack, NodeConfig};
 use crate::nbd::Server;
@@ -14,6 +15,7 @@ use crate::socket::Listener;
 use crate::wait::deadline;
 use crate::{Error, Result};
 use serde_json::json;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -210,6 +212,26 @@ impl Node {
         self.qemu.as_ref().map(Child::id)
     }
 
+    /// The instructions that its processors have executed since it was started, if its configuration has `counted`.
+    pub fn instructions(&self) -> Result<Option<u64>> {
+        if !self.config.counted {
+            return Ok(None);
+        }
+        let path = self.counter();
+        let mut text = String::new();
+        UnixStream::connect(&path)
+            .and_then(|mut stream| stream.read_to_string(&mut text))
+            .at(path.display())?;
+        text.parse()
+            .map(Some)
+            .map_err(|_| Error::new(format!("'{text}' is no count of instructions")))
+    }
+
+    /// The socket of the plugin that counts instructions.
+    fn counter(&self) -> PathBuf {
+        self.port.with_file_name(format!("{}.count", self.name()))
+    }
+
     /// Cuts its power: it stops between two instructions, and its disks lose of their caches what `cut` says.
     pub fn power_cut(&mut self, cut: PowerCut) -> Result<()> {
         self.monitor = None;
@@ -324,6 +346,11 @@ impl Node {
             // Few features: what a guest does with wide vectors, TCG does one by one.
             _ => args("-accel tcg,tb-size=192,thread=multi -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+rdrand"),
         }
+        if config.counted {
+            let _ = std::fs::remove_file(self.counter());
+            let (plugin, at) = (counter_plugin(), self.counter());
+            args(&format!("-plugin {},at={}", plugin.display(), at.display()));
+        }
         args(&format!("-m {} -smp {}", config.memory_mib, config.cpus));
         args(&format!(
             "-chardev socket,id=con,path={} -serial chardev:con",
@@ -397,9 +424,11 @@ impl Node {
 
     fn kernel_line(&self, scsi: usize) -> String {
         let config = &self.config;
+        // TCG translates a page of code again wherever else it is mapped: with addresses drawn by lot, every program that
+        // starts is translated from the beginning, and what was translated before goes when the buffer is full.
         let mut line = String::from(
             "console=ttyS0 ignore_loglevel panic=-1 oops=panic no_timer_check cryptomgr.notests rcupdate.rcu_expedited=1 \
-             mitigations=off nokaslr net.ifnames=0 random.trust_cpu=on tsc=reliable scsi_mod.scan=sync \
+             mitigations=off nokaslr norandmaps net.ifnames=0 random.trust_cpu=on tsc=reliable scsi_mod.scan=sync \
              rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 \
              sysctl.kernel.hung_task_timeout_secs=90 sysctl.kernel.hung_task_warnings=-1",
         );
@@ -425,6 +454,12 @@ impl Node {
         }
         line
     }
+}
+
+/// The plugin of `tests/icount`: cargo puts it beside the program that runs.
+fn counter_plugin() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.with_file_name("libdrbd_icount.so")
 }
 
 impl Drop for Node {

@@ -3,11 +3,13 @@
 //! Our driver and the stock one, alternately in the same two guests, as ratios.
 //!
 //! Wall-clock numbers of emulated guests on a shared machine mean little by themselves; a ratio of two measurements
-//! that follow each other means more, and the processor time of both QEMUs for each operation means most. Each round
-//! boots anew, because a boot is fast or slow as a whole, and measures both drivers on the same disks; the median of
-//! the rounds' ratios is printed.
+//! that follow each other means more, and the instructions that both guests execute for each operation mean most. Each
+//! round boots anew and measures both drivers on the same disks; the median of the rounds' ratios is printed.
 
 #![forbid(unsafe_code)]
+
+#[macro_use]
+extern crate drbd_say;
 
 use drbd_lab::{deadline, LabConfig};
 use drbd_vm_tests::cluster::{source_logs, Cluster, Config, Module, Setup, Tools, DEVICE};
@@ -18,25 +20,29 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "\
 usage: bench [--rounds N] [--seconds S] [--at-least RATIO] [--stock]
 
-Prints drbdrs / stock for each load, protocol C: throughput (above 1 is better) and processor time (below 1 is better).
-  --rounds N        rounds of both drivers, each with a boot (5)
+Prints drbdrs / stock for each load, protocol C: throughput (above 1 is better), and the instructions that both guests
+execute and the processor time for an operation (below 1 is better).
+  --rounds N        timed rounds of both drivers, each with a boot (5); two more count instructions
   --seconds S       of each load (8)
-  --at-least RATIO  fail if a throughput ratio is lower
+  --at-least RATIO  fail if the stock driver needs less than RATIO of our instructions for an operation
   --stock           stock against itself: what the noise is";
 
-/// A load: its name, and fio's words for it.
-const LOADS: [(&str, &str); 3] = [
+/// A load: its name, fio's words for it, and how much of it is written where instructions are counted.
+const LOADS: [(&str, &str, &str); 3] = [
     (
         "4 KiB random write, depth 1",
         "--rw=randwrite --bs=4k --iodepth=1",
+        "4m",
     ),
     (
         "4 KiB random write, depth 32",
         "--rw=randwrite --bs=4k --iodepth=32",
+        "32m",
     ),
     (
         "128 KiB sequential write, depth 4",
         "--rw=write --bs=128k --iodepth=4",
+        "128m",
     ),
 ];
 const SYNC: &str = "full sync";
@@ -61,6 +67,8 @@ struct Measure {
 struct Used {
     /// Processor time, in seconds.
     cpu: f64,
+    /// Instructions of the guests, in the round that counts them.
+    instructions: f64,
     /// Frames on the link, both ways.
     frames: f64,
     /// Context switches.
@@ -71,14 +79,18 @@ impl Used {
     fn until_now(c: &Cluster) -> Result<Self> {
         let network = c.lab.network();
         let frames = network.traffic(0, 1).frames + network.traffic(1, 0).frames;
-        let mut switches = 0.0;
+        let (mut switches, mut instructions) = (0.0, 0.0);
         for node in 0..2 {
+            if let Some(count) = c.lab.node(node).instructions()? {
+                instructions += count as f64;
+            }
             let text = c.sh(node, "grep ctxt /proc/stat")?;
             let count = text.split_whitespace().nth(1).and_then(|n| n.parse().ok());
             switches += count.unwrap_or(0.0);
         }
         Ok(Self {
             cpu: cpu_seconds(c)?,
+            instructions,
             frames: frames as f64,
             switches,
         })
@@ -89,6 +101,7 @@ impl Used {
         let now = Self::until_now(c)?;
         Ok(Self {
             cpu: (now.cpu - then.cpu) / operations,
+            instructions: (now.instructions - then.instructions) / operations,
             frames: (now.frames - then.frames) / operations,
             switches: (now.switches - then.switches) / operations,
         })
@@ -141,23 +154,32 @@ fn main() -> ExitCode {
 fn bench(wish: &Wish) -> Result<bool> {
     let names: Vec<&str> = [SYNC]
         .into_iter()
-        .chain(LOADS.iter().map(|(name, _)| *name))
+        .chain(LOADS.iter().map(|(name, ..)| *name))
         .collect();
     let mut rounds = Vec::new();
     for number in 0..wish.rounds {
-        let measured = round(wish, number)?;
+        let measured = round(wish, number, false)?;
         rounds.push(measured);
         eprintln!("round {} of {} done", number + 1, wish.rounds);
     }
-    Ok(print(wish, &names, &rounds))
+    let mut counted = Vec::new();
+    for number in 0..2 {
+        counted.push(round(wish, number, true)?);
+        eprintln!("count {} of 2 done", number + 1);
+    }
+    Ok(print(wish, &names, &rounds, &counted))
 }
 
-/// Boots two nodes and measures both drivers in them, one after the other; the stock one's measures come first.
-fn round(wish: &Wish, number: usize) -> Result<[Vec<Measure>; 2]> {
+/// What the stock driver needs, and what ours.
+type Round = [Vec<Measure>; 2];
+
+/// Boots two nodes and measures both drivers in them, one after the other.
+fn round(wish: &Wish, number: usize, counted: bool) -> Result<Round> {
     let setup = Setup::new(Module::Stock, Module::Stock, Tools::Stock);
     let mut lab = LabConfig::pair(DISK_SIZE);
     for node in &mut lab.nodes {
         node.detectors = false;
+        node.counted = counted;
         node.disks = node.disks.drain(..).map(|disk| disk.plain()).collect();
     }
     let config = Config {
@@ -173,56 +195,83 @@ fn round(wish: &Wish, number: usize) -> Result<[Vec<Measure>; 2]> {
         &config.text(),
     )?;
     (0..2).try_for_each(|node| c.unload(node))?;
+    let length = (!counted).then_some(wish.seconds);
     // Who is first changes, so that what drifts favours nobody.
     if number % 2 == 0 {
-        let stock = measure(&c, Module::Stock, wish)?;
-        Ok([stock, measure(&c, wish.contender, wish)?])
+        let stock = measure(&c, Module::Stock, length)?;
+        Ok([stock, measure(&c, wish.contender, length)?])
     } else {
-        let ours = measure(&c, wish.contender, wish)?;
-        Ok([measure(&c, Module::Stock, wish)?, ours])
+        let ours = measure(&c, wish.contender, length)?;
+        Ok([measure(&c, Module::Stock, length)?, ours])
     }
 }
 
 /// Prints the table; whether all ratios are as high as is wished.
-fn print(wish: &Wish, names: &[&str], rounds: &[[Vec<Measure>; 2]]) -> bool {
+fn print(wish: &Wish, names: &[&str], rounds: &[Round], counted: &[Round]) -> bool {
     println!(
-        "{:34} {:>12} {:>12} {:>6} {:>13} {:>6} {:>14} {:>14}",
-        "", "stock", "ours", "ratio", "(rounds)", "cpu", "frames", "switches"
+        "{:34} {:>12} {:>12} {:>6} {:>14} {:>13} {:>13} {:>5} {:>6} {:>13} {:>13}",
+        "",
+        "stock",
+        "ours",
+        "ratio",
+        "(rounds)",
+        "instructions",
+        "",
+        "",
+        "cpu",
+        "frames",
+        "switches"
     );
     let mut good = true;
     for (index, name) in names.iter().enumerate() {
-        let all = |pick: &dyn Fn(&Measure, &Measure) -> f64| -> Vec<f64> {
-            rounds
-                .iter()
-                .map(|r| pick(&r[0][index], &r[1][index]))
+        let pick = |from: &[Round], pick: &dyn Fn(&Measure, &Measure) -> f64| -> Vec<f64> {
+            from.iter()
+                .map(|[stock, ours]| pick(&stock[index], &ours[index]))
                 .collect()
         };
-        let of = |pick: &dyn Fn(&Measure, &Measure) -> f64| median(all(pick));
+        let all = |what: &dyn Fn(&Measure, &Measure) -> f64| pick(rounds, what);
+        let of = |what: &dyn Fn(&Measure, &Measure) -> f64| median(all(what));
+        let executed = |driver: usize| {
+            let all = counted
+                .iter()
+                .map(|round| round[driver][index].used.instructions);
+            median(all.collect())
+        };
+        let (stock, ours) = (executed(0), executed(1));
         let ratios = all(&|stock, ours| ours.rate / stock.rate);
         let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let high = ratios.iter().copied().fold(0.0, f64::max);
         let unit = if *name == SYNC { "MiB/s" } else { "/s" };
+        let pair = |stock: f64, ours: f64| format!("{stock:.1} {ours:>6.1}");
         println!(
-            "{name:34} {:>6.0} {unit:<5} {:>6.0} {unit:<5} {:>6.2} {:>13} {:>6.2} {:>6.1} {:>6.1}  {:>6.1} {:>6.1}",
+            "{name:34} {:>6.0} {unit:<5} {:>6.0} {unit:<5} {:>6.2} {:>14} {:>11.0} k {:>11.0} k {:>5.2} {:>6.2} {:>13} {:>13}",
             of(&|stock, _| stock.rate),
             of(&|_, ours| ours.rate),
-            median(ratios.clone()),
-            format!("({low:.2} .. {high:.2})"),
+            median(ratios),
+            if rounds.is_empty() {
+                String::new()
+            } else {
+                format!("({low:.2} .. {high:.2})")
+            },
+            stock / 1e3,
+            ours / 1e3,
+            ours / stock,
             of(&|stock, ours| ours.used.cpu / stock.used.cpu),
-            of(&|stock, _| stock.used.frames),
-            of(&|_, ours| ours.used.frames),
-            of(&|stock, _| stock.used.switches),
-            of(&|_, ours| ours.used.switches),
+            pair(of(&|stock, _| stock.used.frames), of(&|_, ours| ours.used.frames)),
+            pair(of(&|stock, _| stock.used.switches), of(&|_, ours| ours.used.switches)),
         );
-        good &= median(ratios) >= wish.at_least;
+        good &= stock >= wish.at_least * ours;
     }
     println!(
-        "ratio: of throughput, the median of the rounds and their range; cpu: of the processor time of both machines for\n\
-         an operation (a MiB of the sync); frames, switches: on the wire and between threads for an operation, \
-         stock and ours"
+        "ratio: of throughput, the median of the rounds and their range. For an operation (a MiB of the sync): instructions\n\
+         of both guests, stock, ours and their ratio; cpu: the ratio of processor time; frames on the wire and switches\n\
+         between threads, stock and ours."
     );
     if !good {
-        println!("a ratio is below {}", wish.at_least);
+        println!(
+            "the stock driver needs less than {} of our instructions for a load",
+            wish.at_least
+        );
     }
     good
 }
@@ -237,8 +286,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Loads a driver on both nodes, measures a full sync and every load, and removes it again.
-fn measure(c: &Cluster, module: Module, wish: &Wish) -> Result<Vec<Measure>> {
+/// Loads a driver on both nodes, measures a full sync and every load, for so many seconds or of the size to be counted, and
+/// removes it again.
+fn measure(c: &Cluster, module: Module, seconds: Option<u64>) -> Result<Vec<Measure>> {
     for node in 0..2 {
         c.load(node, module)?;
         c.drbdadm(node, &["--", "--force", "create-md", "r0"])?;
@@ -262,8 +312,12 @@ fn measure(c: &Cluster, module: Module, wish: &Wish) -> Result<Vec<Measure>> {
         used: Used::since(c, &before, mib)?,
     };
     let mut measures = vec![sync];
-    for (_, words) in LOADS {
-        measures.push(fio(c, words, wish.seconds)?);
+    for (_, words, size) in LOADS {
+        let length = match seconds {
+            Some(seconds) => format!("--time_based --ramp_time=1 --runtime={seconds}"),
+            None => format!("--io_size={size}"),
+        };
+        measures.push(fio(c, words, &length)?);
         undisturbed(c, words)?;
     }
     for node in 0..2 {
@@ -287,18 +341,14 @@ fn undisturbed(c: &Cluster, words: &str) -> Result<()> {
     Ok(())
 }
 
-fn fio(c: &Cluster, words: &str, seconds: u64) -> Result<Measure> {
+fn fio(c: &Cluster, words: &str, length: &str) -> Result<Measure> {
     let line = format!(
-        "fio --name=load --filename={DEVICE} --ioengine=libaio --direct=1 --size=48m --time_based --ramp_time=1 \
-         --runtime={seconds} --randrepeat=1 --output-format=json {words}"
+        "fio --name=load --filename={DEVICE} --ioengine=libaio --direct=1 --size=48m --randrepeat=1 \
+         --output-format=json {length} {words}"
     );
     let args: Vec<&str> = line.split_whitespace().collect();
     let before = Used::until_now(c)?;
-    let output = c
-        .lab
-        .node(0)
-        .run_within(deadline(seconds + 120), &args)?
-        .success()?;
+    let output = c.lab.node(0).run_within(deadline(300), &args)?.success()?;
     let text = output.text();
     let json = text.find('{').and_then(|at| text.get(at..)).unwrap_or("");
     let report: serde_json::Value =

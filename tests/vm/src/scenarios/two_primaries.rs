@@ -40,7 +40,9 @@ fn refused(c: &Cluster, node: usize, script: &str, words: &str) -> Result<()> {
 /// Not with the stock driver: after a few such writes two of them lose each other (`BAD! BarrierAck #2 received,
 /// expected #1!`, or `ASSERTION FAILED: connection->current_epoch->list not empty`) and end in a split brain, or one
 /// reads freed memory in `drbd_remove_interval`. We take the barrier that it skips for confirmed by the next one, which
-/// is enough most of the time; but it also counts a write that we told it to retry, until it has written ours.
+/// is enough most of the time; but it also counts a write that we told it to retry, until it has written ours. To
+/// confirm its epoch only then is no cure: the one thread that submits such writes again then waits for a second one,
+/// submitted meanwhile, which is told to retry as well and queues behind that thread.
 pub(super) fn overlapping(setup: Setup, logs: &Path) -> Result<()> {
     writers(setup, logs, 0)
 }
