@@ -3,7 +3,7 @@
 //! The end of a resync or verify: what becomes of states and UUIDs.
 
 use crate::config::choices::Fencing;
-use crate::state::{is_resync, is_resync_or_beyond, is_sync_target, is_verify, Combined};
+use crate::state::{is_resync, is_resync_or_verify, is_sync_target, is_verify, Combined};
 use crate::types::{ConnState, DiskState, State};
 
 /// What becomes of the UUIDs.
@@ -38,12 +38,12 @@ pub struct Finished {
 }
 
 /// Decides what the end leads to; `None` if it was handled already, the connection is gone, or another resync has
-/// begun since: whoever ends it waits for the peer before, and may find the bitmaps of the next one being exchanged.
-/// (8.4 then takes the target for synced.)
+/// begun since: whoever ends it waits for the peer before, and may find the bitmaps of the next one being exchanged, or
+/// that the source has gone Ahead, marks blocks, and comes back later. (8.4 then takes the target for synced.)
 /// `failed`: bits that could not be synced; `out_of_sync`: bits set in the bitmap.
 pub fn finished(own: &State, failed: u64, out_of_sync: u64) -> Option<Finished> {
     let target = is_sync_target(own.conn);
-    if !is_resync_or_beyond(own.conn) || (target && out_of_sync > failed) {
+    if !is_resync_or_verify(own.conn) || (target && out_of_sync > failed) {
         return None;
     }
     let verify = is_verify(own.conn);
@@ -184,6 +184,23 @@ mod tests {
         }
         assert_eq!(finished(&TARGET, 0, 1), None);
         assert_eq!(finished(&TARGET, 1, 2), None);
+    }
+
+    #[test]
+    fn what_congestion_interrupted_does_not_end() {
+        // The last block came, then the news that the source has gone Ahead and marks blocks, while we waited for the peer.
+        let behind = State {
+            conn: ConnState::Behind,
+            ..TARGET
+        };
+        let ahead = State {
+            conn: ConnState::Ahead,
+            ..SOURCE
+        };
+        for state in [behind, ahead] {
+            assert_eq!(finished(&state, 0, 0), None, "{:?}", state.conn);
+            assert_eq!(finished(&state, 0, 5), None, "{:?}", state.conn);
+        }
     }
 
     #[test]
