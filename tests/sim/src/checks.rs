@@ -43,12 +43,19 @@ impl World {
                 }
             }
             let writes = node.state.role == Role::Primary || node.state.peer == Role::Primary;
-            let reaches =
-                state::is_connected(node.state.conn) && !state::has_no_data(node.state.pdsk);
+            // The peer's disk may have failed without this node having heard of it.
+            let reaches = state::is_connected(node.state.conn)
+                && !state::has_no_data(node.state.pdsk)
+                && self.nodes[1 - id].has_disk();
             self.alone[id] |= node.up && writes && !reaches && node.has_disk();
             // What it was about to get, the other one has alone.
             self.alone[1 - id] |= node.up && state::is_sync_target(node.state.conn);
         }
+        let attaches = |node: &Node| {
+            let waits = matches!(node.state.disk, DiskState::Attaching | DiskState::Negotiating);
+            waits && node.up && node.state.role == Role::Primary
+        };
+        self.both_attach |= self.nodes.iter().all(attaches);
         let equal = |node: &Node| {
             node.up
                 && node.state.conn == ConnState::Connected
@@ -63,6 +70,7 @@ impl World {
             self.discarding = None;
             self.discards = false;
             self.missed_end = false;
+            self.both_attach = false;
             self.nodes
                 .iter_mut()
                 .for_each(|node| node.split_brain = false);
@@ -117,7 +125,7 @@ impl World {
             Told::Verdict(Err(refusal)) => {
                 self.discarding = None;
                 let apart = matches!(refusal, Refusal::SplitBrain | Refusal::Unrelated);
-                if apart && self.alone != [true; 2] {
+                if apart && self.alone != [true; 2] && !self.both_attach {
                     self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
                 }
             }
@@ -132,6 +140,7 @@ impl World {
                 self.alone = [false; 2];
                 self.wrote = [false; 2];
                 self.missed_end = false;
+                self.both_attach = false;
             }
         }
     }

@@ -138,6 +138,9 @@ pub(crate) struct World {
     /// Neither 8.4 nor we begin a new one then, so that what it wrote cannot be told from what the target lacked: if
     /// the target was written apart as well, nobody can see it.
     pub(crate) missed_end: bool,
+    /// The disks of two Primaries both failed, and are attached at once: which one failed first is recorded nowhere if
+    /// it was not heard of before the second one did. That is refused as a split brain.
+    pub(crate) both_attach: bool,
     /// Who gives up its data to settle a split brain.
     pub(crate) discarding: Option<usize>,
     /// Somebody connected with the wish to give up its data since both were equal.
@@ -235,6 +238,7 @@ impl World {
             alone: [false; 2],
             wrote: [false; 2],
             missed_end: false,
+            both_attach: false,
             discarding: None,
             discards: false,
             violation: None,
