@@ -36,7 +36,7 @@ pub(crate) fn execute(resource: &Arc<Resource>, change: &Committed) {
 
 fn volume_changed(resource: &Arc<Resource>, change: &Committed, volume: &VolumeChange) {
     let device = resource.device(volume.vnr);
-    let context = device.as_ref().and_then(|device| context(device));
+    let context = device.as_ref().and_then(|device| context(device, &volume.new));
     let (Some(device), Some(context)) = (device, context) else {
         // The volume was deleted meanwhile; its listeners still hear how it went.
         events::state_changed(resource, change);
@@ -51,7 +51,7 @@ fn volume_changed(resource: &Arc<Resource>, change: &Committed, volume: &VolumeC
 }
 
 /// The facts that the core asks for; some of them are used up by asking.
-fn context(device: &Device) -> Option<AfterContext> {
+fn context(device: &Device, new: &State) -> Option<AfterContext> {
     let mut shared = device.resource.shared.lock();
     let all = state::combined(shared.volumes.iter().map(|volume| &volume.state));
     let version = shared.conn.agreed_version;
@@ -70,7 +70,8 @@ fn context(device: &Device) -> Option<AfterContext> {
         now,
         lowest_conn: all.lowest_conn.unwrap_or(ConnState::StandAlone),
         lowest_disk: all.lowest_disk,
-        grown_while_away: volume.flags.has(VolFlag::ResyncAfterNegotiation),
+        grown_while_away: state::both_have_data(new)
+            && volume.flags.clear(VolFlag::ResyncAfterNegotiation),
         call_local_io_error: failed
             && volume.flags.clear(VolFlag::WasIoError)
             && policy == Some(OnIoError::CallHandler),

@@ -551,8 +551,9 @@ fn take_over(
     volume.stat.written = 0;
 }
 
-/// Settles the size and gets the bitmap.
+/// Gets the bitmap and settles the size.
 fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Result<(), Refused> {
+    read_bitmap(device, local, attached)?;
     match resize::determine(device, local, resize::Wish::default()) {
         Ok(Resized::Grew) => {
             let mut shared = device.resource.shared.lock();
@@ -562,6 +563,35 @@ fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Resu
         }
         Ok(_) => {}
         Err(_) => return Err(RetCode::NomemBitmap.into()),
+    }
+    let (bits, weight) = device.bitmap.size_and_weight();
+    if bits == weight {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.set(VolFlag::AlSuspended);
+        }
+    }
+    Ok(())
+}
+
+/// The bitmap as it is on the disk, for the size that was agreed on last. A new size is settled afterwards: that writes
+/// the whole bitmap, and what the disk alone knows, such as the extents of a replayed log, must be in it. (8.4 settles
+/// the size first.)
+fn read_bitmap(
+    device: &Arc<Device>,
+    local: &Local,
+    attached: &state::Attached,
+) -> Result<(), Refused> {
+    let last = {
+        let shared = device.resource.shared.lock();
+        let md = shared.vol(device.vnr).and_then(|volume| volume.md.as_ref());
+        md.map_or(0, |md| md.effective_size)
+    };
+    if device.bitmap.capacity() != last {
+        device
+            .bitmap
+            .resize(last, false)
+            .map_err(|_| Refused::from(RetCode::NomemBitmap))?;
     }
     let loaded = if attached.set_whole_bitmap {
         pr_info!(
@@ -574,16 +604,8 @@ fn load(device: &Arc<Device>, local: &Local, attached: &state::Attached) -> Resu
     };
     loaded.map_err(|error| {
         pr_err!("{}: bitmap I/O failed: {:?}\n", Tag(device), error);
-        RetCode::IoMdDisk
-    })?;
-    let (bits, weight) = device.bitmap.size_and_weight();
-    if bits == weight {
-        let mut shared = device.resource.shared.lock();
-        if let Some(volume) = shared.vol_mut(device.vnr) {
-            volume.flags.set(VolFlag::AlSuspended);
-        }
-    }
-    Ok(())
+        RetCode::IoMdDisk.into()
+    })
 }
 
 /// Sets the whole bitmap and writes it; the superblock says so for as long as that takes.

@@ -128,7 +128,8 @@ impl Bitmap {
         self.inner.lock().weight
     }
 
-    /// Makes it fit a device of that size. New bits are set or not, as `set_new` says. Memory is got outside the lock.
+    /// Makes it fit a device of that size. The bits of what is new are set or not, as `set_new` says. Memory is got
+    /// outside the lock.
     pub(crate) fn resize(&self, sectors: u64, set_new: bool) -> Result {
         let bits = bits_for(sectors);
         let words = padded(words_for(bits));
@@ -146,8 +147,9 @@ impl Bitmap {
                 *new = *old;
             }
             bitmap::trim(&mut fresh.words, kept);
-            if set_new && bits > kept {
-                bitmap::set_range(&mut fresh.words, kept, bits.saturating_sub(1));
+            let grown = bitmap::grown_blocks(inner.sectors, sectors).filter(|_| set_new);
+            if let Some((first, last)) = grown {
+                bitmap::set_range(&mut fresh.words, first, last);
             }
             fresh.weight = bitmap::count(&fresh.words);
             core::mem::replace(&mut *inner, fresh)

@@ -14,7 +14,7 @@ use crate::{
     prelude::*,
     receiver::Arrived,
     resize::{self, Wish},
-    resource::Resource,
+    resource::{ReceiverOrder, Resource, Shared},
     tag::{Shown, Tag},
 };
 use drbd_core::{
@@ -128,7 +128,8 @@ pub(crate) fn send_sizes(device: &Arc<Device>, ask_for_reply: bool, flags: Sizes
         Some(disk) => disk.data.limits(),
         None => limits::without_disk(),
     };
-    let capacity = disk.map_or(0, |disk| disk.layout().max_capacity);
+    // What it could hold now, as the peer would find it: both settle on the smaller one.
+    let capacity = disk.map_or(0, |disk| resize::room(device, disk));
     let (user, current, version, features) = {
         let shared = resource.shared.lock();
         let volume = shared.vol(device.vnr).ok_or(ENODEV)?;
@@ -407,11 +408,12 @@ pub(crate) fn sizes(packet: &Arrived<'_>) -> Result {
         requested: theirs.user,
         current: theirs.current,
     };
-    let local = Device::get_local(&device);
+    // A disk that negotiates has a size, too.
+    let local = Device::get_local_if(&device, has_metadata);
     let capacity = local
         .as_ref()
         .and_then(|l| l.disk())
-        .map(|disk| disk.layout().max_capacity);
+        .map(|disk| resize::room(&device, disk));
     let (rule, current) = {
         let mut shared = packet.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
@@ -537,7 +539,7 @@ fn settle_size(
 
 /// Application I/O is only suspended when something really changes: its answers may be behind this very packet.
 fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resized> {
-    let Some(local) = Device::get_local(device) else {
+    let Some(local) = Device::get_local_if(device, has_metadata) else {
         return Ok(handshake::Resized::Unchanged);
     };
     let Some(disk) = local.disk() else {
@@ -555,7 +557,9 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
             requested: volume.disk_conf.as_ref().map_or(0, |conf| conf.disk_size),
             assume_peer_has_space: flags.contains(SizesFlags::FORCED),
         };
-        handshake::agreed_size(&facts, volume.state.conn).sectors != volume.capacity
+        let sectors = handshake::agreed_size(&facts, volume.state.conn).sectors;
+        let now = [volume.capacity, device.bitmap.capacity()];
+        now.into_iter().any(|now| now != sectors)
     });
     if !moved && changes != Some(true) {
         return Ok(handshake::Resized::Unchanged);
@@ -565,7 +569,13 @@ fn determine(device: &Arc<Device>, flags: SizesFlags) -> Result<handshake::Resiz
         assume_clean: flags.contains(SizesFlags::NO_RESYNC),
         ring: None,
     };
-    attach::suspend_io(device);
+    // Requests that wait for a connection that is gone end only after this: we are the receiver.
+    let alive = |shared: &Shared| shared.conn.receiver == ReceiverOrder::Run;
+    attach::suspend_io_while(device, alive);
+    if !alive(&device.resource.shared.lock()) {
+        attach::resume_io(device);
+        return Err(ECONNRESET);
+    }
     let result = resize::determine(device, disk, wish);
     attach::resume_io(device);
     result.map_err(|failed| {

@@ -76,7 +76,7 @@ pub(crate) fn determine(
             .map_err(|_| Failed::Resources)?;
     }
     if sectors <= last {
-        set_capacity(device, sectors);
+        agree(device, sectors);
     }
     let moved = layout != local.layout() || ring != old_ring;
     if sectors != last || moved {
@@ -89,7 +89,7 @@ pub(crate) fn determine(
     }
     if sectors > last {
         // Only now: the superblock never speaks of blocks that the bitmap on disk has no bits for.
-        set_capacity(device, sectors);
+        agree(device, sectors);
         metadata::sync(device);
     }
     Ok(result)
@@ -99,6 +99,12 @@ pub(crate) fn determine(
 pub(crate) fn disk_changed(device: &Device, local: &Local) -> bool {
     let before = local.layout().max_capacity;
     layout_now(device, local).is_ok_and(|layout| layout.max_capacity != before)
+}
+
+/// How much data the disk can hold now.
+pub(crate) fn room(device: &Device, local: &Local) -> u64 {
+    let layout = layout_now(device, local);
+    layout.map_or(local.layout().max_capacity, |layout| layout.max_capacity)
 }
 
 /// Where the metadata belong, given the sizes that the devices have now.
@@ -119,9 +125,9 @@ fn ring_of(device: &Device) -> Result<Ring, Failed> {
     md.map(Ring::of).ok_or(Failed::Resources)
 }
 
-/// Tells the kernel and ourselves.
-pub(crate) fn set_capacity(device: &Device, sectors: u64) {
-    let changed = {
+/// The metadata tell the size from now on, and the device has it.
+fn agree(device: &Device, sectors: u64) {
+    {
         let mut shared = device.resource.shared.lock();
         let Some(volume) = shared.vol_mut(device.vnr) else {
             return;
@@ -130,6 +136,18 @@ pub(crate) fn set_capacity(device: &Device, sectors: u64) {
             md.effective_size = sectors;
             volume.md_dirty = true;
         }
+    }
+    set_capacity(device, sectors);
+}
+
+/// Tells the kernel and ourselves. Nothing but that is done without a disk: one that fails just now may still write its
+/// metadata.
+pub(crate) fn set_capacity(device: &Device, sectors: u64) {
+    let changed = {
+        let mut shared = device.resource.shared.lock();
+        let Some(volume) = shared.vol_mut(device.vnr) else {
+            return;
+        };
         core::mem::replace(&mut volume.capacity, sectors) != sectors
     };
     device.with_disk(|disk| disk.set_capacity(sectors));

@@ -142,22 +142,29 @@ pub(super) fn resize(context: &Context<'_>, info: &mut Info) -> Outcome {
         ring,
     };
     engine::suspend_io(device);
+    // A verify or a resync may have begun while we waited.
+    let state = device.state();
+    if state.is_none_or(|state| state::is_beyond_connected(state.conn)) {
+        engine::resume_io(device);
+        return Err(RetCode::ResizeResync.into());
+    }
     let result = resize::determine(device, disk, wish);
-    engine::resume_io(device);
     metadata::sync(device);
-    match result {
-        Ok(resized) => {
-            let mut flags = SizesFlags::NONE;
-            if wish.assume_peer_has_space {
-                flags = flags.union(SizesFlags::FORCED);
-            }
-            if wish.assume_clean {
-                flags = flags.union(SizesFlags::NO_RESYNC);
-            }
-            // A link that breaks now says so itself, and the next introduction tells the size.
-            let _ = params::announce_resize(device, resized, flags);
-            Ok(Answer::OK)
+    if let Ok(resized) = result {
+        let mut flags = SizesFlags::NONE;
+        if wish.assume_peer_has_space {
+            flags = flags.union(SizesFlags::FORCED);
         }
+        if wish.assume_clean {
+            flags = flags.union(SizesFlags::NO_RESYNC);
+        }
+        // The peer learns of new blocks before it gets writes to them. (8.4 does not wait for that.) A link that breaks
+        // now says so itself, and the next introduction tells the size.
+        let _ = params::announce_resize(device, resized, flags);
+    }
+    engine::resume_io(device);
+    match result {
+        Ok(_) => Ok(Answer::OK),
         Err(Failed::Resources) => Err(RetCode::NomemBitmap.into()),
         Err(Failed::Refused(ResizeRefusal::ImplicitShrink)) => Err(RetCode::ImplicitShrink.into()),
         Err(Failed::Refused(ResizeRefusal::NoSpaceForMetadata)) => {

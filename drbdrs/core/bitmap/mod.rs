@@ -15,6 +15,18 @@ pub const fn bits_for_sectors(sectors: u64) -> u64 {
     sectors.div_ceil(1 << SECTORS_PER_BIT_SHIFT)
 }
 
+/// First and last of the blocks that are new, or that there is more of, when a device grows from `old` sectors to `new`.
+/// (8.4 forgets the one in which the old device ended.)
+pub const fn grown_blocks(old: u64, new: u64) -> Option<(u64, u64)> {
+    if new <= old {
+        return None;
+    }
+    Some((
+        old >> SECTORS_PER_BIT_SHIFT,
+        (new - 1) >> SECTORS_PER_BIT_SHIFT,
+    ))
+}
+
 /// Words that so many bits need.
 pub const fn words_for_bits(bits: u64) -> u64 {
     bits.div_ceil(BITS_PER_WORD)
@@ -227,5 +239,15 @@ mod tests {
             (0, 1, 2)
         );
         assert_eq!(words_for_bits(65), 2);
+    }
+
+    #[test]
+    fn a_block_that_gets_more_sectors_is_a_grown_one() {
+        assert_eq!(grown_blocks(16, 24), Some((2, 2)));
+        assert_eq!(grown_blocks(0, 25), Some((0, 3)));
+        assert_eq!(grown_blocks(17, 24), Some((2, 2)));
+        assert_eq!(grown_blocks(17, 33), Some((2, 4)));
+        assert_eq!(grown_blocks(17, 17), None);
+        assert_eq!(grown_blocks(17, 9), None);
     }
 }

@@ -306,10 +306,10 @@ pub struct Announcement {
 
 /// Decides whom to tell after a `resize` command.
 pub fn announcement(conn: ConnState, resized: Resized) -> Announcement {
-    let tell_peer = conn == ConnState::Connected;
     Announcement {
-        tell_peer,
-        pending: tell_peer && resized == Resized::Grew,
+        // Also if something began meanwhile: it must not get writes to blocks that it does not know of.
+        tell_peer: is_connected(conn),
+        pending: conn == ConnState::Connected && resized == Resized::Grew,
     }
 }
 
@@ -602,6 +602,7 @@ mod tests {
         );
         assert_eq!(told(ConnState::Connected, Resized::Shrunk), (true, false));
         assert_eq!(told(ConnState::Connected, Resized::Grew), (true, true));
+        assert_eq!(told(ConnState::VerifyT, Resized::Grew), (true, false));
         assert_eq!(told(ConnState::WfConnection, Resized::Grew), (false, false));
     }
 }

@@ -286,7 +286,8 @@ pub struct AfterContext {
     pub lowest_conn: ConnState,
     /// The worst local disk over all volumes.
     pub lowest_disk: DiskState,
-    /// The disk was found larger while it was negotiating (8.4: RESYNC_AFTER_NEG).
+    /// The device grew when a disk was missing, and [`both_have_data`] for the first time since (8.4:
+    /// RESYNC_AFTER_NEG). Whatever the connection does then makes up for it, so it is forgotten.
     pub grown_while_away: bool,
     /// An I/O error is the reason, and `on-io-error` is `call-local-io-error`.
     pub call_local_io_error: bool,
@@ -495,8 +496,7 @@ fn lost_disk(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList
 }
 
 fn resync_ended(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {
-    let settled = !has_no_data(new.disk) && !has_no_data(new.pdsk);
-    let grown = settled && facts.grown_while_away && new.conn == ConnState::Connected;
+    let grown = both_have_data(new) && facts.grown_while_away && new.conn == ConnState::Connected;
     out.push_if(grown, After::SyncGrownPart);
 
     let over = is_beyond_connected(old.conn) && !is_beyond_connected(new.conn);

@@ -105,6 +105,11 @@ pub fn has_no_data(disk: DiskState) -> bool {
     is_failed_or_less(disk) || disk == DiskState::Negotiating
 }
 
+/// Both sides have a disk whose data count, whatever they are worth.
+pub fn both_have_data(state: &State) -> bool {
+    !has_no_data(state.disk) && !has_no_data(state.pdsk)
+}
+
 /// Diskless, Attaching or Failed.
 pub fn is_failed_or_less(disk: DiskState) -> bool {
     matches!(

@@ -438,7 +438,8 @@ impl Node {
             Apply::Mark => {}
         }
         for extent in hot {
-            mark_extent(&mut self.stable.bitmap, extent, self.capacity);
+            let size = self.size_on_disk();
+            mark_extent(&mut self.stable.bitmap, extent, size);
         }
     }
 
@@ -454,7 +455,7 @@ impl Node {
             bits.fill(u64::MAX);
         }
         for extent in hot {
-            mark_extent(&mut bits, extent, self.capacity);
+            mark_extent(&mut bits, extent, self.size_on_disk());
         }
         bits
     }

@@ -7,7 +7,9 @@ use crate::{
     node::{Node, Rx, Who},
 };
 use drbd_core::{
+    bitmap,
     config::{choices::Fencing, conf::NetConf},
+    handshake,
     meta::Superblock,
     state::{self, next_attempt, Attempt, Change, How, Promotion},
     types::{ConnState, DiskState, Role, StateRv},
@@ -37,6 +39,8 @@ pub enum Task {
         stop: Option<u64>,
         asked: bool,
     },
+    /// `resize`
+    Resize { suspends: bool },
     /// `invalidate`, `invalidate-remote`
     FullSync { start: ConnState, asked: bool },
 }
@@ -181,6 +185,7 @@ impl Node {
                 let change = Change::conn(ConnState::VerifyS);
                 self.wish(&change, asked, false).is_some()
             }
+            Task::Resize { suspends } => self.step_resize(suspends),
             Task::FullSync { start, asked } => {
                 let change = Change::conn(*start);
                 self.wish(&change, asked, false).is_some()
@@ -421,12 +426,23 @@ impl Node {
         self.md = Some(block);
         self.attach_log();
         self.flags.crashed_primary = attached.crashed_primary;
+        self.room_seen = self.disk.now.len() as u64;
+        self.capacity = block.effective_size;
+        self.fit_bitmap(0, block.effective_size);
         if attached.set_whole_bitmap {
             if !self.fill_bitmap() {
                 return false;
             }
         } else {
+            let words = self.bits.len();
             self.bits.clone_from(&self.stable.bitmap);
+            self.bits.resize(words, 0);
+            bitmap::trim(&mut self.bits, self.nbits);
+        }
+        match self.settle_size() {
+            Some(handshake::Resized::Grew) => self.flags.grown_while_away = true,
+            Some(_) => {}
+            None => return false,
         }
         self.negotiated = (attached.disk, attached.pdsk.unwrap_or(self.state.pdsk));
         let change = if self.state.conn == ConnState::Connected {

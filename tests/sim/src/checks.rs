@@ -8,6 +8,7 @@ use crate::{
     world::{Adrift, Fault, World},
 };
 use drbd_core::{
+    bitmap,
     meta::Superblock,
     state,
     types::{ConnState, DiskState, Role, Uuid},
@@ -32,9 +33,10 @@ impl World {
                     .map(|md| md.uuids.to_string())
                     .unwrap_or_default();
                 let now = format!(
-                    "{} bits {} {uuids} works with {}",
+                    "{} bits {} of {} sectors {uuids} works with {}",
                     node.state,
                     node.weight(),
+                    node.capacity,
                     node.exposed
                 );
                 if now != self.shown[id] {
@@ -52,7 +54,10 @@ impl World {
             self.alone[1 - id] |= node.up && state::is_sync_target(node.state.conn);
         }
         let attaches = |node: &Node| {
-            let waits = matches!(node.state.disk, DiskState::Attaching | DiskState::Negotiating);
+            let waits = matches!(
+                node.state.disk,
+                DiskState::Attaching | DiskState::Negotiating
+            );
             waits && node.up && node.state.role == Role::Primary
         };
         self.both_attach |= self.nodes.iter().all(attaches);
@@ -182,7 +187,7 @@ impl World {
             // Bits that nothing accounts for.
             let bits = node.bits.iter().zip(&node.stable.wanted_again);
             let dirty: u32 = bits.map(|(bits, known)| (bits & !known).count_ones()).sum();
-            let wrong = (0..node.disk.now.len())
+            let wrong = (0..node.capacity as usize)
                 .filter(|&s| !is_bad(node.disk.now[s]))
                 .find(|&s| !self.images[id].allows(s, node.disk.now[s]));
             if let Some(sector) = wrong {
@@ -197,9 +202,18 @@ impl World {
         }
         self.check_verified();
         let [a, b] = &self.nodes;
+        if a.capacity != b.capacity {
+            let sizes = (a.capacity, b.capacity);
+            self.violate(format!("the sizes differ at rest: {sizes:?}"));
+            return;
+        }
         let bad = |s: &usize| is_bad(a.disk.now[*s]) || is_bad(b.disk.now[*s]);
-        let differs = (0..a.disk.now.len())
-            .filter(|s| !bad(s))
+        let known = |s: &usize| {
+            let marked = |node: &Node| bitmap::is_set(&node.bits, *s as u64 / 8);
+            [a, b].into_iter().all(marked)
+        };
+        let differs = (0..a.capacity as usize)
+            .filter(|s| !bad(s) && !known(s))
             .find(|&s| a.disk.now[s] != b.disk.now[s]);
         if let Some(sector) = differs {
             let (a, b) = (a.disk.now[sector], b.disk.now[sector]);

@@ -31,6 +31,12 @@ impl Disk {
         }
     }
 
+    /// It gets larger; what is new holds `tag`.
+    pub fn grow(&mut self, sectors: usize, tag: u64) {
+        self.now.resize(sectors, tag);
+        self.stable.resize(sectors, tag);
+    }
+
     /// A write has ended.
     pub fn write(&mut self, sector: usize, tags: &[u64]) {
         for (at, &tag) in tags.iter().enumerate() {

@@ -10,8 +10,7 @@ use crate::{
 };
 use drbd_core::{
     handshake::{
-        self, Conclusion, Considered, Facts, LocalSizes, PeerSizes, Pending, SyncUuidArrival,
-        UuidFacts, UuidReaction,
+        self, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
     },
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
@@ -21,8 +20,8 @@ use drbd_core::{
         Refusal, Side,
     },
     wire::{
-        BitmapRecv, BitmapSend, Bits, Command, Empty, Features, Packet, Sizes, SizesFlags,
-        StatePacket, SyncUuid, UuidFlags, UuidsPacket,
+        BitmapRecv, BitmapSend, Bits, Command, Empty, Features, Packet, StatePacket, SyncUuid,
+        UuidFlags, UuidsPacket,
     },
 };
 
@@ -57,47 +56,6 @@ fn has_metadata(disk: DiskState) -> bool {
 }
 
 impl Node {
-    pub fn send_sizes(&mut self) {
-        let packet = Sizes {
-            disk: if self.local && has_metadata(self.state.disk) {
-                self.capacity
-            } else {
-                0
-            },
-            user: 0,
-            current: self.capacity,
-            max_bio_size: 1 << 20,
-            queue_order_type: 0,
-            flags: SizesFlags::NONE,
-            limits: self
-                .agreed
-                .features
-                .contains(Features::WRITE_SAME)
-                .then(Default::default),
-        };
-        self.send(DATA, Command::Sizes, &packet, &[]);
-    }
-
-    pub(crate) fn sizes(&mut self, packet: &Arrived) -> Outcome {
-        let theirs = Sizes::decode(&packet.body).expect("sizes");
-        let peer = PeerSizes {
-            disk: theirs.disk,
-            requested: theirs.user,
-            current: theirs.current,
-        };
-        let mine = self.has_disk().then_some(LocalSizes {
-            capacity: self.capacity,
-            last_agreed: self.capacity,
-            requested: 0,
-        });
-        self.peer_disk = theirs.disk;
-        if handshake::on_peer_sizes(&peer, mine.as_ref(), self.capacity, &self.state).is_refusal() {
-            self.give_up();
-            return Broken("sizes");
-        }
-        Done
-    }
-
     pub fn give_up(&mut self) {
         self.change_all(&Change::conn(ConnState::Disconnecting), How::HARD);
     }
@@ -480,7 +438,8 @@ impl Node {
                 &packet.body,
                 &mut View(&mut self.bits, bits),
             ) {
-                Err(_) => return Broken("! bitmap"),
+                // A disk that grew while the two introduced each other may give them two sizes; the next time they agree.
+                Err(_) => return Broken("bitmap"),
                 Ok(false) => {
                     self.bitmap_in = Some(receiving);
                     return Done;

@@ -22,6 +22,7 @@ pub mod oracle;
 pub mod peer_data;
 pub mod receiver;
 pub mod replay;
+mod resize;
 pub mod rng;
 mod subset;
 mod users;

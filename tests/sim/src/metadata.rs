@@ -53,9 +53,7 @@ impl Node {
         if !self.local || !std::mem::take(&mut self.md_dirty) || !self.metadata_write() {
             return;
         }
-        let capacity = self.capacity;
         if let Some(md) = self.md.as_mut() {
-            md.effective_size = capacity;
             let primary = md.flags.contains(Flags::PRIMARY_IND);
             let before = Superblock::read(&self.stable.superblock)
                 .is_ok_and(|(block, _)| block.flags.contains(Flags::PRIMARY_IND));

@@ -191,6 +191,10 @@ pub struct VolFlags {
     pub refused: bool,
     pub was_io_error: bool,
     pub force_detach: bool,
+    /// The size grew when one of the disks could not be resynced (8.4: RESYNC_AFTER_NEG).
+    pub grown_while_away: bool,
+    /// The peer has not answered our new size (8.4: RESIZE_PENDING).
+    pub resize_pending: bool,
     /// The peer may not know yet that our disk cannot be used.
     pub loss_untold: bool,
 }
@@ -252,7 +256,10 @@ pub struct Node {
     pub dying: usize,
     pub ios: Vec<Io>,
     // The volume.
+    /// The size of the device.
     pub capacity: u64,
+    /// What the disk had room for when it was looked at last.
+    pub room_seen: u64,
     pub state: State,
     pub local: bool,
     pub local_refs: u32,
@@ -264,6 +271,8 @@ pub struct Node {
     pub negotiated: (DiskState, DiskState),
     pub bitmap_in: Option<BitmapRecv>,
     pub bits: Vec<u64>,
+    /// How many they are: of a node without a disk, as many as when it had one.
+    pub nbits: u64,
     pub flags: VolFlags,
     pub peer_disk: u64,
     pub application: u32,
@@ -346,8 +355,6 @@ pub use drbd_core::state::How;
 impl Node {
     /// A node that has just booted.
     pub fn boot(id: usize, disk: Disk, stable: Stable, mut rng: Rng) -> Self {
-        let capacity = disk.now.len() as u64;
-        let words = bitmap::words_for_bits(bitmap::bits_for_sectors(capacity)) as usize;
         let rng = Rng::new(rng.any());
         Self {
             id,
@@ -362,7 +369,8 @@ impl Node {
             meta_fault: None,
             dying: 0,
             ios: Vec::new(),
-            capacity,
+            capacity: 0,
+            room_seen: 0,
             state: State::NEW,
             local: false,
             local_refs: 0,
@@ -373,7 +381,8 @@ impl Node {
             told_bits: 0,
             negotiated: (DiskState::Inconsistent, DiskState::Unknown),
             bitmap_in: None,
-            bits: vec![0; words],
+            bits: Vec::new(),
+            nbits: 0,
             flags: VolFlags::default(),
             peer_disk: 0,
             application: 0,
@@ -442,7 +451,7 @@ impl Node {
     }
 
     pub fn nbits(&self) -> u64 {
-        bitmap::bits_for_sectors(self.capacity)
+        self.nbits
     }
 
     pub fn weight(&self) -> u64 {
@@ -450,8 +459,9 @@ impl Node {
     }
 
     pub fn set_out_of_sync(&mut self, sector: u64, sectors: u64) {
-        if sectors > 0 {
-            bitmap::set_range(&mut self.bits, sector / 8, (sector + sectors - 1) / 8);
+        if sectors > 0 && self.nbits > 0 {
+            let last = ((sector + sectors - 1) / 8).min(self.nbits - 1);
+            bitmap::set_range(&mut self.bits, sector / 8, last);
         }
     }
 

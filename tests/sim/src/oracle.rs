@@ -44,6 +44,18 @@ impl Image {
         }
     }
 
+    /// There is more; it holds whatever it may.
+    pub fn grow(&mut self, sectors: usize) {
+        let any = Candidate {
+            tag: ANY,
+            began: 0,
+            over: Some(0),
+            promised: false,
+            stable: false,
+        };
+        self.sectors.resize(sectors, vec![any]);
+    }
+
     fn of(&mut self, range: &Range) -> &mut [Vec<Candidate>] {
         &mut self.sectors[range.sector as usize..range.end() as usize]
     }

@@ -147,9 +147,10 @@ impl Node {
         self.state_sent = true;
         self.flags.discard_my_data = self.net.is_some_and(|net| net.discard_my_data);
         self.bitmap_in = None;
-        self.send_sizes();
+        self.send_sizes(false);
         self.send_uuids();
         self.send_state(self.state);
+        self.flags.resize_pending = false;
         let result = self.change_all(&Change::conn(ConnState::WfReportParams), How::SOFT);
         if result != StateRv::Success || self.cstate != ConnState::WfReportParams {
             self.state_sent = false;
@@ -305,6 +306,9 @@ impl Node {
             packet.command,
             Command::Data | Command::RsDataRequest | Command::OvRequest | Command::OvReply
         );
+        if packet.command == Command::Sizes && self.stage == 1 {
+            self.resume_io();
+        }
         if holds && self.stage >= 1 {
             self.in_flight -= 1;
             self.put_local();

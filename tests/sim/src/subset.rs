@@ -17,7 +17,7 @@ impl World {
             let block = *s as u64 / 8;
             !bitmap::is_set(&here, block) && !bitmap::is_set(&there, block)
         };
-        let found = (0..a.disk.now.len()).filter(differs).find(unmarked);
+        let found = (0..self.common_size()).filter(differs).find(unmarked);
         if let Some(sector) = found {
             let (one, two) = (a.disk.now[sector], b.disk.now[sector]);
             self.violate(format!(

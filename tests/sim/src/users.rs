@@ -46,6 +46,10 @@ impl World {
         } else {
             8
         };
+        // Without a disk on either side, nobody has told the size yet.
+        if node.capacity == 0 {
+            return false;
+        }
         let blocks = node.capacity / 8;
         let hot = if self.rng.one_in(2) {
             blocks.min(6)
@@ -137,6 +141,10 @@ impl World {
                     stop,
                     asked: false,
                 });
+            }
+            36..=37 => {
+                self.grow();
+                self.nodes[id].admin = Some(Task::Resize { suspends: false });
             }
             _ => return false,
         }

@@ -255,7 +255,7 @@ impl World {
     /// A block differs, and a side does not know.
     fn unmarked(&self) -> Option<usize> {
         let [a, b] = &self.nodes;
-        (0..a.disk.now.len()).find(|&s| {
+        (0..self.common_size()).find(|&s| {
             let block = s as u64 / 8;
             let marked = bitmap::is_set(&a.bits, block) && bitmap::is_set(&b.bits, block);
             a.disk.now[s] != b.disk.now[s] && !marked

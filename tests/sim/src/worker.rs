@@ -100,7 +100,8 @@ impl Node {
             now: self.state,
             lowest_conn: self.state.conn,
             lowest_disk: self.state.disk,
-            grown_while_away: false,
+            grown_while_away: state::both_have_data(&new)
+                && std::mem::take(&mut self.flags.grown_while_away),
             call_local_io_error: false,
             force_detach: failed && std::mem::take(&mut self.flags.force_detach),
             verify_stop_sector: true,
@@ -159,8 +160,8 @@ impl Node {
             After::EmitEvents
             | After::CallHelper(_)
             | After::PauseDependent
-            | After::ResumeDependent
-            | After::SyncGrownPart => {}
+            | After::ResumeDependent => {}
+            After::SyncGrownPart => self.sync_grown_part(),
             After::ForgetCrash => {
                 self.flags.crashed_primary = false;
                 if let Some(peer) = self.peer_uuids.as_mut() {
@@ -202,7 +203,7 @@ impl Node {
                 return false
             }
             After::SendSyncUuid => self.send_sync_uuid(),
-            After::SendSizes => self.send_sizes(),
+            After::SendSizes => self.send_sizes(false),
             After::SendUuids => self.send_uuids(),
             After::SendState => {
                 self.send_state(*new);
