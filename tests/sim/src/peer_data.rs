@@ -44,7 +44,7 @@ impl Node {
     pub(crate) fn data(&mut self, packet: &Arrived) -> Outcome {
         let head = DataPacket::decode(packet.fixed()).expect("data");
         let Some(range) = self.range(head.sector, packet.payload().len()) else {
-            return Broken("! range");
+            return Broken("range");
         };
         if self.stage == 0 {
             if !self.in_turn(head.seq_num) {
@@ -240,7 +240,7 @@ impl Node {
     pub(crate) fn rs_data_request(&mut self, packet: &Arrived) -> Outcome {
         let request = BlockRequest::decode(packet.fixed()).expect("request");
         let Some(range) = self.range(request.sector, request.blksize as usize) else {
-            return Broken("! range");
+            return Broken("range");
         };
         if self.stage == 0 {
             if !self.get_local_if(|disk| disk == DiskState::UpToDate) {
@@ -285,7 +285,7 @@ impl Node {
     pub(crate) fn rs_data_reply(&mut self, packet: &Arrived) -> Outcome {
         let head = DataPacket::decode(packet.fixed()).expect("data");
         let Some(range) = self.range(head.sector, packet.payload().len()) else {
-            return Broken("! range");
+            return Broken("range");
         };
         if self.stage == 0 {
             if self.occupied(&range) {

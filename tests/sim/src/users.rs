@@ -98,6 +98,10 @@ impl World {
                 && node.state.pdsk == DiskState::UpToDate
         };
         let (calm, writes) = (self.config.two_primaries, node.state.role == Role::Primary);
+        // With two Primaries a resync may end unnoticed by its source, which then goes on when the other side starts one of
+        // the new part, until the connection is made anew.
+        let may_grow = !calm || self.nodes.iter().all(good);
+        let node = &mut self.nodes[id];
         match roll {
             0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
             8..=10 if writes && (!calm || roll == 8) => node.set_role(Role::Secondary, false),
@@ -142,7 +146,7 @@ impl World {
                     asked: false,
                 });
             }
-            36..=37 => {
+            36..=37 if may_grow => {
                 self.grow();
                 self.nodes[id].admin = Some(Task::Resize { suspends: false });
             }

@@ -100,7 +100,7 @@ impl Node {
     pub(crate) fn ov_request(&mut self, packet: &Arrived) -> Outcome {
         let request = BlockRequest::decode(packet.fixed()).expect("request");
         let Some(range) = self.range(request.sector, request.blksize as usize) else {
-            return Broken("! range");
+            return Broken("range");
         };
         if self.stage == 0 {
             if self.state.conn == ConnState::VerifyT {
@@ -129,7 +129,7 @@ impl Node {
     pub(crate) fn ov_reply(&mut self, packet: &Arrived) -> Outcome {
         let head = BlockRequest::decode(packet.fixed()).expect("reply");
         let Some(range) = self.range(head.sector, head.blksize as usize) else {
-            return Broken("! range");
+            return Broken("range");
         };
         let Some(node) = self.interval_of(&range, REQUESTED) else {
             return Broken("! not asked for");
