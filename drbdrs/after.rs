@@ -36,7 +36,9 @@ pub(crate) fn execute(resource: &Arc<Resource>, change: &Committed) {
 
 fn volume_changed(resource: &Arc<Resource>, change: &Committed, volume: &VolumeChange) {
     let device = resource.device(volume.vnr);
-    let context = device.as_ref().and_then(|device| context(device, &volume.new));
+    let context = device
+        .as_ref()
+        .and_then(|device| context(device, &volume.new));
     let (Some(device), Some(context)) = (device, context) else {
         // The volume was deleted meanwhile; its listeners still hear how it went.
         events::state_changed(resource, change);
