@@ -304,7 +304,7 @@ fn compare(device: &Arc<Device>, peer: &State, pending: &Pending) -> Result<Resu
             Demotion::Done
         };
     };
-    if let Some(repair) = outcome.decision.repair {
+    if let Some(repair) = outcome.repair() {
         with_volume(device, |volume| {
             let (Some(md), Some(theirs)) = (volume.md.as_mut(), volume.peer_uuids.as_mut()) else {
                 return;

@@ -9,11 +9,11 @@
 //!                                                                                     └─► dry run ─► refuse
 //! ```
 //!
-//! Nothing is written here. The caller applies [`Decision::repair`], calls the helpers in the order of
+//! Nothing is written here. The caller applies [`Outcome::repair`], calls the helpers in the order of
 //! [`Helpers`], sets the whole bitmap if the plan says so, and enters the planned connection state.
 
 use super::asb::{recover, Demotion, Policies, Recovery};
-use super::compare::{compare, Agreed, Decision, Direction, Rule, Side, Strategy};
+use super::compare::{compare, Agreed, Decision, Direction, Repair, Rule, Side, Strategy};
 use crate::config::choices::RrConflict;
 use crate::types::{ConnState, DiskState, Role};
 use Direction::{Source, Target};
@@ -141,6 +141,18 @@ pub struct Outcome {
     pub demote_first: bool,
     /// The plan, or why there is none.
     pub verdict: Result<Plan, Refusal>,
+}
+
+impl Outcome {
+    /// The correction to make at once. A resync that ended unseen stays in my generations for as long as what I marked
+    /// since is not about to travel: the start of the next resync makes it history. If the connection breaks before, the
+    /// next comparison finds it again. (8.4 writes the correction; what was marked then stays behind.)
+    pub fn repair(&self) -> Option<Repair> {
+        let starts = matches!(self.verdict, Ok(plan) if plan.conn == ConnState::WfBitmapS);
+        self.decision
+            .repair
+            .filter(|repair| !(starts && *repair == Repair::FinishMyResync))
+    }
 }
 
 /// Decides what to do about two disks that meet.

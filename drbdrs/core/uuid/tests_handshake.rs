@@ -130,6 +130,28 @@ fn an_inconsistent_disk_never_becomes_source() {
 }
 
 #[test]
+fn a_resync_that_ended_unseen_is_corrected_when_the_next_one_starts() {
+    // The source kept the bitmap UUID; the target has it in its history.
+    let h = meet([0x10, 0x20, 0x30, 0], [0x10, 0, 0x20, 0x30]);
+    let out = sync_handshake(&h);
+    assert_eq!(conn(&h), Ok(ConnState::WfBitmapS));
+    assert_eq!(out.decision.repair, Some(Repair::FinishMyResync));
+    // The connection may break before the bitmaps have travelled: then the same is found again.
+    assert_eq!(out.repair(), None);
+    let mut set = h.me.uuids;
+    set.start_sync_source(Uuid(0x40));
+    assert_eq!(set.history[0], Uuid(0x20));
+    // The other side's view is corrected at once, and so is ours if there is no resync with us as its source.
+    let peer = sync_handshake(&meet([0x10, 0, 0x20, 0x30], [0x10, 0x20, 0x30, 0]));
+    assert_eq!(peer.repair(), Some(Repair::FinishPeersResync));
+    let mut h = h;
+    h.disk = DiskState::Inconsistent;
+    let out = sync_handshake(&h);
+    assert_eq!(conn(&h), Ok(ConnState::WfBitmapT));
+    assert_eq!(out.repair(), Some(Repair::FinishMyResync));
+}
+
+#[test]
 fn unrelated_data_is_refused_whatever_the_disks_say() {
     let mut h = meet([0xa0, 0xb0, 0xc0, 0xd0], [0x10, 0x20, 0x30, 0x40]);
     assert_eq!(conn(&h), Err(Refusal::Unrelated));

@@ -239,11 +239,9 @@ impl Node {
                 Demotion::Done
             };
         };
-        if let (Some(repair), Some(md), Some(theirs)) = (
-            outcome.decision.repair,
-            self.md.as_mut(),
-            self.peer_uuids.as_mut(),
-        ) {
+        if let (Some(repair), Some(md), Some(theirs)) =
+            (outcome.repair(), self.md.as_mut(), self.peer_uuids.as_mut())
+        {
             repair.apply(&mut md.uuids, &mut theirs.uuids);
             self.md_dirty |= repair.is_mine();
         }

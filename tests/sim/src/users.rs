@@ -97,11 +97,17 @@ impl World {
                 && node.state.disk == DiskState::UpToDate
                 && node.state.pdsk == DiskState::UpToDate
         };
-        let (calm, writes) = (self.config.two_primaries, node.state.role == Role::Primary);
-        // With two Primaries a resync may end unnoticed by its source, which then goes on when the other side starts one of
-        // the new part, until the connection is made anew.
-        let may_grow = !calm || self.nodes.iter().all(good);
+        let calm = self.config.two_primaries;
+        let writes = node.state.role == Role::Primary;
+        // With two Primaries a resync may end unnoticed by its source, or a demotion cross: then both lead the resync of the
+        // new part, or none, until the connection is made anew. Whoever resizes looks, and does one thing at a time.
+        let other = &self.nodes[1 - id];
+        let may_grow = !calm || self.nodes.iter().all(good) && other.admin.is_none();
+        let resizes = calm && matches!(other.admin, Some(Task::Resize { .. }));
         let node = &mut self.nodes[id];
+        if resizes {
+            return false;
+        }
         match roll {
             0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
             8..=10 if writes && (!calm || roll == 8) => node.set_role(Role::Secondary, false),
