@@ -450,7 +450,7 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         has_disk,
         others_report_params,
     };
-    if crate::resource::usable(volume.state.disk) && !crate::resource::usable(new.disk) {
+    if state::loses_disk(&old, &new) {
         volume.flags.set(VolFlag::LossUntold);
         volume.device.activity.look_again();
     }

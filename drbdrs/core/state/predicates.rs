@@ -110,6 +110,12 @@ pub fn both_have_data(state: &State) -> bool {
     !has_no_data(state.disk) && !has_no_data(state.pdsk)
 }
 
+/// This side's disk goes, or will not be had after all: until the peer hears that, it may take the disk for a good one, and
+/// not mark a block that only it gets.
+pub fn loses_disk(old: &State, new: &State) -> bool {
+    !is_failed_or_less(old.disk) && is_failed_or_less(new.disk)
+}
+
 /// Diskless, Attaching or Failed.
 pub fn is_failed_or_less(disk: DiskState) -> bool {
     matches!(

@@ -796,3 +796,18 @@ fn no_change_has_more_effects_than_fit() {
         }
     }
 }
+
+#[test]
+fn a_disk_that_fails_or_is_refused_is_lost() {
+    let lost = |old: D, new: D| {
+        let with = |disk| State { disk, ..CONNECTED };
+        loses_disk(&with(old), &with(new))
+    };
+    assert!(lost(D::UpToDate, D::Failed));
+    assert!(lost(D::Inconsistent, D::Diskless));
+    // The peer has compared it already, and may have found it good.
+    assert!(lost(D::Negotiating, D::Failed));
+    assert!(!lost(D::Negotiating, D::UpToDate));
+    assert!(!lost(D::Attaching, D::Diskless));
+    assert!(!lost(D::Failed, D::Diskless));
+}

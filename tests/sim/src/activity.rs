@@ -117,6 +117,12 @@ fn page_mask(page: u32, words: usize) -> Vec<u64> {
 }
 
 impl Activity {
+    /// The writes that wait for it.
+    pub fn tags(&self) -> impl Iterator<Item = u64> + '_ {
+        let ready = self.ready.iter().map(|(write, _)| write);
+        self.queue.iter().chain(ready).map(|write| write.tag)
+    }
+
     /// No write waits for a transaction, or for its turn after it.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.ready.is_empty() && self.new.is_none()

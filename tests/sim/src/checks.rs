@@ -137,8 +137,10 @@ impl World {
             Told::Synced => {
                 self.images[id] = self.images[peer].clone();
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
-                // The source may have given the connection up, and write alone already.
-                let left = !state::is_connected(self.nodes[peer].state.conn);
+                // The source may have given the connection up, or heard that this disk is being detached, and write alone already.
+                let source = &self.nodes[peer].state;
+                let left =
+                    !state::is_connected(source.conn) || state::is_failed_or_less(source.pdsk);
                 if left || link(&self.nodes[0]) != link(&self.nodes[1]) {
                     self.images[id].doubt();
                 }

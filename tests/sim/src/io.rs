@@ -83,6 +83,13 @@ impl Node {
         found
     }
 
+    /// The application's writes that have begun and not ended, wherever they wait.
+    pub fn tags_under_way(&self) -> Vec<u64> {
+        let held = self.held.iter().filter_map(|held| held.tag);
+        let again = self.again.iter().map(|write| write.tag);
+        held.chain(again).chain(self.activity.tags()).collect()
+    }
+
     /// Whether a write of ours is under way there.
     pub fn writes_there(&self, range: &Range) -> bool {
         self.own_write(range).is_some()

@@ -180,7 +180,8 @@ impl World {
         node.admin = None;
         self.faults[Fault::LostWrite as usize] += lost;
         self.faults[Fault::TornWrite as usize] += torn;
-        self.images[id].cut(now);
+        let under_way = self.nodes[1 - id].tags_under_way();
+        self.images[id].cut(now, &under_way);
         self.check_subset(id);
     }
 

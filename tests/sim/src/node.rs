@@ -622,7 +622,7 @@ impl Node {
             has_disk: self.local && Self::usable(new.disk),
             others_report_params: false,
         };
-        self.flags.loss_untold |= Self::usable(old.disk) && !Self::usable(new.disk);
+        self.flags.loss_untold |= state::loses_disk(&old, &new);
         self.state = new;
         for effect in state::now_effects(&old, &new, &context).iter() {
             self.now_effect(effect);

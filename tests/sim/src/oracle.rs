@@ -98,12 +98,14 @@ impl Image {
         }
     }
 
-    /// The power was lost.
-    pub fn cut(&mut self, now: u64) {
+    /// The power was lost. What the other node still has under way may be sent anew.
+    pub fn cut(&mut self, now: u64, under_way: &[u64]) {
         for candidate in self.sectors.iter_mut().flatten() {
             if !candidate.stable {
                 candidate.promised = false;
-                candidate.over = candidate.over.or(Some(now));
+                if !under_way.contains(&candidate.tag) {
+                    candidate.over = candidate.over.or(Some(now));
+                }
             }
         }
     }
