@@ -21,6 +21,8 @@ struct Candidate {
     promised: bool,
     /// Promised even after a loss of power.
     stable: bool,
+    /// The power was lost while it was under way.
+    cut: bool,
 }
 
 /// What one node's data may be.
@@ -38,6 +40,7 @@ impl Image {
             over: Some(0),
             promised: true,
             stable: true,
+            cut: false,
         };
         Self {
             sectors: vec![vec![zero]; sectors],
@@ -52,6 +55,7 @@ impl Image {
             over: Some(0),
             promised: false,
             stable: false,
+            cut: false,
         };
         self.sectors.resize(sectors, vec![any]);
     }
@@ -69,6 +73,7 @@ impl Image {
                 over: None,
                 promised: false,
                 stable: false,
+                cut: false,
             });
         }
     }
@@ -78,7 +83,7 @@ impl Image {
         for list in self.of(range) {
             if let Some(found) = list.iter_mut().find(|c| c.tag == tag) {
                 // The power may have gone between its end on the disk and the news of it.
-                let survived = found.over.is_none();
+                let survived = found.over.is_none() && !found.cut;
                 found.over = found.over.or(Some(now));
                 found.promised |= survived || stable;
                 found.stable |= stable;
@@ -103,6 +108,7 @@ impl Image {
         for candidate in self.sectors.iter_mut().flatten() {
             if !candidate.stable {
                 candidate.promised = false;
+                candidate.cut |= candidate.over.is_none();
                 if !under_way.contains(&candidate.tag) {
                     candidate.over = candidate.over.or(Some(now));
                 }
@@ -120,6 +126,7 @@ impl Image {
                 over: Some(0),
                 promised: false,
                 stable: false,
+                cut: false,
             });
         }
         for candidate in self.sectors.iter_mut().flatten() {
