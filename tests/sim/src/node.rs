@@ -193,6 +193,8 @@ pub struct VolFlags {
     pub force_detach: bool,
     /// The size grew when one of the disks could not be resynced (8.4: RESYNC_AFTER_NEG).
     pub grown_while_away: bool,
+    /// The administrator waits for the peer's answer to a resize.
+    pub asked_size: bool,
     /// The peer has not answered our new size (8.4: RESIZE_PENDING).
     pub resize_pending: bool,
     /// The peer may not know yet that our disk cannot be used.

@@ -226,6 +226,7 @@ impl Node {
         match stage {
             0 => {
                 self.drop_packet();
+                self.flags.asked_size = false;
                 if self.cstate == ConnState::StandAlone {
                     self.rx = Rx::Off;
                     return true;

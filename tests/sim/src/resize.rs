@@ -60,6 +60,7 @@ impl Node {
         let theirs = Sizes::decode(&packet.body).expect("sizes");
         match self.stage {
             0 => {
+                self.flags.asked_size = false;
                 let rule = self.rule(&theirs);
                 if rule.is_refusal() {
                     self.give_up();
@@ -252,6 +253,7 @@ impl Node {
             let announcement = handshake::announcement(self.state.conn, resized);
             self.flags.resize_pending |= announcement.pending;
             if announcement.tell_peer {
+                self.flags.asked_size = true;
                 self.send_uuids();
                 self.send_sizes(true);
             }

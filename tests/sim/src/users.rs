@@ -103,7 +103,8 @@ impl World {
         // new part, or none, until the connection is made anew. Whoever resizes looks, and does one thing at a time.
         let other = &self.nodes[1 - id];
         let may_grow = !calm || self.nodes.iter().all(good) && other.admin.is_none();
-        let resizes = calm && matches!(other.admin, Some(Task::Resize { .. }));
+        let asked = self.nodes.iter().any(|node| node.flags.asked_size);
+        let resizes = calm && (asked || matches!(other.admin, Some(Task::Resize { .. })));
         let node = &mut self.nodes[id];
         if resizes {
             return false;
