@@ -19,7 +19,7 @@ use drbd_core::{
     request::{
         Actions, Context, Count, Event, Job, Log, Mark, NewRequest, Request, Slot, SlotId, Work,
     },
-    state,
+    state::{self, Thaw},
     types::DiskState,
 };
 use kernel::{alloc::flags::GFP_ATOMIC, workqueue};
@@ -419,11 +419,16 @@ pub(crate) fn resend(resource: &Resource) {
     resource.connection.wake_sender();
 }
 
+/// How I/O that was suspended by hand goes on now.
+pub(crate) fn thaw(resource: &Resource) -> Thaw {
+    let shared = resource.shared.lock();
+    state::thaw(shared.volumes.iter().map(|volume| volume.state.conn))
+}
+
 /// I/O goes on by the administrator's word: what waits for a peer that is gone goes on without it, and what an earlier
 /// connection carried is sent again.
 pub(crate) fn thawed(resource: &Resource) {
-    let connected = state::is_connected(resource.shared.lock().conn.cstate);
-    if !connected {
+    if thaw(resource) != Thaw::Resend {
         connection_lost(resource);
         return;
     }
