@@ -589,8 +589,7 @@ fn read_bitmap(
     };
     if device.bitmap.capacity() != last {
         device
-            .bitmap
-            .resize(last, false)
+            .resize_bitmap(last, false)
             .map_err(|_| Refused::from(RetCode::NomemBitmap))?;
     }
     let loaded = if attached.set_whole_bitmap {

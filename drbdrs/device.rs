@@ -11,10 +11,12 @@
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
 use crate::{
-    activity::Activity, attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo,
+    activity::Activity, attach::Local, bitmap::Bitmap, faults, prelude::*, resource::Resource,
+    worker::Todo,
 };
 use drbd_core::{
     config::DiskConf,
+    faults::Fault,
     types::{DiskState, Role, State},
 };
 use kernel_ext::block::{Bio, BioDisk, BioDriver};
@@ -43,6 +45,14 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Makes the bitmap fit a disk of that size, see [`Bitmap::resize`]. May sleep.
+    pub(crate) fn resize_bitmap(&self, sectors: u64, set_new: bool) -> Result {
+        if faults::strikes(self.minor, Fault::BitmapAllocation) {
+            return Err(ENOMEM);
+        }
+        self.bitmap.resize(sectors, set_new)
+    }
+
     /// A device that has no disk in `/dev` yet; see [`Device::publish`].
     pub(crate) fn new(resource: Arc<Resource>, minor: u32, vnr: u16) -> Result<Arc<Self>> {
         Arc::pin_init(
