@@ -319,7 +319,9 @@ pub(crate) fn end(volume: &mut VolumeShared, range: &Range, serial: u32) {
 fn run(device: &Arc<Device>, mut batch: KVVec<Bio>, mut ready: KVVec<(Bio, Option<u32>)>) {
     let _noio = NoIo::enter();
     let activity = &device.activity;
+    let mut cpus = 0;
     loop {
+        device.resource.follow_cpus(&mut cpus);
         activity.wake.wait_idle(|| {
             let queue = activity.queue.lock();
             queue.stop || !queue.bios.is_empty()

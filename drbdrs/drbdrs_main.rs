@@ -19,6 +19,7 @@ mod conflict;
 mod congestion;
 mod connection;
 mod consent;
+mod cpus;
 mod deallocate;
 mod debugfs;
 mod dependents;

@@ -14,6 +14,7 @@ use crate::{
     attach::Local,
     change::Changes,
     connection::Connection,
+    cpus::Cpus,
     device::Device,
     living::{Life, Living},
     peer_data::PeerShared,
@@ -79,6 +80,8 @@ pub(crate) struct Resource {
     /// The thread that executes what follows from changes of state.
     #[pin]
     pub(crate) worker: Worker,
+    /// Where the threads run.
+    pub(crate) cpus: Cpus,
     /// The last to go: `rmmod` waits for it.
     _life: Life,
 }
@@ -419,6 +422,7 @@ impl Resource {
                 pools: Pools::new()?,
                 connection: Connection::new()?,
                 worker <- Worker::new(wake),
+                cpus: Cpus::new(&opts.cpu_mask),
                 _life: life,
             }),
             GFP_KERNEL,
