@@ -707,23 +707,25 @@ pub(crate) fn resume_io(device: &Arc<Device>) {
     }
 }
 
+/// Waits for nothing of the disk any more, now or ever. Any state, with or without `Resource::admin`.
+pub(crate) fn give_up(device: &Arc<Device>) -> StateRv {
+    {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.set(VolFlag::ForceDetach);
+            volume.flags.set(VolFlag::Abandoned);
+        }
+        change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
+    }
+    // At once: the worker may itself wait for this disk.
+    local::abort(device);
+    StateRv::Success
+}
+
 /// Takes the disk away. Called with `Resource::admin` held.
-pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
+pub(crate) fn detach(device: &Arc<Device>) -> StateRv {
     let resource = &device.resource;
     let failed = Change::disk(DiskState::Failed);
-    if force {
-        {
-            let mut shared = resource.shared.lock();
-            if let Some(volume) = shared.vol_mut(device.vnr) {
-                volume.flags.set(VolFlag::ForceDetach);
-                volume.flags.set(VolFlag::Abandoned);
-            }
-            change::change_hard(&mut shared, device.vnr, &failed);
-        }
-        // At once: the worker may itself wait for this disk.
-        local::abort(device);
-        return StateRv::Success;
-    }
     suspend_io(device);
     let result = resource.change(device.vnr, &failed, How::SOFT.verbose().waiting());
     if !result.is_refusal() {

@@ -251,7 +251,7 @@ fn take_down(
         return Err(result.into());
     }
     for device in devices() {
-        let result = attach::detach(&device, false);
+        let result = attach::detach(&device);
         if result.is_refusal() && result != StateRv::IsDiskless {
             info.say("failed to detach");
             return Err(result.into());
