@@ -46,15 +46,16 @@ test-long: ## the scenarios in every setup, also those that take too long for ev
 	@scripts/deb
 	@scripts/vm test --long
 
-san: ## the exported mirror in the long run: locks, counters, both paths at once
+san: ## the exported mirror in the long run: locks, counters, both paths at once, two Primaries in the simulator
+	$(CARGO) run --quiet --release --package drbd-sim -- 100000 --two-primaries
 	@scripts/vm test --long san_
 	@scripts/vm test --long two_primaries
 
 demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
 	@scripts/vm demo
 
-crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1
-	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1 STOCK=1 (against the stock driver)
+	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(STOCK),--stock)
 
 bench: ## ratios against the stock driver, in the same virtual machines
 	@scripts/vm bench
