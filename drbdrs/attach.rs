@@ -32,7 +32,8 @@ use drbd_core::{
     handshake::{agreed_size, Resized, Ring, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
-    types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
+    types::{ConnState, DiskState, RetCode, Role, StateRv},
+    uuid::{self, Continues},
     write_order::Reason,
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -397,11 +398,11 @@ pub(crate) fn sanitize(device: &Device, conf: &mut DiskConf, local: &Local) {
 fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     let Candidate {
         local,
-        block,
+        mut block,
         conf,
         layout,
     } = candidate;
-    check_generation(device, &block)?;
+    check_generation(device, &mut block)?;
     check_shrink(device, &block, &conf, layout.max_capacity)?;
     dependents::check(device.minor, conf.resync_after)?;
     link(device, &local)?;
@@ -451,23 +452,39 @@ fn link(device: &Device, local: &Local) -> Result<(), Refused> {
 }
 
 /// A generation that the application has seen must not be replaced by another one behind its back.
-fn check_generation(device: &Device, block: &Superblock) -> Result<(), Refused> {
-    let shared = device.resource.shared.lock();
-    let volume = shared.vol(device.vnr).ok_or(RetCode::MinorInvalid)?;
+/// A disk that failed before it could be told of one is told now.
+fn check_generation(device: &Device, block: &mut Superblock) -> Result<(), Refused> {
+    let mut shared = device.resource.shared.lock();
+    let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
     let exposed = volume.exposed_uuid;
-    let primary = volume.state.role == Role::Primary || volume.state.peer == Role::Primary;
-    let without_primary_bit = |uuid: Uuid| uuid.0 & !1;
-    let other = without_primary_bit(exposed) != without_primary_bit(block.uuids.current);
-    if volume.state.pdsk != DiskState::UpToDate && !exposed.is_zero() && primary && other {
-        drop(shared);
-        pr_err!(
-            "{}: can only attach to data with current UUID={}\n",
-            Tag(device),
-            Shown(exposed)
-        );
-        return Err(RetCode::DataNotCurrent.into());
+    let role = volume.state.role;
+    let unstored = volume.unstored.take();
+    let primary = role == Role::Primary || volume.state.peer == Role::Primary;
+    if volume.state.pdsk == DiskState::UpToDate || !primary {
+        return Ok(());
     }
-    Ok(())
+    let (found, disk) = (block.uuids.current, block.device_uuid);
+    let continues = uuid::continues(exposed, unstored.as_ref(), found, disk);
+    if continues != Continues::Yes {
+        // Until the superblock is written, or another disk is tried.
+        volume.unstored = unstored;
+    }
+    drop(shared);
+    match continues {
+        Continues::Yes => Ok(()),
+        Continues::Unaware => {
+            block.uuids.resume_generation(exposed, role);
+            Ok(())
+        }
+        Continues::No => {
+            pr_err!(
+                "{}: can only attach to data with current UUID={}\n",
+                Tag(device),
+                Shown(exposed)
+            );
+            Err(RetCode::DataNotCurrent.into())
+        }
+    }
 }
 
 /// A consistent device does not become smaller without being told to.

@@ -35,7 +35,7 @@ use drbd_core::{
     resync::{Throttle, Verify},
     state,
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::PeerUuids,
+    uuid::{PeerUuids, Unstored},
     wire::BitmapRecv,
     write_order::WriteOrder,
 };
@@ -234,6 +234,8 @@ pub(crate) struct VolumeShared {
     pub(crate) md_dirty: bool,
     /// Generation of the data that the application saw.
     pub(crate) exposed_uuid: Uuid,
+    /// That generation, while the superblock on disk does not have it.
+    pub(crate) unstored: Option<Unstored>,
     /// The UUIDs that the peer sent.
     pub(crate) peer_uuids: Option<PeerUuids>,
     /// How many bits were set in our bitmap when we told the peer (8.4: comm_bm_set).
@@ -288,6 +290,7 @@ impl VolumeShared {
             disk_conf: None,
             md_dirty: false,
             exposed_uuid: Uuid(0),
+            unstored: None,
             peer_uuids: None,
             told_dirty_bits: 0,
             bitmap_in: None,

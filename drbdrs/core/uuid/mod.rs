@@ -19,6 +19,7 @@
 
 mod asb;
 mod compare;
+mod exposed;
 mod handshake;
 mod set;
 
@@ -31,5 +32,6 @@ mod tests_handshake;
 
 pub use asb::{recover, Demotion, Policies, Recovery};
 pub use compare::{compare, Agreed, Decision, Direction, Repair, Rule, Side, Strategy};
+pub use exposed::{continues, Continues, Unstored};
 pub use handshake::{sync_handshake, Handshake, Helpers, Outcome, Plan, Policy, Refusal, Solved};
 pub use set::{PeerUuids, Set, Slot};
