@@ -3,8 +3,10 @@
 //! Runs scenarios one after the other: one line for each, a last line with the counts, logs under `.build/vm`.
 
 use crate::cluster::{Setup, LAST_WORDS_FILE};
+use clap::Parser;
 use drbd_lab::image::source_tree;
 use drbd_lab::Result;
+use drbd_sim::progress;
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -26,18 +28,24 @@ pub struct Scenario {
     pub run: fn(Setup, &Path) -> Result<()>,
 }
 
-/// What the command line asks for.
-#[derive(Clone, Debug, Default)]
+/// Runs the scenarios on virtual machines.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "drbd-vm-tests")]
 pub struct Wish {
-    /// All of these must be in `NAME[SETUP]`.
+    /// Only those whose name, NAME[N1+N2,TOOLS], contains every FILTER.
+    #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
-    /// Also the stock driver on both nodes.
+    /// Also with the stock driver and tools on both nodes.
+    #[arg(long)]
     pub control: bool,
-    /// Also the setups of the long run.
+    /// Also the setups that take too long for every change.
+    #[arg(long)]
     pub long: bool,
-    /// Not what passed in the run before.
+    /// Not those that passed in the run before.
+    #[arg(long)]
     pub resume: bool,
-    /// Only say what would be run.
+    /// Only say which.
+    #[arg(long)]
     pub list: bool,
 }
 
@@ -91,9 +99,11 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
     let mut failures = Vec::new();
     let (start, count) = (Instant::now(), plan.len());
     println!("\nrunning {count} tests");
+    let bar = progress::few(count as u64, "scenarios");
     for (name, scenario, setup) in plan {
         let logs = source_tree().join(".build/vm").join(&name);
         let begin = Instant::now();
+        bar.set_message(name.clone());
         // A scenario that panics has failed, no more.
         let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(setup, &logs)));
         let failure = match result {
@@ -103,15 +113,17 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         };
         let seconds = begin.elapsed().as_secs_f64();
         let word = if failure.is_none() { "ok" } else { "FAILED" };
-        println!("test {name} ... {word} ({seconds:.1} s)");
+        bar.suspend(|| println!("test {name} ... {word} ({seconds:.1} s)"));
+        bar.inc(1);
         writeln!(record, "{name} {word}")?;
         if let Some(text) = failure {
-            println!("{text}\nlogs of this scenario: {}", logs.display());
             let last = fs::read_to_string(logs.join(LAST_WORDS_FILE)).unwrap_or_default();
-            println!("{last}");
+            let logs = logs.display();
+            bar.suspend(|| println!("{text}\nlogs of this scenario: {logs}\n{last}"));
             failures.push(name);
         }
     }
+    bar.finish_and_clear();
     if !failures.is_empty() {
         println!("\nfailures:\n    {}", failures.join("\n    "));
     }

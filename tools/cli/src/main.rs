@@ -19,6 +19,7 @@ mod conf_page;
 mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;
+mod iscsi_page;
 mod last_known;
 mod lock;
 mod names;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 /// A stretch of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,36 +170,39 @@ impl Diagnostic {
     }
 }
 
-/// How many columns of a terminal a character takes; what is no character is shown as one.
-fn columns(c: char) -> usize {
-    c.width().unwrap_or(1)
+/// A file must not be able to command the terminal.
+fn harmless(text: &str) -> String {
+    let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
+    text.replace(commands, "\u{fffd}")
 }
 
+/// The headline is ours: editors and scripts look for its `FILE:LINE:COLUMN:`. The line and the caret are
+/// annotate-snippets', which knows how wide characters are and what fits a terminal.
 fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
     let (line, column) = sources.position(span);
     let text = sources.line(span);
-    let number = line.to_string();
-    let gutter = " ".repeat(number.len());
-    // Tabs stay tabs so that the caret stands under its character whatever the terminal's tab stops.
-    let under = |c: char| match c {
-        '\t' => "\t".to_owned(),
-        c => " ".repeat(columns(c)),
-    };
-    let indent: String = text.chars().take(column - 1).map(under).collect();
     let marked = sources.snippet(span).lines().next().unwrap_or("");
-    let carets = "^".repeat(marked.chars().map(columns).sum::<usize>().max(1));
-    // A file must not be able to command the terminal.
-    let harmless = |text: &str| {
-        let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
-        text.replace(commands, "\u{fffd}")
+    let before: String = text.chars().take(column - 1).collect();
+    let (before, marked) = (harmless(&before), harmless(marked));
+    let (text, advice) = (harmless(text), harmless(advice));
+    // What is marked may reach into the end of the line.
+    let end = text.len().min(before.len() + marked.len());
+    let place = before.len().min(end)..end;
+    let mark = AnnotationKind::Primary.span(place);
+    let mark = if advice.is_empty() {
+        mark
+    } else {
+        mark.label(advice)
     };
-    let (text, headline, advice) = (harmless(text), harmless(headline), harmless(advice));
-    let space = if advice.is_empty() { "" } else { " " };
+    let snippet = Snippet::source(text).line_start(line).annotation(mark);
+    let shown = Renderer::plain().render(&[Group::with_level(Level::ERROR).element(snippet)]);
     let name = sources.name(span.file);
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{name}:{line}:{column}: {headline}");
-    let _ = writeln!(out, " {number} | {text}");
-    let _ = writeln!(out, " {gutter} | {indent}{carets}{space}{advice}");
+    let _ = writeln!(out, "{name}:{line}:{column}: {}", harmless(headline));
+    // The bar on top would be an empty line in every message.
+    for line in shown.lines().skip_while(|line| line.trim() == "|") {
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
 }
 
 /// The candidate that a mistyped word most likely meant.
@@ -244,7 +247,7 @@ mod tests {
         let text = Diagnostic::error(span.after(), "';' expected", "put ';' here").render(&sources);
         assert_eq!(
             text,
-            "f:2:11: error: ';' expected\n 2 | \tä rate 33\n   | \t         ^ put ';' here\n"
+            "f:2:11: error: ';' expected\n2 |     ä rate 33\n  |              ^ put ';' here\n"
         );
     }
 
@@ -261,8 +264,81 @@ mod tests {
         // The semicolon of full width takes two columns.
         assert_eq!(
             Diagnostic::error(span, "\u{1b}x", "y").render(&sources),
-            "f:1:6: error: \u{fffd}x\n 1 | \u{fffd}[2J\u{ff1b}x;\n   |       ^ y\n"
+            "f:1:6: error: \u{fffd}x\n1 | \u{fffd}[2J\u{ff1b}x;\n  |       ^ y\n"
         );
+    }
+
+    /// Text whose width a terminal and a program may think differently of, cut anywhere: nothing of it commands the
+    /// terminal or makes the drawing panic, and the place stays the first thing in the first line.
+    #[test]
+    fn no_text_breaks_the_excerpt() {
+        let parts = [
+            "a",
+            " ",
+            "\t",
+            "\n",
+            "\r\n",
+            "\r",
+            "\0",
+            "\u{1b}[31m",
+            "\u{9b}2J",
+            "\u{85}",
+            "\u{a0}",
+            "é",
+            "\u{301}",
+            "\u{200b}",
+            "\u{200d}",
+            "\u{202e}",
+            "\u{2028}",
+            "\u{feff}",
+            "\u{ff1b}",
+            "漢",
+            "👩\u{200d}🚀",
+            "\u{e0100}",
+            "\"x y\"",
+            "{ ",
+            "}",
+        ];
+        let mut lot = 1u64;
+        let mut draw = |limit: usize| {
+            lot = lot
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(lot >> 33).unwrap() % limit
+        };
+        for _ in 0..4_000 {
+            let text: String = (0..draw(60)).map(|_| parts[draw(parts.len())]).collect();
+            let (start, length) = (draw(text.len() + 1), draw(12));
+            let mut sources = Sources::default();
+            let file = sources.add("f", text);
+            let end = start + length;
+            let advice = parts[draw(parts.len())];
+            let span = Span { file, start, end };
+            let shown = Diagnostic::error(span, "what", advice).render(&sources);
+            let (line, column) = sources.position(span);
+            let first = format!("f:{line}:{column}: error: what\n{line} |");
+            assert!(shown.starts_with(&first) && shown.contains('^'), "{shown}");
+            let commands = |c: char| c.is_control() && c != '\n';
+            assert!(!shown.contains(commands), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let mut sources = Sources::default();
+        let text = format!("{} here {}", "before ".repeat(60), "behind ".repeat(60));
+        let start = text.find("here").unwrap();
+        let file = sources.add("f", text);
+        let span = Span {
+            file,
+            start,
+            end: start + 4,
+        };
+        let shown = Diagnostic::error(span, "what", "advice").render(&sources);
+        let lines: Vec<&str> = shown.lines().collect();
+        let place = lines[1].find("here").unwrap();
+        assert!(lines[1].len() < 160, "{shown}");
+        assert_eq!(lines[2].find("^^^^ advice"), Some(place), "{shown}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn a_missing_semicolon_is_shown_where_it_belongs() {
     let loaded = from_text("drbd.conf", &text);
     let line = SEED.lines().position(|line| line == "rate 33;").unwrap() + 1;
     let expected = format!(
-        "drbd.conf:{line}:8: error: ';' expected after '33', but got '}}'\n {line} | rate 33\n    |        ^ put ';' here\n"
+        "drbd.conf:{line}:8: error: ';' expected after '33', but got '}}'\n{line} | rate 33\n   |        ^ put ';' here\n"
     );
     assert!(loaded.report().contains(&expected), "{}", loaded.report());
     assert_eq!(errors(&text).len(), 1);

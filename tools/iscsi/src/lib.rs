@@ -21,6 +21,7 @@ mod follow;
 pub mod identity;
 pub mod json;
 pub mod keys;
+mod line;
 mod lun;
 pub mod model;
 mod parse;
@@ -32,7 +33,8 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use command::{main, COMMANDS, EXITS, OPTIONS};
+pub use command::{main, EXITS};
+pub use line::command;
 
 use drbd_config::{Diagnostic, Severity, Sources};
 

@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The first user's walkthrough on two virtual machines, shown command by command.
-//!
-//! `demo [--stock]`: with the stock driver and tools instead of ours, to compare.
 
 #![forbid(unsafe_code)]
 
 #[macro_use]
 extern crate drbd_say;
 
+use clap::Parser;
 use drbd_lab::{deadline, LabConfig, PowerCut};
+use drbd_sim::progress;
 use drbd_vm_tests::cluster::{source_logs, Cluster, Module, Setup, Tools, SEED};
 use drbd_vm_tests::proc_drbd::Minor;
 use drbd_vm_tests::{Error, Result};
+use indicatif::ProgressBar;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const DISK_SIZE: u64 = 32 << 20;
 
+/// Two virtual machines mirror a disk, lose a node and fail over, shown command by command.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Wish {
+    /// With the stock driver and tools instead of ours, to compare.
+    #[arg(long)]
+    stock: bool,
+}
+
 fn main() -> ExitCode {
-    let setup = match std::env::args().nth(1).as_deref() {
-        None => Setup::new(Module::Drbdrs, Module::Drbdrs, Tools::Drbdrs),
-        Some("--stock") => Setup::new(Module::Stock, Module::Stock, Tools::Stock),
-        Some(_) => {
-            eprintln!("usage: demo [--stock]");
-            return ExitCode::from(2);
-        }
+    let setup = if Wish::parse().stock {
+        Setup::new(Module::Stock, Module::Stock, Tools::Stock)
+    } else {
+        Setup::new(Module::Drbdrs, Module::Drbdrs, Tools::Drbdrs)
     };
     let start = Instant::now();
     match demo(setup) {
@@ -73,15 +80,27 @@ impl Show {
             self.c.lab.node(node).host()
         );
         let mut shown: Option<Instant> = None;
+        let (mut bar, mut total) = (ProgressBar::hidden(), 0);
         drbd_lab::until(what, deadline(300), || {
             let text = self.c.proc_drbd(node)?;
-            let finished =
-                Minor::find(&text, drbd_vm_tests::cluster::MINOR).is_some_and(|m| done(&m));
-            if finished || shown.is_none_or(|at| at.elapsed() > Duration::from_secs(3)) {
+            let minor = Minor::find(&text, drbd_vm_tests::cluster::MINOR).unwrap_or_default();
+            let finished = done(&minor);
+            let left = minor.counter("oos") << 10;
+            if total == 0 && left > 0 {
+                (bar, total) = (progress::bytes(left), left);
+            }
+            bar.set_position(total.saturating_sub(left));
+            if finished {
+                bar.finish_and_clear();
+            }
+            // Where a bar moves, more lines say nothing new.
+            let due = |at: Instant| bar.is_hidden() && at.elapsed() > Duration::from_secs(3);
+            if finished || shown.is_none_or(due) {
                 let lines = text
                     .lines()
                     .filter(|l| l.starts_with(" 1:") || l.starts_with('\t'));
-                println!("{}", lines.collect::<Vec<_>>().join("\n"));
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                bar.suspend(|| println!("{lines}"));
                 shown = Some(Instant::now());
             }
             Ok(finished.then_some(()))
