@@ -6,17 +6,18 @@ use std::fs;
 use std::io;
 use std::process::Command;
 
-use drbd_config::Identity;
 use drbd_say::os_error;
 use rustix::fs::{flock, FlockOperation};
 
-use crate::drbd::{replicated, Minor, Replicated, DETECTION_DS};
+use crate::drbd::{Fencing, Replicated, DETECTION_DS};
+use crate::machine::Machine;
 use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
 use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
+use crate::proc::State;
 use crate::steps::Step;
-use crate::tree::Tree;
-use crate::{follow, from_text, json, Planned};
+use crate::tree::{self, Tree};
+use crate::{conf, follow, from_text, json, Planned};
 
 /// The commands, and what they are for.
 pub const COMMANDS: &[(&str, &str)] = &[
@@ -226,11 +227,6 @@ pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> 
     work()
 }
 
-fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
-}
-
 /// Reads both configurations and plans. What there is to say about them is printed.
 pub(crate) fn load(options: &Options) -> Answer<Planned> {
     let candidates = match &options.config {
@@ -246,18 +242,10 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
     })?;
     let bytes = fs::read(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
     let text = String::from_utf8_lossy(&bytes);
-    let number = options.node.as_ref().and_then(|node| node.parse().ok());
-    let me = Identity {
-        node: options
-            .node
-            .clone()
-            .filter(|_| number.is_none())
-            .unwrap_or_else(hostname),
-        addresses: Vec::new(),
-    };
     let wishes = Wishes {
-        devices: devices(options, &me)?,
-        node: number,
+        mirrors: conf::read(options.drbd_conf.as_deref(), options.node.as_deref())?,
+        machine: machine(options),
+        node: options.node.as_ref().and_then(|node| node.parse().ok()),
         portals: options.portals.clone(),
         both_active: options.both_active,
         initiators: match &options.initiators {
@@ -273,17 +261,13 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
     Ok(planned)
 }
 
-fn devices(options: &Options, me: &Identity) -> Answer<Vec<crate::drbd::Replicated>> {
-    let path = options.drbd_conf.as_deref().unwrap_or("/etc/drbd.conf");
-    if options.drbd_conf.is_none() && fs::metadata(path).is_err() {
-        return Ok(Vec::new());
+/// Where the devices are: in a folder, if that has a `sys`.
+fn machine(options: &Options) -> Machine {
+    let root = options.root.as_deref().filter(|root| *root != tree::KERNEL);
+    match root.map(std::path::Path::new) {
+        Some(root) if root.join("sys").is_dir() => Machine::in_folder(root),
+        _ => Machine::here(),
     }
-    let loaded = drbd_config::from_file(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
-    if loaded.is_broken() {
-        eprint!("{}", loaded.report());
-        return Err(format!("configuration refused: {path} has errors"));
-    }
-    Ok(replicated(&loaded.config, me))
 }
 
 /// The names in an initiators.allow: what the kernel's target can express of it.
@@ -315,23 +299,25 @@ fn initiators(path: &str) -> Answer<Vec<String>> {
     Ok(names)
 }
 
-/// The text of /proc/drbd; empty without the driver.
-pub(crate) fn proc_drbd(options: &Options) -> String {
-    let path = options.proc_drbd.as_deref().unwrap_or("/proc/drbd");
-    fs::read_to_string(path).unwrap_or_default()
+/// How the mirrors are.
+pub(crate) fn proc_drbd(options: &Options) -> Answer<State> {
+    State::read(options.proc_drbd.as_deref().unwrap_or("/proc/drbd"))
 }
 
 /// Decides who serves a unit; `None` if it is not a mirror.
-fn decision(options: &Options, tree: &Tree, proc: &str, unit: &Unit) -> Option<Decision> {
+fn decision(options: &Options, tree: &Tree, state: &State, unit: &Unit) -> Option<Decision> {
     let device = unit.replicated.as_ref()?;
+    // What was exported with other locks was exported by another rule, which the peer may still go by.
+    let same = tree.has_locks(&unit.backstore()) == Some(unit.locks);
     let view = View {
-        minor: Minor::find(proc, device.minor),
-        exported: tree.access(&unit.backstore()),
-        both_active: options.both_active,
-        fenced: device.fenced,
+        mirror: state.known(device.minor),
+        exported: tree.access(&unit.backstore()).filter(|_| same),
+        both_active: options.both_active && device.two_primaries,
+        fenced: device.fencing == Fencing::ResourceAndStonith,
+        first: unit.group == 1,
     };
     Some(decide(&view, || {
-        follow::probe(&peer_portals(options, device))
+        follow::probe(device, &peer_portals(options, device))
     }))
 }
 
@@ -345,12 +331,12 @@ pub(crate) fn peer_portals(options: &Options, device: &Replicated) -> Vec<String
 }
 
 /// Fills in who serves; units that must not be exported here go. Says why.
-fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Vec<String> {
-    let proc = proc_drbd(options);
+fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Answer<Vec<String>> {
+    let state = proc_drbd(options)?;
     let mut said = Vec::new();
     for export in &mut plan.exports {
         export.units.retain_mut(|unit| {
-            let Some(decision) = decision(options, tree, &proc, unit) else {
+            let Some(decision) = decision(options, tree, &state, unit) else {
                 return true;
             };
             let reason = decision.rule.reason();
@@ -364,7 +350,7 @@ fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Vec<String> {
         });
     }
     plan.exports.retain(|export| !export.units.is_empty());
-    said
+    Ok(said)
 }
 
 fn plan(options: &Options) -> Answer<()> {
@@ -395,7 +381,7 @@ fn plan(options: &Options) -> Answer<()> {
             }
         }
     }
-    for line in settle(options, &tree, &mut planned.plan) {
+    for line in settle(options, &tree, &mut planned.plan)? {
         println!("{line}");
     }
     planned
@@ -466,7 +452,7 @@ pub(crate) fn apply(options: &Options) -> Answer<()> {
 /// Brings the tree to the plan. `said` has what was said the last time; it is not said again.
 pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> Answer<()> {
     let tree = Tree::new(options.root.as_deref());
-    let lines = settle(options, &tree, &mut plan).join("\n");
+    let lines = settle(options, &tree, &mut plan)?.join("\n");
     if *said != lines {
         note!("{lines}");
         *said = lines;
@@ -485,11 +471,12 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     let gone = tree.prune(&targets, &backstores).map_err(failed)?;
     gone.iter().for_each(|what| note!("removed {what}"));
     for unit in plan.units() {
-        let before = tree.access(&unit.backstore());
-        if let Some(reason) = begins_anew(before, unit.access, unit.locks) {
+        let store = unit.backstore();
+        let before = tree.access(&store).zip(tree.has_locks(&store));
+        if let Some(reason) = begins_anew(before, (unit.access, unit.locks)) {
             note!("{}: initiators log in again: {reason}", unit.path);
             tree.remove_target(&unit.iqn).map_err(failed)?;
-            tree.remove_backstore(&unit.backstore()).map_err(failed)?;
+            tree.remove_backstore(&store).map_err(failed)?;
         }
     }
     let mut changes = 0;
@@ -558,7 +545,7 @@ fn status(options: &Options) -> Answer<()> {
 fn switch(options: &Options, access: Access) -> Answer<()> {
     let mut plan = load(options)?.plan;
     let tree = Tree::new(options.root.as_deref());
-    settle(options, &tree, &mut plan);
+    settle(options, &tree, &mut plan)?;
     let mut any = false;
     for unit in plan.units_mut().filter(|unit| unit.replicated.is_some()) {
         if tree.access(&unit.backstore()).is_none() {

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::command::{answers, converge, load, locked, peer_portals, proc_drbd, Answer, Options};
-use crate::drbd::Minor;
+use crate::drbd::Replicated;
 use crate::policy::{waits_for_its_turn, Portal};
 
 /// How long to wait for an event before looking all the same.
@@ -21,8 +21,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long the first node has to be promoted and to export.
 const TURN: Duration = Duration::from_secs(60);
 
-/// Whether one of these portals answers.
-pub(crate) fn probe(portals: &[String]) -> Portal {
+/// Whether one of these portals of the peers answers. A peer that cannot be asked may be serving.
+pub(crate) fn probe(device: &Replicated, portals: &[String]) -> Portal {
+    if portals.is_empty() && !device.peers.is_empty() {
+        return Portal::Unknown;
+    }
     let answering = portals.iter().any(|p| answers(p) == Portal::Answers);
     if answering {
         Portal::Answers
@@ -36,12 +39,12 @@ pub(crate) fn wait_turn(options: &Options) -> Answer<()> {
     let plan = load(options)?.plan;
     let end = Instant::now() + TURN;
     loop {
-        let proc = proc_drbd(options);
+        let state = proc_drbd(options)?;
         let devices = plan.units().filter_map(|unit| unit.replicated.as_ref());
         let waiting = devices.into_iter().find(|device| {
-            let minor = Minor::find(&proc, device.minor);
+            let minor = state.minor(device.minor);
             waits_for_its_turn(device.node, minor.as_ref(), || {
-                probe(&peer_portals(options, device))
+                probe(device, &peer_portals(options, device))
             })
         });
         let Some(device) = waiting else { return Ok(()) };

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   ietd.conf -> parse -> Ietd ──> plan -> Plan ──> steps ──> tree: configfs
-//!   drbd.conf -> which devices ────^         ^         └────> json: targetcli
+//!   drbd.conf -> drbd: mirrors ────^         ^         └────> json: targetcli
+//!   /dev, /sys -> machine -> behind┘         │
 //!   /proc/drbd -> policy: who serves ────────┘
 //! ```
 //! Every line of ietd.conf is mapped, or warned about, or refused with its place. What the plan holds is the same on
@@ -15,17 +16,21 @@
 #[macro_use]
 extern crate drbd_say;
 
+pub mod behind;
 mod command;
+mod conf;
 pub mod drbd;
 mod follow;
 pub mod identity;
 pub mod json;
 pub mod keys;
 mod lun;
+pub mod machine;
 pub mod model;
 mod parse;
 pub mod plan;
 pub mod policy;
+pub mod proc;
 pub mod steps;
 pub mod tree;
 

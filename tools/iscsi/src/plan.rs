@@ -4,8 +4,10 @@
 
 use drbd_config::source::{Diagnostic, Span};
 
-use crate::drbd::{device_at, Replicated};
+use crate::behind::{self, Behind};
+use crate::drbd::{plain, Mirrors, Replicated};
 use crate::identity::{derived, digits, Naa};
+use crate::machine::Machine;
 use crate::model::{Auth, Ietd, Kind, Lun, Target};
 use crate::policy::Access;
 use crate::steps::{self, Step};
@@ -13,8 +15,10 @@ use crate::steps::{self, Step};
 /// What this node is and what its user wants.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// The replicated devices of this node.
-    pub devices: Vec<Replicated>,
+    /// The mirrors of this node.
+    pub mirrors: Mirrors,
+    /// Where paths lead; by default nobody looks.
+    pub machine: Machine,
     /// This node's number, 1 or more, in place of what drbd.conf says.
     pub node: Option<u16>,
     /// Where the target listens; everywhere if empty.
@@ -68,8 +72,10 @@ pub struct Unit {
     pub read_only: bool,
     /// Bytes of a block, if it was said.
     pub block_size: Option<u32>,
-    /// The mirror, if it is one.
+    /// The mirror that it is or lies on.
     pub replicated: Option<Replicated>,
+    /// What is behind the path.
+    pub behind: Behind,
     /// COMPARE AND WRITE and reservations are there.
     pub locks: bool,
     /// The number of this node's group of ports.
@@ -182,7 +188,7 @@ impl Planner<'_> {
     /// This node's number: drbd.conf's, unless the user says.
     fn node(&self, replicated: Option<&Replicated>) -> u16 {
         let told = self.wishes.node.or(replicated.map(|r| r.node));
-        told.or(self.wishes.devices.first().map(|d| d.node))
+        told.or(self.wishes.mirrors.devices.first().map(|d| d.node))
             .unwrap_or(1)
     }
 
@@ -245,27 +251,28 @@ impl Planner<'_> {
             .path
             .as_ref()
             .map_or(String::new(), |(path, _)| path.clone());
-        let replicated = match device_at(&self.wishes.devices, &path) {
-            Ok(found) => found.cloned(),
-            Err(problem) => {
-                let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
-                self.error(
-                    place,
-                    problem,
-                    "drbd.conf must have it, with an 'on' section for this node",
-                );
-                return None;
+        let behind = if path.is_empty() {
+            Behind::default()
+        } else {
+            match behind::look(&self.wishes.mirrors, &self.wishes.machine, &path) {
+                Ok(behind) => behind,
+                Err((problem, advice)) => {
+                    let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+                    self.error(place, problem, advice);
+                    return None;
+                }
             }
         };
-        let store = self.store(lun, &path, replicated.as_ref());
-        if let Some(device) = &replicated {
-            self.mirror(lun, device);
+        let store = self.store(lun, &path, &behind);
+        if behind.mirror.is_some() {
+            self.mirror(lun, &behind);
         }
         let serial = self.serial(target, lun);
+        let replicated = behind.mirror.clone();
         let name = match (&replicated, &store) {
-            (Some(device), _) => format!("drbd{}", device.minor),
-            (None, Store::Block | Store::File) => path.trim_matches('/').replace('/', "-"),
-            (None, Store::Null(_)) => format!("null{index}-{}", lun.number),
+            (_, Store::Null(_)) => format!("null{index}-{}", lun.number),
+            (Some(device), _) if behind.is_mirror => format!("drbd{}", device.minor),
+            _ => plain(&path).trim_matches('/').replace('/', "-"),
         };
         let two = replicated.as_ref().is_some_and(|r| r.two_primaries);
         Some(Unit {
@@ -281,15 +288,17 @@ impl Planner<'_> {
             locks: !(two && self.wishes.both_active),
             group: self.node(replicated.as_ref()),
             replicated,
+            behind,
             access: Access::Active,
         })
     }
 
-    fn store(&mut self, lun: &Lun, path: &str, replicated: Option<&Replicated>) -> Store {
+    fn store(&mut self, lun: &Lun, path: &str, behind: &Behind) -> Store {
         let (kind, span) = lun.kind;
-        let device = path.starts_with("/dev/");
+        let device = behind.is_device;
+        let device = device.unwrap_or_else(|| path.starts_with("/dev/"));
         if let Some(place) = lun.write_back {
-            if replicated.is_some() || device || kind != Kind::FileIo {
+            if device || kind != Kind::FileIo {
                 self.error(
                     place,
                     "IOMode=wb would keep acknowledged writes in this node's memory",
@@ -312,7 +321,7 @@ impl Planner<'_> {
                 };
                 Store::Null(bytes)
             }
-            Kind::FileIo if replicated.is_some() => {
+            Kind::FileIo if device && behind.mirror.is_some() => {
                 self.warning(
                     span,
                     format!("Type=fileio on the mirrored {path} becomes blockio"),
@@ -328,7 +337,14 @@ impl Planner<'_> {
                 );
                 Store::Block
             }
-            Kind::FileIo => Store::File,
+            Kind::FileIo => {
+                if behind.is_empty {
+                    let place = lun.path.as_ref().map_or(span, |(_, span)| *span);
+                    let advice = format!("give it its size first: truncate -s 10G {path}");
+                    self.error(place, format!("{path} has no bytes"), advice);
+                }
+                Store::File
+            }
             Kind::BlockIo if device => Store::Block,
             Kind::BlockIo => {
                 self.error(
@@ -342,8 +358,12 @@ impl Planner<'_> {
     }
 
     /// Rules of a unit that two nodes have.
-    fn mirror(&mut self, lun: &Lun, device: &Replicated) {
+    fn mirror(&mut self, lun: &Lun, behind: &Behind) {
+        let Some(device) = &behind.mirror else { return };
         let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+        if let Some((problem, advice)) = device.unfit_fencing() {
+            self.warning(place, problem, advice);
+        }
         if !device.two_primaries {
             if self.wishes.both_active {
                 self.error(
@@ -368,6 +388,13 @@ impl Planner<'_> {
                     device.device, device.protocol
                 ),
                 format!("resource {}: net {{ protocol C; }}", device.resource),
+            );
+        }
+        if !behind.is_mirror {
+            self.warning(
+                place,
+                format!("what lies between this and the mirror {} must keep nothing of its own", device.device),
+                "the other node's has to be the same at all times: no cache, thin pool, snapshot or RAID in between",
             );
         }
         if self.wishes.both_active {
@@ -433,7 +460,17 @@ impl Planner<'_> {
                             .with(place(other).0, "as this one"),
                     );
                 }
-                if unit.backstore() == other.backstore() {
+                let null = unit.path.is_empty() || other.path.is_empty();
+                let twice = unit.behind.place == other.behind.place;
+                if !null && !twice && unit.behind.overlaps(&other.behind) {
+                    let message = format!("{} and {} have blocks in common", unit.path, other.path);
+                    let advice = "export one of them: caches and locks of two units would not know of each other";
+                    self.diagnostics.push(
+                        Diagnostic::error(place(unit).1, message, advice)
+                            .with(place(other).1, "the other one"),
+                    );
+                }
+                if unit.backstore() == other.backstore() || (!null && twice) {
                     self.diagnostics.push(
                         Diagnostic::error(
                             place(unit).1,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use drbd_config::{Identity, Severity};
 
-use crate::drbd::replicated;
+use crate::drbd::{mirrors, Me};
 use crate::keys::{Becomes, KEYS};
 use crate::plan::Wishes;
 use crate::policy::Access;
@@ -39,7 +39,7 @@ fn wishes(node: u16) -> Wishes {
         addresses: Vec::new(),
     };
     Wishes {
-        devices: replicated(&loaded.config, &me),
+        mirrors: mirrors(&loaded.config, &Me::Named(me)),
         ..Wishes::default()
     }
 }
@@ -145,9 +145,9 @@ fn two_paths_need_protocol_c() {
     let mut wishes = wishes(1);
     let text = "Target iqn.2026-01.com.example:a\nLun 0 Path=/dev/drbd1,Type=blockio\n";
     assert!(errors(text, &wishes).is_empty());
-    wishes.devices[0].protocol = "A".to_owned();
+    wishes.mirrors.devices[0].protocol = "A".to_owned();
     assert!(errors(text, &wishes)[0].contains("with protocol A"));
-    wishes.devices[0].two_primaries = false;
+    wishes.mirrors.devices[0].two_primaries = false;
     assert!(
         errors(text, &wishes).is_empty(),
         "one path is fine with any protocol"

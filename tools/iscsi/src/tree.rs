@@ -217,6 +217,12 @@ impl Tree {
         number(&text).and_then(|n| Access::from_number(u8::try_from(n).ok()?))
     }
 
+    /// Whether a backstore was made with SCSI locks; `None` if it is not there.
+    pub fn has_locks(&self, backstore: &str) -> Option<bool> {
+        let text = self.read(&format!("{backstore}/attrib/emulate_caw"))?;
+        number(&text).map(|number| number != 0)
+    }
+
     /// Takes a target down.
     pub fn remove_target(&self, iqn: &str) -> Result<()> {
         let target = format!("iscsi/{iqn}");
