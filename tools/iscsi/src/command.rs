@@ -13,7 +13,7 @@ use crate::drbd::{Fencing, Replicated, DETECTION_DS};
 use crate::machine::Machine;
 use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
-use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
+use crate::policy::{begins_anew, decide, Access, Decision, Portal, Rule, View};
 use crate::proc::State;
 use crate::steps::Step;
 use crate::tree::{self, Tree};
@@ -214,9 +214,18 @@ fn portal(text: &str) -> Answer<String> {
     socket.map(|s| s.to_string()).map_err(problem)
 }
 
+/// The kernel's tree, or the one in a folder that is there.
+fn tree(options: &Options) -> Answer<Tree> {
+    let root = options.root.as_deref();
+    match root.filter(|root| *root != tree::KERNEL && !std::path::Path::new(root).is_dir()) {
+        Some(root) => Err(format!("--root: there is no folder {root}: mkdir {root}")),
+        None => Ok(Tree::new(root)),
+    }
+}
+
 /// Runs what changes something, one at a time.
 pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> Answer<T> {
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
     if !tree.is_kernel() {
         return work();
     }
@@ -355,7 +364,13 @@ fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Answer<Vec<String>
 
 fn plan(options: &Options) -> Answer<()> {
     let mut planned = load(options)?;
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
+    if planned.plan.exports.is_empty() {
+        println!(
+            "no targets: {} has no line 'Target NAME'",
+            planned.sources.name(0)
+        );
+    }
     for export in &planned.plan.exports {
         println!("target {}, port {}", export.target.iqn, export.port);
         for unit in &export.units {
@@ -451,7 +466,7 @@ pub(crate) fn apply(options: &Options) -> Answer<()> {
 
 /// Brings the tree to the plan. `said` has what was said the last time; it is not said again.
 pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
     let lines = settle(options, &tree, &mut plan)?.join("\n");
     if *said != lines {
         note!("{lines}");
@@ -509,15 +524,19 @@ fn explain(step: &Step, error: &io::Error) -> String {
 }
 
 fn remove(options: &Options) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
     let gone = tree.prune(&[], &[]).map_err(|e| e.to_string())?;
     gone.iter().for_each(|what| note!("removed {what}"));
     Ok(())
 }
 
 fn status(options: &Options) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
-    for iqn in tree.targets() {
+    let tree = tree(options)?;
+    let (targets, backstores) = (tree.targets(), tree.backstores());
+    if targets.is_empty() && backstores.is_empty() {
+        println!("nothing is exported");
+    }
+    for iqn in targets {
         let group = format!("iscsi/{iqn}/tpgt_1");
         let enabled = tree.read(&format!("{group}/enable")).as_deref() == Some("1");
         println!(
@@ -525,7 +544,7 @@ fn status(options: &Options) -> Answer<()> {
             if enabled { "enabled" } else { "disabled" }
         );
     }
-    for path in tree.backstores() {
+    for path in backstores {
         let access = tree.access(&path);
         let access = access.map_or("not exported".to_owned(), |access| access.to_string());
         let serial = tree
@@ -541,12 +560,27 @@ fn status(options: &Options) -> Answer<()> {
     Ok(())
 }
 
+/// Not even by request does a node serve that has no good data.
+fn refuse_bad_data(options: &Options, tree: &Tree, plan: &Plan) -> Answer<()> {
+    let state = proc_drbd(options)?;
+    for unit in plan.units() {
+        let rule = decision(options, tree, &state, unit).map(|decision| decision.rule);
+        if let Some(rule @ Rule::NoGoodData) = rule {
+            return Err(format!("{}: {}", unit.path, rule.reason()));
+        }
+    }
+    Ok(())
+}
+
 /// The user says who serves.
 fn switch(options: &Options, access: Access) -> Answer<()> {
     let mut plan = load(options)?.plan;
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
     settle(options, &tree, &mut plan)?;
     let mut any = false;
+    if access == Access::Active {
+        refuse_bad_data(options, &tree, &plan)?;
+    }
     for unit in plan.units_mut().filter(|unit| unit.replicated.is_some()) {
         if tree.access(&unit.backstore()).is_none() {
             return Err(format!(

@@ -275,6 +275,12 @@ impl Planner<'_> {
             _ => plain(&path).trim_matches('/').replace('/', "-"),
         };
         let two = replicated.as_ref().is_some_and(|r| r.two_primaries);
+        // Whoever carries the plan out decides; where nobody does (targetcli), two nodes must not both serve.
+        let access = if two && !self.wishes.both_active {
+            Access::Standby
+        } else {
+            Access::Active
+        };
         Some(Unit {
             iqn: target.iqn.clone(),
             number: lun.number,
@@ -289,7 +295,7 @@ impl Planner<'_> {
             group: self.node(replicated.as_ref()),
             replicated,
             behind,
-            access: Access::Active,
+            access,
         })
     }
 
