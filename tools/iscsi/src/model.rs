@@ -52,6 +52,8 @@ pub struct Target {
     pub attributes: Vec<Setting>,
     /// `acls/*/attrib/NAME = value`.
     pub acl_attributes: Vec<Setting>,
+    /// A unit of it could not be read.
+    pub unread: bool,
 }
 
 /// A value for a name that LIO has.
@@ -99,4 +101,6 @@ pub struct Lun {
     pub block_size: Option<(u32, Span)>,
     /// Blocks of a unit without anything behind it.
     pub blocks: Option<u64>,
+    /// An option could not be read: what is missing may have been meant there.
+    pub unread: bool,
 }

@@ -18,6 +18,8 @@ const NAME_MAX: usize = 223;
 pub(crate) struct Word<'a> {
     pub(crate) text: &'a str,
     pub(crate) span: Span,
+    /// A backslash at the end of a line stands in front of it.
+    pub(crate) joined: bool,
 }
 
 /// Reads a text; everything that is wrong with it goes to `diagnostics`.
@@ -27,7 +29,7 @@ pub fn parse(file: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Ietd
         ietd: Ietd::default(),
     };
     let mut start = 0;
-    for line in text.split_inclusive('\n') {
+    while let Some(line) = text.get(start..).and_then(first_line) {
         let words = words(file, start, line, parser.diagnostics);
         start += line.len();
         if let Some((first, rest)) = words.split_first() {
@@ -35,6 +37,26 @@ pub fn parse(file: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Ietd
         }
     }
     parser.ietd
+}
+
+/// Up to the end of the first line, or of the one behind it, if a backslash is the last character.
+fn first_line(text: &str) -> Option<&str> {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        length += line.len();
+        if !line.trim_end_matches(['\r', '\n']).ends_with('\\') {
+            break;
+        }
+    }
+    text.get(..length).filter(|line| !line.is_empty())
+}
+
+/// What joins two lines: the length of a backslash at the end of a line, and of that end.
+fn joint(text: &str) -> Option<usize> {
+    ["\\\n", "\\\r\n"]
+        .into_iter()
+        .find(|joint| text.starts_with(joint))
+        .map(str::len)
 }
 
 /// Splits a line; none for a comment.
@@ -48,22 +70,39 @@ fn words<'a>(
     let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
     let mut words = Vec::new();
     let mut at = 0;
+    let mut joined = false;
     while let Some(skip) = line[at..].find(|c| !blank(c)) {
         let begin = at + skip;
-        let length = line[begin..].find(blank).unwrap_or(line.len() - begin);
-        at = begin + length;
+        if let Some(length) = joint(&line[begin..]) {
+            joined = true;
+            at = begin + length;
+            continue;
+        }
+        let rest = &line[begin..];
+        let ends = |(at, c): (usize, char)| blank(c) || joint(&rest[at..]).is_some();
+        let end = rest.char_indices().find(|found| ends(*found));
+        at = begin + end.map_or(rest.len(), |(at, _)| at);
         let place = |begin, end| Span {
             file,
             start: start + begin,
             end: start + end,
         };
         if words.is_empty() && line[begin..].starts_with('#') {
+            if let Some(end) = line.find("\\\n").or_else(|| line.find("\\\r\n")) {
+                diagnostics.push(Diagnostic::warning(
+                    place(end, end + 1),
+                    "the next line belongs to this comment",
+                    "a backslash at the end joins lines: remove it",
+                ));
+            }
             return Vec::new();
         }
         words.push(Word {
             text: &line[begin..at],
             span: place(begin, at),
+            joined,
         });
+        joined = false;
     }
     for (at, c) in line.char_indices() {
         if blank(c) && !c.is_ascii() {
@@ -185,6 +224,7 @@ impl Parser<'_> {
             parameters: Vec::new(),
             attributes: Vec::new(),
             acl_attributes: Vec::new(),
+            unread: false,
         });
     }
 
@@ -209,7 +249,11 @@ impl Parser<'_> {
             Becomes::IncomingUser | Becomes::OutgoingUser => self.user(key, first, rest),
             Becomes::Lun => {
                 let lun = crate::lun::parse(rest, self.diagnostics);
-                let (Some(lun), Some(target)) = (lun, self.ietd.targets.last_mut()) else {
+                let Some(target) = self.ietd.targets.last_mut() else {
+                    return;
+                };
+                let Some(lun) = lun else {
+                    target.unread = true;
                     return;
                 };
                 if let Some(old) = target.luns.iter().find(|l| l.number == lun.number) {

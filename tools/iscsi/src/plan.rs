@@ -218,7 +218,7 @@ impl Planner<'_> {
 
     fn export(&mut self, index: usize, target: &Target) -> Export {
         self.users(&target.auth);
-        if target.luns.is_empty() {
+        if target.luns.is_empty() && !target.unread {
             let advice = "add a line: Lun 0 Path=/dev/drbd1,Type=blockio";
             self.warning(target.span, "a target without units", advice);
         }
@@ -246,6 +246,9 @@ impl Planner<'_> {
     }
 
     fn unit(&mut self, index: usize, target: &Target, lun: &Lun) -> Option<Unit> {
+        if lun.unread {
+            return None;
+        }
         // The kernel's target keeps 8 bits of a flat number and 14 of a longer one.
         let path = lun
             .path

@@ -140,6 +140,84 @@ fn pasted_text() {
     );
 }
 
+/// All that is said about a unit, without its places.
+fn said(lun: &str) -> Vec<String> {
+    let text = format!("Target iqn.2026-01.com.example:a\n{lun}\n");
+    let planned = from_text("ietd.conf", &text, &wishes(1));
+    let said = planned.diagnostics.iter();
+    said.map(|d| format!("{}: {}", d.message, d.advice))
+        .collect()
+}
+
+#[test]
+fn one_mistake_in_a_unit_is_said_once() {
+    for (lun, what) in [
+        (
+            "Lun 0 Path=/dev/drbd1, Type=blockio",
+            "unexpected 'Type=blockio': no blanks after the comma",
+        ),
+        (
+            "Lun 0 Path=/dev/drbd1 ,Type=blockio",
+            "unexpected ',Type=blockio': the options of a unit are joined by commas, without blanks",
+        ),
+        (
+            "Lun 0 Path=/dev/drbd1 Type=blockio",
+            "unexpected 'Type=blockio': the options of a unit are joined by commas, without blanks",
+        ),
+        (
+            "Lun 0 Path=/dev/my disk,Type=blockio",
+            "unexpected 'disk,Type=blockio': remove it: a path with blanks cannot be written",
+        ),
+        (
+            "Lun 0 Path=/dev/drbd1,Tpye=blockio",
+            "unknown option 'Tpye': 'Type'?",
+        ),
+        (
+            "lun 0 path=/dev/drbd1,Type=blockio",
+            "unknown option 'path': 'Path'? (with regard to case)",
+        ),
+        (
+            "Lun 0 Path=/dev/drbd1,Type=blokio",
+            "'blokio' is no type: 'blockio'?",
+        ),
+        (
+            "Lun 0 Path=,Type=blockio",
+            "'Path' without a value: write NAME=VALUE",
+        ),
+        (
+            "Lun 99999 Path=/dev/drbd1,Type=blockio",
+            "'99999' is no number of a unit: a number from 0 to 16383",
+        ),
+    ] {
+        assert_eq!(said(lun), [what], "{lun}");
+    }
+}
+
+#[test]
+fn a_backslash_joins_lines() {
+    for lun in [
+        "Lun 0 Path=/dev/drbd1,\\\n\tType=blockio",
+        "Lun 0 \\\r\n  Path=/dev/drbd1,Type=blockio",
+        "Lun 0 Path=/dev/drbd1\\\n,Type=blockio",
+        "Lun \\\n\\\n0 Path=/dev/drbd1,\\\nType=blockio,\\\nScsiSN=12",
+        "Lun 0 Path=/dev/drbd1,Type=blockio \\",
+    ] {
+        assert_eq!(said(lun), Vec::<String>::new(), "{lun}");
+    }
+    let told = said("# a comment \\\nLun 9 Path=/dev/nothing\nLun 0 Path=/dev/drbd1,Type=blockio");
+    assert!(
+        told.len() == 1 && told[0].starts_with("the next line belongs"),
+        "{told:?}"
+    );
+    let told = said("Lun 0 Path=/dev/drbd1 \\ \n Type=blockio");
+    assert!(
+        told[0].contains("the last character of the first"),
+        "{told:?}"
+    );
+    let told = said("Lun 0 Path=/dev/drbd1 \\\n Type=blockio");
+    assert!(told[0].starts_with("unexpected 'Type=blockio'"), "{told:?}");
+}
+
 #[test]
 fn two_paths_need_protocol_c() {
     let mut wishes = wishes(1);
