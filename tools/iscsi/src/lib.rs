@@ -39,6 +39,7 @@ mod tests;
 
 pub use command::{main, COMMANDS, EXITS, OPTIONS};
 
+use drbd_config::source::Span;
 use drbd_config::{Diagnostic, Severity, Sources};
 
 use model::Ietd;
@@ -69,12 +70,23 @@ impl Planned {
     }
 }
 
+/// A text to be shown, with stars in place of secrets: what is said about a line shows it, and goes to logs.
+fn without(text: &str, secrets: &[Span]) -> String {
+    let mut shown = text.to_owned();
+    for secret in secrets {
+        let stars = "*".repeat(secret.end - secret.start);
+        shown.replace_range(secret.start..secret.end, &stars);
+    }
+    shown
+}
+
 /// Plans for the text of an ietd.conf that messages call `name`.
 pub fn from_text(name: &str, text: &str, wishes: &Wishes) -> Planned {
     let mut sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let file = sources.add(name, text.to_owned());
-    let ietd: Ietd = parse::parse(file, text, &mut diagnostics);
+    // There is one file.
+    let ietd: Ietd = parse::parse(0, text, &mut diagnostics);
+    sources.add(name, without(text, &ietd.secrets));
     let plan = plan::plan(&ietd, wishes, &mut diagnostics);
     // Stable: several about one place stay in the order in which they were found.
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));

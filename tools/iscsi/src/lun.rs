@@ -35,6 +35,9 @@ fn meant(name: &str) -> Option<&'static str> {
     nearest(name, OPTIONS.into_iter()).or_else(swapped)
 }
 
+/// Longest serial number of ietd.
+const SERIAL_SEEN: usize = 16;
+
 /// Reads what stands behind `Lun`; `None` if there is no use in going on.
 pub(crate) fn parse(words: &[Word<'_>], diagnostics: &mut Vec<Diagnostic>) -> Option<Lun> {
     let [number, options, more @ ..] = words else {
@@ -243,7 +246,15 @@ impl Reader<'_> {
                 format!("serial number of {} bytes", value.len()),
                 format!("at most {SERIAL_MAX} (ietd: 16)"),
             );
-        } else if let Some(c) = value.chars().find(|c| !c.is_ascii_graphic()) {
+        } else if value.len() > SERIAL_SEEN {
+            let message = format!("serial number of {} bytes", value.len());
+            let advice = format!(
+                "take {SERIAL_SEEN} at most: ietd cuts it there, and initiators would see another disk"
+            );
+            self.diagnostics
+                .push(Diagnostic::warning(span, message, advice));
+        }
+        if let Some(c) = value.chars().find(|c| !c.is_ascii_graphic()) {
             self.error(
                 span,
                 format!("'{c}' in a serial number"),

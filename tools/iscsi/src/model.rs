@@ -11,6 +11,8 @@ pub struct Ietd {
     pub discovery: Auth,
     /// The targets.
     pub targets: Vec<Target>,
+    /// Where passwords stand: they are not to be shown.
+    pub secrets: Vec<Span>,
 }
 
 /// CHAP.
@@ -103,4 +105,11 @@ pub struct Lun {
     pub blocks: Option<u64>,
     /// An option could not be read: what is missing may have been meant there.
     pub unread: bool,
+}
+
+impl Lun {
+    /// Where an option's value stands; the unit's number, if it was not written.
+    pub fn place_of(&self, option: Option<&(String, Span)>) -> Span {
+        option.map_or(self.span, |(_, span)| *span)
+    }
 }

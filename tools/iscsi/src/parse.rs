@@ -3,6 +3,7 @@
 //! The ietd.conf language: lines of words. The first word is the directive, without regard to case; a line that begins
 //! with `#` is a comment (a `#` further on is not); what stands in front of the first `Target` holds for discovery.
 
+use drbd_config::pasted::meant;
 use drbd_config::source::{nearest, Diagnostic, Span};
 
 use crate::keys::{find, Becomes, Key, Value, KEYS};
@@ -10,6 +11,8 @@ use crate::model::{Auth, Ietd, Setting, Target, User};
 
 /// Longest line that ietd reads.
 const LINE_MAX: usize = 4096;
+/// How long a CHAP secret may be for all initiators.
+const SECRET: std::ops::RangeInclusive<usize> = 12..=16;
 /// Longest name of a target.
 const NAME_MAX: usize = 223;
 
@@ -120,6 +123,29 @@ fn words<'a>(
     words
 }
 
+/// The first character of a word that pasting brought: where, what, and what to do.
+fn pasted(word: Word<'_>) -> Option<(Span, String, String)> {
+    let found = word.text.char_indices();
+    let (at, c, (name, instead)) = found
+        .filter_map(|(at, c)| Some((at, c, meant(c)?)))
+        .next()?;
+    let start = word.span.start + at;
+    let span = Span {
+        start,
+        end: start + c.len_utf8(),
+        ..word.span
+    };
+    let remedy = match instead {
+        "\"" | "'" | "nothing" => "as pasted text often has it; remove it",
+        _ => "as pasted text often has it; a plain '-' was probably meant",
+    };
+    Some((
+        span,
+        format!("{name} (U+{:04X})", u32::from(c)),
+        remedy.to_owned(),
+    ))
+}
+
 struct Parser<'d> {
     diagnostics: &'d mut Vec<Diagnostic>,
     ietd: Ietd,
@@ -148,6 +174,16 @@ impl Parser<'_> {
         let Some(key) = find(first.text) else {
             return self.unknown(first);
         };
+        // Of a name for people any character will do; secrets are judged where they are read.
+        let free = [Becomes::Alias, Becomes::IncomingUser, Becomes::OutgoingUser];
+        if !free.contains(&key.becomes) && rest.iter().any(|word| self.pasted(*word)) {
+            if let (Becomes::Lun, Some(target)) = (key.becomes, self.ietd.targets.last_mut()) {
+                target.unread = true;
+            }
+            if key.becomes != Becomes::Target {
+                return;
+            }
+        }
         if rest.is_empty() {
             return self.error(
                 first.span.after(),
@@ -176,7 +212,19 @@ impl Parser<'_> {
         self.directive(key, first, rest);
     }
 
+    /// Names the first character of a word that pasting brought, if there is one.
+    fn pasted(&mut self, word: Word<'_>) -> bool {
+        let Some((span, what, remedy)) = pasted(word) else {
+            return false;
+        };
+        self.error(span, what, remedy);
+        true
+    }
+
     fn unknown(&mut self, word: Word<'_>) {
+        if self.pasted(word) {
+            return;
+        }
         let lower = word.text.to_ascii_lowercase();
         let names: Vec<String> = KEYS.iter().map(|k| k.name.to_ascii_lowercase()).collect();
         let meant = nearest(&lower, names.iter().map(String::as_str)).and_then(find);
@@ -201,7 +249,9 @@ impl Parser<'_> {
         };
         self.surplus(more);
         let iqn = name.text.to_owned();
-        if let Some((problem, advice)) = bad_name(&iqn) {
+        // What was pasted has been said.
+        let bad = bad_name(&iqn).filter(|_| pasted(*name).is_none());
+        if let Some((problem, advice)) = bad {
             self.error(name.span, problem, advice);
         }
         if let Some(first) = self.ietd.targets.iter().find(|t| t.iqn == iqn) {
@@ -289,6 +339,14 @@ impl Parser<'_> {
             );
         };
         self.surplus(more);
+        for word in [name, password] {
+            if let Some((span, what, remedy)) = pasted(*word) {
+                // It may be meant: a secret can be anything.
+                let remedy = format!("{remedy}, unless initiators have it, too");
+                self.warning(span, what, remedy);
+            }
+        }
+        self.secret(*password);
         let user = User {
             name: name.text.to_owned(),
             password: password.text.to_owned(),
@@ -309,6 +367,18 @@ impl Parser<'_> {
                     .with(old.span, "the first one"),
             );
         }
+    }
+
+    fn secret(&mut self, word: Word<'_>) {
+        let length = word.text.len();
+        if !SECRET.contains(&length) {
+            self.warning(
+                word.span,
+                format!("secret of {length} bytes"),
+                "take 12 to 16: initiators refuse shorter ones (RFC 7143), and Windows longer ones",
+            );
+        }
+        self.ietd.secrets.push(word.span);
     }
 
     fn value(&mut self, key: &'static Key, first: Word<'_>, rest: &[Word<'_>]) {

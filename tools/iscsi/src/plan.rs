@@ -8,9 +8,13 @@ use crate::behind::{self, Behind};
 use crate::drbd::{plain, Mirrors, Replicated};
 use crate::identity::{derived, digits, Naa};
 use crate::machine::Machine;
-use crate::model::{Auth, Ietd, Kind, Lun, Target};
+use crate::model::{Auth, Ietd, Kind, Lun, Setting, Target};
 use crate::policy::Access;
 use crate::steps::{self, Step};
+
+/// Bursts of the kernel's target, in bytes, where nothing is written.
+const FIRST_BURST: u32 = 65536;
+const MAX_BURST: u32 = 262_144;
 
 /// What this node is and what its user wants.
 #[derive(Clone, Debug, Default)]
@@ -82,12 +86,29 @@ pub struct Unit {
     pub group: u16,
     /// The state of the path; decided when the plan is carried out.
     pub access: Access,
+    /// Where it was written.
+    pub places: Places,
+}
+
+/// Where things of a unit stand; where they were not written, its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// What identifies it.
+    pub serial: Span,
+    /// Its path.
+    pub path: Span,
 }
 
 impl Unit {
     /// The backstore in configfs.
     pub fn backstore(&self) -> String {
         format!("core/{}/{}", self.store.folder(), self.name)
+    }
+
+    /// Whether a write to the one is a write to the other.
+    fn shares_blocks_with(&self, other: &Unit) -> bool {
+        let named = !self.path.is_empty() && !other.path.is_empty();
+        named && self.behind.overlaps(&other.behind)
     }
 
     /// Its group of ports.
@@ -155,7 +176,7 @@ pub fn plan(ietd: &Ietd, wishes: &Wishes, diagnostics: &mut Vec<Diagnostic>) -> 
         .enumerate()
         .map(|(index, target)| planner.export(index, target))
         .collect();
-    planner.collisions(ietd, &exports);
+    planner.collisions(&exports);
     let portals = if wishes.portals.is_empty() {
         vec!["0.0.0.0:3260".to_owned()]
     } else {
@@ -218,6 +239,7 @@ impl Planner<'_> {
 
     fn export(&mut self, index: usize, target: &Target) -> Export {
         self.users(&target.auth);
+        self.bursts(target);
         if target.luns.is_empty() && !target.unread {
             let advice = "add a line: Lun 0 Path=/dev/drbd1,Type=blockio";
             self.warning(target.span, "a target without units", advice);
@@ -245,6 +267,28 @@ impl Planner<'_> {
         }
     }
 
+    /// The kernel's target refuses the login of an initiator that agrees to these.
+    fn bursts(&mut self, target: &Target) {
+        let of = |name, default| {
+            let found = target.parameters.iter().find(|p| p.name == name);
+            let value = found.and_then(|p| p.value.parse::<u32>().ok());
+            (value.unwrap_or(default), found)
+        };
+        let (first, first_set) = of("FirstBurstLength", FIRST_BURST);
+        let (most, most_set) = of("MaxBurstLength", MAX_BURST);
+        let Some(place) = first_set.or(most_set).filter(|_| first > most) else {
+            return;
+        };
+        let default = |set: Option<&Setting>| if set.is_some() { "" } else { " (the default)" };
+        let message = format!(
+            "FirstBurstLength {first}{} is more than MaxBurstLength {most}{}",
+            default(first_set),
+            default(most_set)
+        );
+        let advice = format!("RFC 7143 forbids it: write FirstBurstLength {most}, or less");
+        self.error(place.span, message, advice);
+    }
+
     fn unit(&mut self, index: usize, target: &Target, lun: &Lun) -> Option<Unit> {
         if lun.unread {
             return None;
@@ -260,7 +304,7 @@ impl Planner<'_> {
             match behind::look(&self.wishes.mirrors, &self.wishes.machine, &path) {
                 Ok(behind) => behind,
                 Err((problem, advice)) => {
-                    let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+                    let place = lun.place_of(lun.path.as_ref());
                     self.error(place, problem, advice);
                     return None;
                 }
@@ -296,6 +340,10 @@ impl Planner<'_> {
             block_size: lun.block_size.map(|(size, _)| size),
             locks: !(two && self.wishes.both_active),
             group: self.node(replicated.as_ref()),
+            places: Places {
+                serial: lun.place_of(lun.serial.as_ref().or(lun.id.as_ref())),
+                path: lun.place_of(lun.path.as_ref()),
+            },
             replicated,
             behind,
             access,
@@ -348,7 +396,7 @@ impl Planner<'_> {
             }
             Kind::FileIo => {
                 if behind.is_empty {
-                    let place = lun.path.as_ref().map_or(span, |(_, span)| *span);
+                    let place = lun.place_of(lun.path.as_ref());
                     let advice = format!("give it its size first: truncate -s 10G {path}");
                     self.error(place, format!("{path} has no bytes"), advice);
                 }
@@ -369,7 +417,7 @@ impl Planner<'_> {
     /// Rules of a unit that two nodes have.
     fn mirror(&mut self, lun: &Lun, behind: &Behind) {
         let Some(device) = &behind.mirror else { return };
-        let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+        let place = lun.place_of(lun.path.as_ref());
         if let Some((problem, advice)) = device.unfit_fencing() {
             self.warning(place, problem, advice);
         }
@@ -441,55 +489,52 @@ impl Planner<'_> {
         text
     }
 
-    /// Two units that initiators would take for one, or one device under two units.
-    fn collisions(&mut self, ietd: &Ietd, exports: &[Export]) {
+    /// Two units that initiators would take for one, or one device under two units. Each is said of the first of the
+    /// others.
+    fn collisions(&mut self, exports: &[Export]) {
         let units: Vec<&Unit> = exports.iter().flat_map(|e| &e.units).collect();
-        let place = |unit: &Unit| {
-            let target = ietd.targets.iter().find(|t| t.iqn == unit.iqn);
-            let lun = target.and_then(|t| t.luns.iter().find(|l| l.number == unit.number));
-            let lun = lun.map(|l| (l.serial.as_ref().or(l.id.as_ref()), l.path.as_ref(), l.span));
-            lun.map_or(
-                (Span::default(), Span::default()),
-                |(serial, path, span)| {
-                    let or = |place: Option<&(String, Span)>| place.map_or(span, |(_, span)| *span);
-                    (or(serial), or(path))
-                },
-            )
-        };
         for (index, unit) in units.iter().enumerate() {
-            for other in &units[..index] {
-                if unit.naa == other.naa {
-                    let message = format!(
-                        "initiators take this for the same disk: both are naa.{}",
-                        unit.naa
-                    );
-                    let advice = "change a digit 0-9 or a-f of it; other characters do not count";
-                    self.diagnostics.push(
-                        Diagnostic::error(place(unit).0, message, advice)
-                            .with(place(other).0, "as this one"),
-                    );
-                }
-                let null = unit.path.is_empty() || other.path.is_empty();
-                let twice = unit.behind.place == other.behind.place;
-                if !null && !twice && unit.behind.overlaps(&other.behind) {
-                    let message = format!("{} and {} have blocks in common", unit.path, other.path);
-                    let advice = "export one of them: caches and locks of two units would not know of each other";
-                    self.diagnostics.push(
-                        Diagnostic::error(place(unit).1, message, advice)
-                            .with(place(other).1, "the other one"),
-                    );
-                }
-                if unit.backstore() == other.backstore() || (!null && twice) {
-                    self.diagnostics.push(
-                        Diagnostic::error(
-                            place(unit).1,
-                            format!("{} is exported twice", unit.path),
-                            "one unit for a device: caches and locks of two would not know of each other",
-                        )
-                        .with(place(other).1, "the first one"),
-                    );
-                }
+            let others = &units[..index];
+            if let Some(other) = others.iter().find(|other| other.naa == unit.naa) {
+                let message = format!(
+                    "initiators take this for the same disk: both are naa.{}",
+                    unit.naa
+                );
+                let advice = "change a digit 0-9 or a-f of it; other characters do not count";
+                self.diagnostics.push(
+                    Diagnostic::error(unit.places.serial, message, advice)
+                        .with(other.places.serial, "as this one"),
+                );
             }
+            // `/dev/a-b` and `/dev/a/b`.
+            let namesake = others.iter().find(|other| {
+                unit.backstore() == other.backstore() && !unit.shares_blocks_with(other)
+            });
+            if let Some(other) = namesake {
+                let message = format!(
+                    "{} and {} would have one name in the kernel's target: {}",
+                    unit.path, other.path, unit.name
+                );
+                let advice = "name one by another path, as /dev/disk/by-id has it";
+                self.diagnostics.push(
+                    Diagnostic::error(unit.places.path, message, advice)
+                        .with(other.places.path, "the other one"),
+                );
+            }
+            let shared = others.iter().find(|other| unit.shares_blocks_with(other));
+            let Some(other) = shared else { continue };
+            let twice = unit.behind.place == other.behind.place;
+            let message = if twice {
+                format!("{} is exported twice", unit.path)
+            } else {
+                format!("{} and {} have blocks in common", unit.path, other.path)
+            };
+            let advice =
+                "one unit for a device: caches and locks of two would not know of each other";
+            self.diagnostics.push(
+                Diagnostic::error(unit.places.path, message, advice)
+                    .with(other.places.path, "the first one"),
+            );
         }
     }
 }

@@ -193,6 +193,93 @@ fn one_mistake_in_a_unit_is_said_once() {
     }
 }
 
+/// All that is said about a target with one good unit and these lines.
+fn said_of(lines: &str) -> Vec<String> {
+    said(&format!("{lines}\nLun 0 Path=/dev/drbd1,Type=blockio"))
+}
+
+#[test]
+fn pasted_characters_are_named() {
+    for (line, what) in [
+        (
+            "IncomingUser joe \u{201c}123456789\u{201d}",
+            "curly quote (U+201C): ",
+        ),
+        (
+            "IncomingUser jo\u{2013}e 123456789012",
+            "en dash (U+2013): ",
+        ),
+        (
+            "\u{201c}IncomingUser joe 123456789012",
+            "curly quote (U+201C): ",
+        ),
+        ("MaxBurstLength \u{2018}1024", "curly quote (U+2018): "),
+        (
+            "Lun 1 Path=\u{201c}/dev/sdc\u{201d},Type=blockio",
+            "curly quote (U+201C): ",
+        ),
+        (
+            "Lun 1 Path=/dev/disk/by\u{2011}id/x,Type=blockio",
+            "hyphen (U+2011): ",
+        ),
+    ] {
+        let told = said_of(line);
+        assert!(
+            told.len() == 1 && told[0].starts_with(what),
+            "{line}: {told:?}"
+        );
+        assert!(told[0].contains("pasted"), "{told:?}");
+    }
+    assert_eq!(
+        said_of("Alias Jo\u{2019}s disk \u{2013} big"),
+        Vec::<String>::new()
+    );
+    let text = "Target iqn.2026\u{2013}01.com.example:a\nLun 0 Path=/dev/drbd1,Type=blockio\n";
+    let planned = from_text("ietd.conf", text, &wishes(1));
+    assert_eq!(planned.report().matches("error:").count(), 1);
+    assert!(planned.report().contains("a plain '-' was probably meant"));
+}
+
+#[test]
+fn a_first_burst_is_not_longer_than_the_longest() {
+    let told = said_of("MaxBurstLength 65536\nFirstBurstLength 131072");
+    assert!(told[0].starts_with("FirstBurstLength 131072 is more than MaxBurstLength 65536: "));
+    let told = said_of("MaxBurstLength 32768");
+    assert!(told[0].starts_with("FirstBurstLength 65536 (the default) is more than"));
+    let told = said_of("FirstBurstLength 524288");
+    assert!(told[0].contains("than MaxBurstLength 262144 (the default)"));
+    assert!(said_of("MaxBurstLength 65536\nFirstBurstLength 65536").is_empty());
+}
+
+#[test]
+fn lengths_that_initiators_refuse() {
+    for (secret, warned) in [("12345678901", true), ("123456789012", false)] {
+        let told = said_of(&format!("IncomingUser joe {secret}"));
+        assert_eq!(!told.is_empty(), warned, "{told:?}");
+    }
+    assert!(said_of("IncomingUser joe 12345678901234567")[0].starts_with("secret of 17 bytes"));
+    let told = said("Lun 0 Path=/dev/drbd1,Type=blockio,ScsiSN=12345678901234567");
+    assert!(told[0].starts_with("serial number of 17 bytes"), "{told:?}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text = "Target iqn.2026-01.com.example:a\nIncomingUser joe s3cr\u{e9}t more\nOutgoingUser x s3cr\u{e9}t\n";
+    let planned = from_text("ietd.conf", text, &wishes(1));
+    let report = planned.report();
+    assert!(report.contains("IncomingUser joe ******* more"), "{report}");
+    assert!(!report.contains("s3cr"), "{report}");
+}
+
+#[test]
+fn two_paths_with_one_name() {
+    let told = said("Lun 0 Path=/dev/a-b,Type=blockio\nLun 1 Path=/dev/a/b,Type=blockio");
+    assert!(
+        told.len() == 1 && told[0].contains("one name in the kernel's target"),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn a_backslash_joins_lines() {
     for lun in [
