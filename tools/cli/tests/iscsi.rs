@@ -147,3 +147,49 @@ fn json_alone_makes_nobody_serve() {
     stage.expect("json", &[], 0, "\"alua_access_state\": 2");
     stage.expect("json", &["--both-active"], 0, "\"alua_access_state\": 0");
 }
+
+#[test]
+fn what_is_no_longer_in_the_files_goes() {
+    let stage = Stage::new("gone");
+    let (one, two) = ("iqn.2026-01.x.y:one", "iqn.2026-01.x.y:two");
+    let null = "Lun 3 Type=nullio,Blocks=8\n";
+    stage.write("ietd.conf", &format!("{IETD}{null}"));
+    // Beside ietd.conf, where ietd looks.
+    stage.write("initiators.allow", &format!("ALL {one},{two}\n"));
+    stage.expect("apply", &["--portal", "192.0.2.7"], 0, "active");
+    let group = "root/iscsi/iqn.2026-01.com.example:a/tpgt_1";
+    let there = |path: &str| stage.0.join(group).join(path).exists();
+    for path in ["lun/lun_3", "np/192.0.2.7:3260"] {
+        assert!(there(path), "{path}");
+    }
+    assert!(there(&format!("acls/{two}/lun_3")));
+    stage.write("ietd.conf", IETD);
+    stage.write("initiators.allow", &format!("ALL {one}\n"));
+    let (code, text) = stage.says("apply", &[]);
+    assert_eq!(code, 0, "{text}");
+    for gone in [
+        &format!("initiator {two} of"),
+        "unit lun_3 of",
+        "portal 192.0.2.7:3260 of",
+    ] {
+        assert!(text.contains(gone), "{text}");
+    }
+    for path in [
+        "lun/lun_3",
+        "np/192.0.2.7:3260",
+        &format!("acls/{two}"),
+        &format!("acls/{one}/lun_3"),
+    ] {
+        assert!(!there(path), "{path}");
+    }
+    assert!(there("lun/lun_0") && there(&format!("acls/{one}/lun_0")));
+    stage.write("initiators.allow", "iqn.2026-01.com.example:b ALL\n");
+    stage.expect("apply", &[], 0, "nobody may log in");
+    stage.write("initiators.allow", "ALL 10.0.0.0/8\n");
+    stage.expect(
+        "apply",
+        &[],
+        10,
+        "initiators.allow:1: '10.0.0.0/8' is no name",
+    );
+}

@@ -9,9 +9,9 @@ use std::process::Command;
 use drbd_say::os_error;
 use rustix::fs::{flock, FlockOperation};
 
+use crate::allow::Allowed;
 use crate::drbd::{Fencing, Replicated, DETECTION_DS};
 use crate::machine::Machine;
-use crate::parse::bad_name;
 use crate::plan::{Plan, Unit, Wishes};
 use crate::policy::{begins_anew, decide, Access, Decision, Portal, Rule, View};
 use crate::proc::State;
@@ -257,10 +257,7 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
         node: options.node.as_ref().and_then(|node| node.parse().ok()),
         portals: options.portals.clone(),
         both_active: options.both_active,
-        initiators: match &options.initiators {
-            Some(path) => initiators(path)?,
-            None => Vec::new(),
-        },
+        allowed: Allowed::read(options.initiators.as_deref(), path)?,
     };
     let planned = from_text(path, &text, &wishes);
     eprint!("{}", planned.report());
@@ -277,35 +274,6 @@ fn machine(options: &Options) -> Machine {
         Some(root) if root.join("sys").is_dir() => Machine::in_folder(root),
         _ => Machine::here(),
     }
-}
-
-/// The names in an initiators.allow: what the kernel's target can express of it.
-fn initiators(path: &str) -> Answer<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
-    let mut names = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
-        for word in words.skip(1) {
-            if word == "ALL" {
-                return Ok(Vec::new());
-            }
-            if bad_name(word).is_some() {
-                return Err(format!(
-                    "configuration refused: {path}:{}: '{word}' is no name of an initiator; the kernel's target \
-                     knows full names only: for addresses use nftables, for patterns list the names",
-                    number + 1
-                ));
-            }
-            if !names.iter().any(|name| name == word) {
-                names.push(word.to_owned());
-            }
-        }
-    }
-    Ok(names)
 }
 
 /// How the mirrors are.
@@ -481,9 +449,7 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     if !plan.exports.is_empty() {
         prepare(tree)?;
     }
-    let targets: Vec<String> = plan.exports.iter().map(|e| e.target.iqn.clone()).collect();
-    let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
-    let gone = tree.prune(&targets, &backstores).map_err(failed)?;
+    let gone = tree.prune(plan).map_err(failed)?;
     gone.iter().for_each(|what| note!("removed {what}"));
     for unit in plan.units() {
         let store = unit.backstore();
@@ -525,7 +491,7 @@ fn explain(step: &Step, error: &io::Error) -> String {
 
 fn remove(options: &Options) -> Answer<()> {
     let tree = tree(options)?;
-    let gone = tree.prune(&[], &[]).map_err(|e| e.to_string())?;
+    let gone = tree.prune(&Plan::default()).map_err(|e| e.to_string())?;
     gone.iter().for_each(|what| note!("removed {what}"));
     Ok(())
 }

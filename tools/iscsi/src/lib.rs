@@ -16,6 +16,7 @@
 #[macro_use]
 extern crate drbd_say;
 
+pub mod allow;
 pub mod behind;
 mod command;
 mod conf;

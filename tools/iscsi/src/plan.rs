@@ -4,6 +4,7 @@
 
 use drbd_config::source::{Diagnostic, Span};
 
+use crate::allow::Allowed;
 use crate::behind::{self, Behind};
 use crate::drbd::{plain, Mirrors, Replicated};
 use crate::identity::{derived, digits, Naa};
@@ -29,8 +30,8 @@ pub struct Wishes {
     pub portals: Vec<String>,
     /// Both paths of a mirrored device shall serve.
     pub both_active: bool,
-    /// Initiators that may log in; all if empty.
-    pub initiators: Vec<String>,
+    /// Who may log in.
+    pub allowed: Allowed,
 }
 
 /// What is behind a unit in the kernel's target.
@@ -131,6 +132,8 @@ pub struct Export {
     pub units: Vec<Unit>,
     /// The relative identifier of its port, different on each node.
     pub port: u16,
+    /// Who may log in; all if there is no list.
+    pub initiators: Option<Vec<String>>,
 }
 
 /// All of it.
@@ -142,8 +145,6 @@ pub struct Plan {
     pub discovery: Auth,
     /// Where the target listens.
     pub portals: Vec<String>,
-    /// Who may log in; all if empty.
-    pub initiators: Vec<String>,
 }
 
 impl Plan {
@@ -186,7 +187,6 @@ pub fn plan(ietd: &Ietd, wishes: &Wishes, diagnostics: &mut Vec<Diagnostic>) -> 
         exports,
         discovery: ietd.discovery.clone(),
         portals,
-        initiators: wishes.initiators.clone(),
     }
 }
 
@@ -244,7 +244,13 @@ impl Planner<'_> {
             let advice = "add a line: Lun 0 Path=/dev/drbd1,Type=blockio";
             self.warning(target.span, "a target without units", advice);
         }
-        if self.wishes.initiators.is_empty() {
+        let initiators = self.wishes.allowed.to(&target.iqn);
+        if initiators.as_ref().is_some_and(Vec::is_empty) {
+            let advice =
+                "initiators.allow has no line for it: add one, TARGET INITIATOR, or ALL ALL";
+            self.warning(target.span, "nobody may log in to this target", advice);
+        }
+        if initiators.is_none() {
             for setting in &target.acl_attributes {
                 self.warning(
                     setting.span,
@@ -264,6 +270,7 @@ impl Planner<'_> {
             port: port_of(index, self.node(node.as_ref())),
             target: target.clone(),
             units,
+            initiators,
         }
     }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+//! Whole drbd.conf files, and what the exporter makes of them.
+
 use super::*;
 
 const SEED: &str = include_str!("../../../../tests/golden/config/seed-drbd.conf");
