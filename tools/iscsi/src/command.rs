@@ -454,7 +454,9 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     for unit in plan.units() {
         let store = unit.backstore();
         let before = tree.access(&store).zip(tree.has_locks(&store));
-        if let Some(reason) = begins_anew(before, (unit.access, unit.locks)) {
+        let writes = tree.is_read_only(&store) == Some(!unit.read_only);
+        let writes = writes.then_some("who may write changes");
+        if let Some(reason) = begins_anew(before, (unit.access, unit.locks)).or(writes) {
             note!("{}: initiators log in again: {reason}", unit.path);
             tree.remove_target(&unit.iqn).map_err(failed)?;
             tree.remove_backstore(&store).map_err(failed)?;

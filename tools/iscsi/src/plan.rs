@@ -6,7 +6,7 @@ use drbd_config::source::{Diagnostic, Span};
 
 use crate::allow::Allowed;
 use crate::behind::{self, Behind};
-use crate::drbd::{plain, Mirrors, Replicated};
+use crate::drbd::{plain, Fencing, Mirrors, Replicated};
 use crate::identity::{derived, digits, Naa};
 use crate::machine::Machine;
 use crate::model::{Auth, Ietd, Kind, Lun, Setting, Target};
@@ -429,6 +429,16 @@ impl Planner<'_> {
             self.warning(place, problem, advice);
         }
         if !device.two_primaries {
+            if device.protocol != "C" {
+                self.warning(
+                    place,
+                    format!(
+                        "{} with protocol {}: writes that initiators were told of are lost with the node",
+                        device.device, device.protocol
+                    ),
+                    format!("resource {}: net {{ protocol C; }}", device.resource),
+                );
+            }
             if self.wishes.both_active {
                 self.error(
                     place,
@@ -467,6 +477,19 @@ impl Planner<'_> {
                 format!("both nodes serve {}: it has no SCSI locks", device.device),
                 "COMPARE AND WRITE and reservations are switched off, as they would hold on one node only",
             );
+            if device.fencing != Fencing::ResourceAndStonith {
+                self.warning(
+                    place,
+                    format!(
+                        "both nodes serve {} without fencing: when the link breaks both write, if only for seconds",
+                        device.device
+                    ),
+                    format!(
+                        "resource {}: disk {{ fencing resource-and-stonith; }}, with a handler fence-peer",
+                        device.resource
+                    ),
+                );
+            }
         }
     }
 

@@ -315,8 +315,10 @@ fn two_paths_need_protocol_c() {
     wishes.mirrors.devices[0].two_primaries = false;
     assert!(
         errors(text, &wishes).is_empty(),
-        "one path is fine with any protocol"
+        "one path works with any protocol"
     );
+    let planned = from_text("ietd.conf", text, &wishes);
+    assert!(planned.report().contains("are lost with the node"));
     wishes.both_active = true;
     assert!(errors(text, &wishes)[0].contains("only one may be Primary"));
 }
@@ -502,6 +504,30 @@ fn commands_and_reservations_end_with_the_switch() {
         assert_eq!(folder.access(), Some(access));
         assert_eq!(tree.targets(), [IQN]);
     }
+}
+
+#[test]
+fn read_only_from_now_on() {
+    let folder = Folder::new("read-only");
+    folder.proc_drbd("cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate");
+    assert_eq!(folder.run("apply", &[]), 0);
+    let info = "core/iblock_84/drbd1/info";
+    let tree = folder.tree();
+    tree.write(
+        info,
+        "iBlock device: drbd1  UDEV PATH: /dev/drbd1  readonly: 0\n",
+    )
+    .unwrap();
+    assert_eq!(folder.run("apply", &[]), 0);
+    assert!(tree.exists(info), "nothing changed");
+    let config = folder.0.join("ietd.conf");
+    let text = read("seed-ietd.conf").replace("Type=fileio", "Type=blockio,IOMode=ro");
+    fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    assert_eq!(folder.run("apply", &["--config", &config]), 0);
+    assert!(!tree.exists(info), "it was made anew");
+    let control = tree.read("core/iblock_84/drbd1/control").unwrap();
+    assert!(control.ends_with(",readonly=1"), "{control}");
 }
 
 #[test]

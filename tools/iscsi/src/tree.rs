@@ -224,6 +224,13 @@ impl Tree {
         number(&text).map(|number| number != 0)
     }
 
+    /// Whether a block backstore was made read-only; `None` if it does not say. It cannot be changed.
+    pub fn is_read_only(&self, backstore: &str) -> Option<bool> {
+        let text = self.read(&format!("{backstore}/info"))?;
+        let (_, rest) = text.split_once("readonly: ")?;
+        Some(rest.starts_with('1'))
+    }
+
     /// Takes a target down.
     pub fn remove_target(&self, iqn: &str) -> Result<()> {
         let target = format!("iscsi/{iqn}");
