@@ -13,7 +13,7 @@ use crate::allow::Allowed;
 use crate::drbd::{Fencing, Replicated, DETECTION_DS};
 use crate::machine::Machine;
 use crate::plan::{Plan, Unit, Wishes};
-use crate::policy::{begins_anew, decide, Access, Decision, Portal, Rule, View};
+use crate::policy::{begins_anew, decide, Access, Decision, Rule, View};
 use crate::proc::State;
 use crate::steps::Step;
 use crate::tree::{self, Tree};
@@ -564,14 +564,4 @@ fn switch(options: &Options, access: Access) -> Answer<()> {
         return Err("no mirrored device is exported here: drbd-iscsi apply".to_owned());
     }
     carry_out(&tree, &plan)
-}
-
-/// Whether a portal answers; for [`follow::probe`].
-pub(crate) fn answers(address: &str) -> Portal {
-    let limit = std::time::Duration::from_secs(1);
-    let socket: Result<std::net::SocketAddr, _> = address.parse();
-    match socket.map(|socket| std::net::TcpStream::connect_timeout(&socket, limit)) {
-        Ok(Ok(_)) => Portal::Answers,
-        _ => Portal::Silent,
-    }
 }

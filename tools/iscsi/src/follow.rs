@@ -5,13 +5,14 @@
 //! `drbdsetup events2` says when; /proc/drbd says what. While a peer is lost and its portal still answers, the
 //! question is asked again every two seconds: the driver has no event for a portal.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::command::{answers, converge, load, locked, peer_portals, proc_drbd, Answer, Options};
+use crate::command::{converge, load, locked, peer_portals, proc_drbd, Answer, Options};
 use crate::drbd::Replicated;
 use crate::policy::{waits_for_its_turn, Portal};
 
@@ -32,6 +33,24 @@ pub(crate) fn probe(device: &Replicated, portals: &[String]) -> Portal {
     } else {
         Portal::Silent
     }
+}
+
+/// Whether a portal answers.
+fn answers(address: &str) -> Portal {
+    let Ok(socket) = address.parse::<SocketAddr>() else {
+        return Portal::Unknown;
+    };
+    asked_twice(|| TcpStream::connect_timeout(&socket, Duration::from_secs(1)).map(drop))
+}
+
+/// One packet that is lost must not make two nodes serve: who does not answer at all is asked again.
+fn asked_twice(mut ask: impl FnMut() -> std::io::Result<()>) -> Portal {
+    let silent = |done: std::io::Result<()>| match done {
+        Ok(()) => Ok(Portal::Answers),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(Portal::Silent),
+        Err(_) => Ok(Portal::Silent),
+    };
+    silent(ask()).or_else(|_| silent(ask())).unwrap_or(Portal::Silent)
 }
 
 /// Waits before a promotion until it is this node's turn.
@@ -110,4 +129,26 @@ fn listen() -> Receiver<()> {
         let _ = child.wait();
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_packet_is_not_silence() {
+        let told = |kinds: &[Option<ErrorKind>]| {
+            let mut kinds = kinds.iter();
+            let portal = asked_twice(|| match kinds.next().unwrap() {
+                Some(kind) => Err((*kind).into()),
+                None => Ok(()),
+            });
+            (portal, kinds.len())
+        };
+        let (late, refused) = (Some(ErrorKind::TimedOut), Some(ErrorKind::ConnectionRefused));
+        assert_eq!(told(&[None]), (Portal::Answers, 0));
+        assert_eq!(told(&[late, None]), (Portal::Answers, 0));
+        assert_eq!(told(&[late, late]), (Portal::Silent, 0));
+        assert_eq!(told(&[refused, None]), (Portal::Silent, 1));
+    }
 }

@@ -112,7 +112,7 @@ pub enum Rule {
     PeerSilent,
     /// The link is lost, but initiators still reach the peer.
     PeerAlive,
-    /// The peer is lost, and where it listens for initiators is not known.
+    /// The peer is lost and cannot be asked, as its address is not known.
     PeerUnasked,
 }
 
@@ -139,7 +139,7 @@ impl Rule {
                 "the replication link is lost, but the peer's portal answers: it may be serving"
             }
             Rule::PeerUnasked => {
-                "the peer is lost, and where it listens is not known: it may be serving; say --peer-portal IP"
+                "the peer is lost and cannot be asked: it may be serving; say --peer-portal IP"
             }
         }
     }
