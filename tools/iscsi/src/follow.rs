@@ -50,7 +50,9 @@ fn asked_twice(mut ask: impl FnMut() -> std::io::Result<()>) -> Portal {
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(Portal::Silent),
         Err(_) => Ok(Portal::Silent),
     };
-    silent(ask()).or_else(|_| silent(ask())).unwrap_or(Portal::Silent)
+    silent(ask())
+        .or_else(|_| silent(ask()))
+        .unwrap_or(Portal::Silent)
 }
 
 /// Waits before a promotion until it is this node's turn.
@@ -145,7 +147,10 @@ mod tests {
             });
             (portal, kinds.len())
         };
-        let (late, refused) = (Some(ErrorKind::TimedOut), Some(ErrorKind::ConnectionRefused));
+        let (late, refused) = (
+            Some(ErrorKind::TimedOut),
+            Some(ErrorKind::ConnectionRefused),
+        );
         assert_eq!(told(&[None]), (Portal::Answers, 0));
         assert_eq!(told(&[late, None]), (Portal::Answers, 0));
         assert_eq!(told(&[late, late]), (Portal::Silent, 0));

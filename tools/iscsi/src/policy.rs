@@ -131,9 +131,7 @@ impl Rule {
             Rule::PeerSecondary => "the peer is Secondary and serves nobody",
             Rule::PeerServes => "the peer is Primary and may be serving",
             Rule::PeerFenced => "the peer is lost and fenced",
-            Rule::PeerUnfenced => {
-                "the peer is lost and not fenced yet: I/O is frozen until it is"
-            }
+            Rule::PeerUnfenced => "the peer is lost and not fenced yet: I/O is frozen until it is",
             Rule::PeerSilent => "the peer is lost, and its portal is silent, too",
             Rule::PeerAlive => {
                 "the replication link is lost, but the peer's portal answers: it may be serving"
