@@ -3,23 +3,7 @@
 //! Command lines pasted from web pages and word processors: their long dashes, curly quotes and no-break spaces look
 //! right and mean nothing to a program. Each is named, with its place and what was probably meant.
 
-/// The name of a character that pasting brings, and what stood there.
-fn meant(c: char) -> Option<(&'static str, &'static str)> {
-    Some(match c {
-        '\u{2013}' => ("en dash", "- or --"),
-        '\u{2014}' | '\u{2015}' => ("em dash", "--"),
-        '\u{2010}' | '\u{2011}' | '\u{2012}' => ("hyphen", "-"),
-        '\u{2212}' => ("minus sign", "-"),
-        '\u{201c}' | '\u{201d}' | '\u{201e}' => ("curly quote", "\""),
-        '\u{2018}' | '\u{2019}' | '\u{201a}' => ("curly quote", "'"),
-        '\u{200b}' | '\u{feff}' => ("invisible character", "nothing"),
-        _ => return None,
-    })
-}
-
-fn is_space(c: char) -> bool {
-    matches!(c, '\u{a0}' | '\u{202f}' | '\u{2007}')
-}
+use drbd_config::pasted::{is_space, meant};
 
 /// The arguments as they were meant: a no-break space separates words, which is said; what cannot be known is an error.
 pub fn clean(program: &str, args: &[String]) -> Result<Vec<String>, String> {

@@ -13,7 +13,7 @@ impl Stage {
     fn new() -> Stage {
         let path = std::env::temp_dir().join(format!("drbd-iscsi-ocf-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(path.join("root")).unwrap();
         symlink(env!("CARGO_BIN_EXE_drbd-tools"), path.join("drbd-iscsi")).unwrap();
         Stage(path)
     }

@@ -3,8 +3,9 @@
 //! Characters to tokens. Never fails: what it cannot read it reports and skips.
 //!
 //! Text that was pasted from a web page or a word processor is the commonest way that drbd.conf is written: a no-break
-//! space counts as a space (with a warning), curly quotes and long dashes are named with what was probably meant.
+//! space counts as a space (with a warning), curly quotes and long dashes are named with what was probably meant (`pasted`).
 
+use crate::pasted;
 use crate::source::{Diagnostic, Span};
 
 /// What a token is.
@@ -215,14 +216,12 @@ impl Lexer<'_> {
 
 /// A character as a message names it.
 fn character_name(c: char) -> String {
-    let name = match c {
-        '\u{a0}' | '\u{202f}' | '\u{2007}' => "no-break space",
-        '\u{200b}' => "zero-width space",
-        NO_TEXT => return "byte that is not UTF-8".to_owned(),
-        '\u{2013}' | '\u{2014}' => "long dash",
-        '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' | '\u{201e}' => "curly quote",
-        _ if c.is_ascii_graphic() => return format!("'{c}'"),
-        _ => "character",
+    let name = match (pasted::meant(c), c) {
+        (Some((name, _)), _) => name,
+        (None, NO_TEXT) => return "byte that is not UTF-8".to_owned(),
+        (None, c) if pasted::is_space(c) => "no-break space",
+        (None, c) if c.is_ascii_graphic() => return format!("'{c}'"),
+        (None, _) => "character",
     };
     format!("{name} (U+{:04X})", u32::from(c))
 }
@@ -288,7 +287,7 @@ mod tests {
             [
                 "unexpected curly quote (U+201C)",
                 "unexpected curly quote (U+201D)",
-                "unexpected long dash (U+2013)"
+                "unexpected en dash (U+2013)"
             ]
         );
     }

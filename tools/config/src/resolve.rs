@@ -36,6 +36,7 @@ pub fn resolve(
     complete_stacked_hosts(&mut resources, diagnostics);
     for resource in &resources {
         check_primaries(resource, diagnostics);
+        check_fencing(resource, diagnostics);
         check_resync_after(resource, &resources, diagnostics);
     }
     check_unique(&resources, diagnostics);
@@ -268,6 +269,38 @@ fn check_primaries(resource: &Resource, diagnostics: &mut Vec<Diagnostic>) {
             ));
         }
     }
+}
+
+/// Without the handler nobody is fenced: what waits for it waits for a person.
+fn check_fencing(resource: &Resource, diagnostics: &mut Vec<Diagnostic>) {
+    let handled = |opt: &Opt| opt.name == "fence-peer";
+    if resource.sections.handlers.iter().any(handled) {
+        return;
+    }
+    let fencing = resource.sections.disk.iter().find(|o| o.name == "fencing");
+    let Some(opt) = fencing.filter(|opt| opt.value != "dont-care") else {
+        return;
+    };
+    // What `common` says is said once.
+    let said = |told: &Diagnostic| opt.inherited && told.span == opt.span;
+    if diagnostics.iter().any(said) {
+        return;
+    }
+    let name = &resource.name;
+    let follows = match opt.value.as_str() {
+        "resource-and-stonith" => {
+            format!("I/O stays frozen when the peer is lost, until 'drbdadm resume-io {name}'")
+        }
+        _ => "whoever has lost its peer cannot be promoted".to_owned(),
+    };
+    diagnostics.push(Diagnostic::warning(
+        opt.span,
+        format!(
+            "resource '{name}': fencing {} without a handler fence-peer",
+            opt.value
+        ),
+        format!("{follows}; write handlers {{ fence-peer \"PROGRAM\"; }}"),
+    ));
 }
 
 fn check_resync_after(resource: &Resource, all: &[Resource], diagnostics: &mut Vec<Diagnostic>) {

@@ -485,3 +485,35 @@ fn what_could_not_be_read_is_not_missing() {
         ]
     );
 }
+
+#[test]
+fn fencing_needs_a_handler() {
+    let resource = |name: &str, minor: u32, more: &str| {
+        format!(
+            "resource {name} {{ {more} device minor {minor}; disk /dev/sd{name}; meta-disk internal; \
+             on a {{ address 192.0.2.1:{}; }} on b {{ address 192.0.2.2:{}; }} }}\n",
+            7000 + minor,
+            7000 + minor
+        )
+    };
+    let said = |text: &str| {
+        let loaded = from_text("f", text);
+        assert!(!loaded.is_broken(), "{}", loaded.report());
+        loaded.report()
+    };
+    let common = "common { disk { fencing resource-and-stonith; } }\n";
+    let two = resource("x", 1, "") + &resource("y", 2, "");
+    let told = said(&format!("{common}{two}"));
+    assert_eq!(
+        told.matches("without a handler fence-peer").count(),
+        1,
+        "{told}"
+    );
+    assert!(told.contains("'drbdadm resume-io x'"), "{told}");
+    let handlers =
+        "common { disk { fencing resource-and-stonith; } handlers { fence-peer \"x\"; } }\n";
+    assert_eq!(said(&format!("{handlers}{two}")), "");
+    let told = said(&resource("x", 1, "disk { fencing resource-only; }"));
+    assert!(told.contains("cannot be promoted"), "{told}");
+    assert_eq!(said(&resource("x", 1, "disk { fencing dont-care; }")), "");
+}

@@ -7,18 +7,19 @@ use std::io;
 use std::process::Command;
 
 use clap::Parser as _;
-use drbd_config::Identity;
 use drbd_say::os_error;
 use rustix::fs::{flock, FlockOperation};
 
-use crate::drbd::{replicated, Minor, Replicated, DETECTION_DS};
+use crate::allow::Allowed;
+use crate::drbd::{Fencing, Replicated, DETECTION_DS};
 use crate::line::{portal, Line, Options, Verb};
-use crate::parse::bad_name;
+use crate::machine::Machine;
 use crate::plan::{Plan, Unit, Wishes};
-use crate::policy::{begins_anew, decide, Access, Decision, Portal, View};
+use crate::policy::{begins_anew, decide, Access, Decision, Rule, View};
+use crate::proc::State;
 use crate::steps::Step;
-use crate::tree::Tree;
-use crate::{follow, from_text, json, Planned};
+use crate::tree::{self, Tree};
+use crate::{conf, follow, from_text, json, Planned};
 
 /// Exit codes and what they mean.
 pub const EXITS: &[(i32, &str)] = &[
@@ -70,9 +71,18 @@ pub fn main(args: &[String]) -> i32 {
     }
 }
 
+/// The kernel's tree, or the one in a folder that is there.
+fn tree(options: &Options) -> Answer<Tree> {
+    let root = options.root.as_deref();
+    match root.filter(|root| *root != tree::KERNEL && !std::path::Path::new(root).is_dir()) {
+        Some(root) => Err(format!("--root: there is no folder {root}: mkdir {root}")),
+        None => Ok(Tree::new(root)),
+    }
+}
+
 /// Runs what changes something, one at a time.
 pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> Answer<T> {
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
     if !tree.is_kernel() {
         return work();
     }
@@ -81,11 +91,6 @@ pub(crate) fn locked<T>(options: &Options, work: impl FnOnce() -> Answer<T>) -> 
     flock(&file, FlockOperation::LockExclusive)
         .map_err(|e| format!("{path}: {}", os_error(&e.into())))?;
     work()
-}
-
-fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 /// Reads both configurations and plans. What there is to say about them is printed.
@@ -103,24 +108,13 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
     })?;
     let bytes = fs::read(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
     let text = String::from_utf8_lossy(&bytes);
-    let number = options.node.as_ref().and_then(|node| node.parse().ok());
-    let me = Identity {
-        node: options
-            .node
-            .clone()
-            .filter(|_| number.is_none())
-            .unwrap_or_else(hostname),
-        addresses: Vec::new(),
-    };
     let wishes = Wishes {
-        devices: devices(options, &me)?,
-        node: number,
+        mirrors: conf::read(options.drbd_conf.as_deref(), options.node.as_deref())?,
+        machine: machine(options),
+        node: options.node.as_ref().and_then(|node| node.parse().ok()),
         portals: options.portals.clone(),
         both_active: options.both_active,
-        initiators: match &options.initiators {
-            Some(path) => initiators(path)?,
-            None => Vec::new(),
-        },
+        allowed: Allowed::read(options.initiators.as_deref(), path)?,
     };
     let planned = from_text(path, &text, &wishes);
     eprint!("{}", planned.report());
@@ -130,65 +124,34 @@ pub(crate) fn load(options: &Options) -> Answer<Planned> {
     Ok(planned)
 }
 
-fn devices(options: &Options, me: &Identity) -> Answer<Vec<crate::drbd::Replicated>> {
-    let path = options.drbd_conf.as_deref().unwrap_or("/etc/drbd.conf");
-    if options.drbd_conf.is_none() && fs::metadata(path).is_err() {
-        return Ok(Vec::new());
+/// Where the devices are: in a folder, if that has a `sys`.
+fn machine(options: &Options) -> Machine {
+    let root = options.root.as_deref().filter(|root| *root != tree::KERNEL);
+    match root.map(std::path::Path::new) {
+        Some(root) if root.join("sys").is_dir() => Machine::in_folder(root),
+        _ => Machine::here(),
     }
-    let loaded = drbd_config::from_file(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
-    if loaded.is_broken() {
-        eprint!("{}", loaded.report());
-        return Err(format!("configuration refused: {path} has errors"));
-    }
-    Ok(replicated(&loaded.config, me))
 }
 
-/// The names in an initiators.allow: what the kernel's target can express of it.
-fn initiators(path: &str) -> Answer<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {}", os_error(&e)))?;
-    let mut names = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
-        for word in words.skip(1) {
-            if word == "ALL" {
-                return Ok(Vec::new());
-            }
-            if bad_name(word).is_some() {
-                return Err(format!(
-                    "configuration refused: {path}:{}: '{word}' is no name of an initiator; the kernel's target \
-                     knows full names only: for addresses use nftables, for patterns list the names",
-                    number + 1
-                ));
-            }
-            if !names.iter().any(|name| name == word) {
-                names.push(word.to_owned());
-            }
-        }
-    }
-    Ok(names)
-}
-
-/// The text of /proc/drbd; empty without the driver.
-pub(crate) fn proc_drbd(options: &Options) -> String {
-    let path = options.proc_drbd.as_deref().unwrap_or("/proc/drbd");
-    fs::read_to_string(path).unwrap_or_default()
+/// How the mirrors are.
+pub(crate) fn proc_drbd(options: &Options) -> Answer<State> {
+    State::read(options.proc_drbd.as_deref().unwrap_or("/proc/drbd"))
 }
 
 /// Decides who serves a unit; `None` if it is not a mirror.
-fn decision(options: &Options, tree: &Tree, proc: &str, unit: &Unit) -> Option<Decision> {
+fn decision(options: &Options, tree: &Tree, state: &State, unit: &Unit) -> Option<Decision> {
     let device = unit.replicated.as_ref()?;
+    // What was exported with other locks was exported by another rule, which the peer may still go by.
+    let same = tree.has_locks(&unit.backstore()) == Some(unit.locks);
     let view = View {
-        minor: Minor::find(proc, device.minor),
-        exported: tree.access(&unit.backstore()),
-        both_active: options.both_active,
-        fenced: device.fenced,
+        mirror: state.known(device.minor),
+        exported: tree.access(&unit.backstore()).filter(|_| same),
+        both_active: options.both_active && device.two_primaries,
+        fenced: device.fencing == Fencing::ResourceAndStonith,
+        first: unit.group == 1,
     };
     Some(decide(&view, || {
-        follow::probe(&peer_portals(options, device))
+        follow::probe(device, &peer_portals(options, device))
     }))
 }
 
@@ -202,12 +165,12 @@ pub(crate) fn peer_portals(options: &Options, device: &Replicated) -> Vec<String
 }
 
 /// Fills in who serves; units that must not be exported here go. Says why.
-fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Vec<String> {
-    let proc = proc_drbd(options);
+fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Answer<Vec<String>> {
+    let state = proc_drbd(options)?;
     let mut said = Vec::new();
     for export in &mut plan.exports {
         export.units.retain_mut(|unit| {
-            let Some(decision) = decision(options, tree, &proc, unit) else {
+            let Some(decision) = decision(options, tree, &state, unit) else {
                 return true;
             };
             let reason = decision.rule.reason();
@@ -221,12 +184,18 @@ fn settle(options: &Options, tree: &Tree, plan: &mut Plan) -> Vec<String> {
         });
     }
     plan.exports.retain(|export| !export.units.is_empty());
-    said
+    Ok(said)
 }
 
 fn plan(options: &Options) -> Answer<()> {
     let mut planned = load(options)?;
-    let tree = Tree::new(options.root.as_deref());
+    let tree = tree(options)?;
+    if planned.plan.exports.is_empty() {
+        println!(
+            "no targets: {} has no line 'Target NAME'",
+            planned.sources.name(0)
+        );
+    }
     for export in &planned.plan.exports {
         println!("target {}, port {}", export.target.iqn, export.port);
         for unit in &export.units {
@@ -252,7 +221,7 @@ fn plan(options: &Options) -> Answer<()> {
             }
         }
     }
-    for line in settle(options, &tree, &mut planned.plan) {
+    for line in settle(options, &tree, &mut planned.plan)? {
         println!("{line}");
     }
     planned
@@ -322,8 +291,8 @@ pub(crate) fn apply(options: &Options) -> Answer<()> {
 
 /// Brings the tree to the plan. `said` has what was said the last time; it is not said again.
 pub(crate) fn converge(options: &Options, mut plan: Plan, said: &mut String) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
-    let lines = settle(options, &tree, &mut plan).join("\n");
+    let tree = tree(options)?;
+    let lines = settle(options, &tree, &mut plan)?.join("\n");
     if *said != lines {
         note!("{lines}");
         *said = lines;
@@ -337,16 +306,17 @@ fn carry_out(tree: &Tree, plan: &Plan) -> Answer<()> {
     if !plan.exports.is_empty() {
         prepare(tree)?;
     }
-    let targets: Vec<String> = plan.exports.iter().map(|e| e.target.iqn.clone()).collect();
-    let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
-    let gone = tree.prune(&targets, &backstores).map_err(failed)?;
+    let gone = tree.prune(plan).map_err(failed)?;
     gone.iter().for_each(|what| note!("removed {what}"));
     for unit in plan.units() {
-        let before = tree.access(&unit.backstore());
-        if let Some(reason) = begins_anew(before, unit.access, unit.locks) {
+        let store = unit.backstore();
+        let before = tree.access(&store).zip(tree.has_locks(&store));
+        let writes = tree.is_read_only(&store) == Some(!unit.read_only);
+        let writes = writes.then_some("who may write changes");
+        if let Some(reason) = begins_anew(before, (unit.access, unit.locks)).or(writes) {
             note!("{}: initiators log in again: {reason}", unit.path);
             tree.remove_target(&unit.iqn).map_err(failed)?;
-            tree.remove_backstore(&unit.backstore()).map_err(failed)?;
+            tree.remove_backstore(&store).map_err(failed)?;
         }
     }
     let mut changes = 0;
@@ -379,15 +349,19 @@ fn explain(step: &Step, error: &io::Error) -> String {
 }
 
 fn remove(options: &Options) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
-    let gone = tree.prune(&[], &[]).map_err(|e| e.to_string())?;
+    let tree = tree(options)?;
+    let gone = tree.prune(&Plan::default()).map_err(|e| e.to_string())?;
     gone.iter().for_each(|what| note!("removed {what}"));
     Ok(())
 }
 
 fn status(options: &Options) -> Answer<()> {
-    let tree = Tree::new(options.root.as_deref());
-    for iqn in tree.targets() {
+    let tree = tree(options)?;
+    let (targets, backstores) = (tree.targets(), tree.backstores());
+    if targets.is_empty() && backstores.is_empty() {
+        println!("nothing is exported");
+    }
+    for iqn in targets {
         let group = format!("iscsi/{iqn}/tpgt_1");
         let enabled = tree.read(&format!("{group}/enable")).as_deref() == Some("1");
         println!(
@@ -395,7 +369,7 @@ fn status(options: &Options) -> Answer<()> {
             if enabled { "enabled" } else { "disabled" }
         );
     }
-    for path in tree.backstores() {
+    for path in backstores {
         let access = tree.access(&path);
         let access = access.map_or("not exported".to_owned(), |access| access.to_string());
         let serial = tree
@@ -411,12 +385,27 @@ fn status(options: &Options) -> Answer<()> {
     Ok(())
 }
 
+/// Not even by request does a node serve that has no good data.
+fn refuse_bad_data(options: &Options, tree: &Tree, plan: &Plan) -> Answer<()> {
+    let state = proc_drbd(options)?;
+    for unit in plan.units() {
+        let rule = decision(options, tree, &state, unit).map(|decision| decision.rule);
+        if let Some(rule @ Rule::NoGoodData) = rule {
+            return Err(format!("{}: {}", unit.path, rule.reason()));
+        }
+    }
+    Ok(())
+}
+
 /// The user says who serves.
 fn switch(options: &Options, access: Access) -> Answer<()> {
     let mut plan = load(options)?.plan;
-    let tree = Tree::new(options.root.as_deref());
-    settle(options, &tree, &mut plan);
+    let tree = tree(options)?;
+    settle(options, &tree, &mut plan)?;
     let mut any = false;
+    if access == Access::Active {
+        refuse_bad_data(options, &tree, &plan)?;
+    }
     for unit in plan.units_mut().filter(|unit| unit.replicated.is_some()) {
         if tree.access(&unit.backstore()).is_none() {
             return Err(format!(
@@ -432,14 +421,4 @@ fn switch(options: &Options, access: Access) -> Answer<()> {
         return Err("no mirrored device is exported here: drbd-iscsi apply".to_owned());
     }
     carry_out(&tree, &plan)
-}
-
-/// Whether a portal answers; for [`follow::probe`].
-pub(crate) fn answers(address: &str) -> Portal {
-    let limit = std::time::Duration::from_secs(1);
-    let socket: Result<std::net::SocketAddr, _> = address.parse();
-    match socket.map(|socket| std::net::TcpStream::connect_timeout(&socket, limit)) {
-        Ok(Ok(_)) => Portal::Answers,
-        _ => Portal::Silent,
-    }
 }

@@ -118,7 +118,7 @@ fn target(plan: &Plan, export: &Export) -> Json {
             ("port", Json::Number(port.parse().unwrap_or(3260))),
         ])
     });
-    let acls = plan.initiators.iter().map(|initiator| {
+    let acls = export.initiators.iter().flatten().map(|initiator| {
         let mapped = export.units.iter().map(|unit| {
             Json::Map(vec![
                 ("index", Json::Number(unit.number.into())),
@@ -138,7 +138,7 @@ fn target(plan: &Plan, export: &Export) -> Json {
     for setting in &export.target.parameters {
         parameters.push((setting.name.to_owned(), text(&*setting.value)));
     }
-    let listed = !plan.initiators.is_empty();
+    let listed = export.initiators.is_some();
     let flag = |name: &str, on: bool| (name.to_owned(), Json::Number(on.into()));
     let mut attributes = vec![
         flag("authentication", !export.target.auth.incoming.is_empty()),

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   ietd.conf -> parse -> Ietd ──> plan -> Plan ──> steps ──> tree: configfs
-//!   drbd.conf -> which devices ────^         ^         └────> json: targetcli
+//!   drbd.conf -> drbd: mirrors ────^         ^         └────> json: targetcli
+//!   /dev, /sys -> machine -> behind┘         │
 //!   /proc/drbd -> policy: who serves ────────┘
 //! ```
 //! Every line of ietd.conf is mapped, or warned about, or refused with its place. What the plan holds is the same on
@@ -15,7 +16,10 @@
 #[macro_use]
 extern crate drbd_say;
 
+pub mod allow;
+pub mod behind;
 mod command;
+mod conf;
 pub mod drbd;
 mod follow;
 pub mod identity;
@@ -23,10 +27,12 @@ pub mod json;
 pub mod keys;
 mod line;
 mod lun;
+pub mod machine;
 pub mod model;
 mod parse;
 pub mod plan;
 pub mod policy;
+pub mod proc;
 pub mod steps;
 pub mod tree;
 
@@ -36,6 +42,7 @@ mod tests;
 pub use command::{main, EXITS};
 pub use line::command;
 
+use drbd_config::source::Span;
 use drbd_config::{Diagnostic, Severity, Sources};
 
 use model::Ietd;
@@ -66,12 +73,23 @@ impl Planned {
     }
 }
 
+/// A text to be shown, with stars in place of secrets: what is said about a line shows it, and goes to logs.
+fn without(text: &str, secrets: &[Span]) -> String {
+    let mut shown = text.to_owned();
+    for secret in secrets {
+        let stars = "*".repeat(secret.end - secret.start);
+        shown.replace_range(secret.start..secret.end, &stars);
+    }
+    shown
+}
+
 /// Plans for the text of an ietd.conf that messages call `name`.
 pub fn from_text(name: &str, text: &str, wishes: &Wishes) -> Planned {
     let mut sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let file = sources.add(name, text.to_owned());
-    let ietd: Ietd = parse::parse(file, text, &mut diagnostics);
+    // There is one file.
+    let ietd: Ietd = parse::parse(0, text, &mut diagnostics);
+    sources.add(name, without(text, &ietd.secrets));
     let plan = plan::plan(&ietd, wishes, &mut diagnostics);
     // Stable: several about one place stay in the order in which they were found.
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));

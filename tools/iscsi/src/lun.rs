@@ -18,10 +18,25 @@ const OPTIONS: [&str; 8] = [
     "Blocks",
     "Sectors",
 ];
+const TYPES: [&str; 3] = ["fileio", "blockio", "nullio"];
 /// Highest unit number of ietd; the kernel's target has fewer.
 const NUMBER_MAX: u32 = 16383;
 /// Longest serial number that the kernel's target takes.
 const SERIAL_MAX: usize = 253;
+
+/// The option that a mistyped name most likely means.
+fn meant(name: &str) -> Option<&'static str> {
+    let sorted = |word: &str| {
+        let mut bytes = word.to_ascii_lowercase().into_bytes();
+        bytes.sort_unstable();
+        bytes
+    };
+    let swapped = || OPTIONS.into_iter().find(|o| sorted(o) == sorted(name));
+    nearest(name, OPTIONS.into_iter()).or_else(swapped)
+}
+
+/// Longest serial number of ietd.
+const SERIAL_SEEN: usize = 16;
 
 /// Reads what stands behind `Lun`; `None` if there is no use in going on.
 pub(crate) fn parse(words: &[Word<'_>], diagnostics: &mut Vec<Diagnostic>) -> Option<Lun> {
@@ -34,18 +49,6 @@ pub(crate) fn parse(words: &[Word<'_>], diagnostics: &mut Vec<Diagnostic>) -> Op
         ));
         return None;
     };
-    if let (Some(first), Some(last)) = (more.first(), more.last()) {
-        let span = Span {
-            end: last.span.end,
-            ..first.span
-        };
-        let advice = if first.text.starts_with('#') {
-            "a comment needs a line of its own"
-        } else {
-            "the options of a unit are joined by commas, without blanks"
-        };
-        diagnostics.push(Diagnostic::error(span, "unexpected", advice));
-    }
     let value = number.text.parse().ok().filter(|n| *n <= NUMBER_MAX);
     let Some(value) = value else {
         diagnostics.push(Diagnostic::error(
@@ -66,22 +69,15 @@ pub(crate) fn parse(words: &[Word<'_>], diagnostics: &mut Vec<Diagnostic>) -> Op
         id: None,
         block_size: None,
         blocks: None,
+        unread: false,
     };
     let mut reader = Reader {
         lun,
         seen: Vec::new(),
         diagnostics,
     };
-    let mut start = options.span.start;
-    for option in options.text.split(',') {
-        let span = Span {
-            start,
-            end: start + option.len(),
-            ..options.span
-        };
-        start = span.end + 1;
-        reader.option(option, span);
-    }
+    reader.options(*options);
+    reader.more(*options, more);
     reader.finish()
 }
 
@@ -92,6 +88,53 @@ struct Reader<'d> {
 }
 
 impl Reader<'_> {
+    fn options(&mut self, word: Word<'_>) {
+        let mut start = word.span.start;
+        for option in word.text.split(',') {
+            let span = Span {
+                start,
+                end: start + option.len(),
+                ..word.span
+            };
+            start = span.end + 1;
+            self.option(option, span);
+        }
+    }
+
+    /// What stands behind a blank: the rest, if a backslash joined two lines behind a comma; else nothing that may.
+    fn more(&mut self, before: Word<'_>, words: &[Word<'_>]) {
+        let Some((first, rest)) = words.split_first() else {
+            return;
+        };
+        if first.joined && (before.text.ends_with(',') || first.text.starts_with(',')) {
+            self.options(*first);
+            return self.more(*first, rest);
+        }
+        let last = rest.last().unwrap_or(first);
+        let span = Span {
+            end: last.span.end,
+            ..first.span
+        };
+        let name = first.text.trim_start_matches(',').split('=').next();
+        let option = before.text.ends_with(',')
+            || first.text.starts_with(',')
+            || name.is_some_and(|name| OPTIONS.contains(&name));
+        let advice = if first.text.starts_with('#') {
+            "a comment needs a line of its own"
+        } else if first.text == "\\" {
+            "a backslash joins two lines if it is the last character of the first: remove what is behind it"
+        } else if option && before.text.ends_with(',') {
+            "no blanks after the comma"
+        } else if option {
+            "the options of a unit are joined by commas, without blanks"
+        } else {
+            "remove it: a path with blanks cannot be written"
+        };
+        self.error(span, format!("unexpected '{}'", first.text), advice);
+        // A comment hides nothing that was meant.
+        self.lun.unread |= !first.text.starts_with('#');
+    }
+
     fn error(&mut self, span: Span, message: impl Into<String>, advice: impl Into<String>) {
         self.diagnostics
             .push(Diagnostic::error(span, message, advice));
@@ -111,13 +154,18 @@ impl Reader<'_> {
             ..span
         };
         if !OPTIONS.contains(&name) {
-            let advice = match nearest(name, OPTIONS.into_iter()) {
-                Some(meant) => format!("'{meant}'? (with regard to case)"),
+            let advice = match meant(name) {
+                Some(meant) if meant.eq_ignore_ascii_case(name) => {
+                    format!("'{meant}'? (with regard to case)")
+                }
+                Some(meant) => format!("'{meant}'?"),
                 None => format!("one of {}", OPTIONS.join(", ")),
             };
+            self.lun.unread = true;
             return self.error(name_span, format!("unknown option '{name}'"), advice);
         }
         if value.is_empty() {
+            self.lun.unread = true;
             return self.error(
                 value_span,
                 format!("'{name}' without a value"),
@@ -144,11 +192,14 @@ impl Reader<'_> {
                 "fileio" => self.lun.kind = (Kind::FileIo, span),
                 "blockio" => self.lun.kind = (Kind::BlockIo, span),
                 "nullio" => self.lun.kind = (Kind::NullIo, span),
-                _ => self.error(
-                    span,
-                    format!("'{value}' is no type"),
-                    "fileio, blockio or nullio",
-                ),
+                _ => {
+                    self.lun.unread = true;
+                    let advice = match nearest(value, TYPES.into_iter()) {
+                        Some(meant) => format!("'{meant}'?"),
+                        None => TYPES.join(", "),
+                    };
+                    self.error(span, format!("'{value}' is no type"), advice);
+                }
             },
             "IOMode" => match value {
                 "ro" => self.lun.read_only = true,
@@ -195,7 +246,15 @@ impl Reader<'_> {
                 format!("serial number of {} bytes", value.len()),
                 format!("at most {SERIAL_MAX} (ietd: 16)"),
             );
-        } else if let Some(c) = value.chars().find(|c| !c.is_ascii_graphic()) {
+        } else if value.len() > SERIAL_SEEN {
+            let message = format!("serial number of {} bytes", value.len());
+            let advice = format!(
+                "take {SERIAL_SEEN} at most: ietd cuts it there, and initiators would see another disk"
+            );
+            self.diagnostics
+                .push(Diagnostic::warning(span, message, advice));
+        }
+        if let Some(c) = value.chars().find(|c| !c.is_ascii_graphic()) {
             self.error(
                 span,
                 format!("'{c}' in a serial number"),
@@ -205,6 +264,9 @@ impl Reader<'_> {
     }
 
     fn finish(mut self) -> Option<Lun> {
+        if self.lun.unread {
+            return Some(self.lun);
+        }
         let (kind, span) = self.lun.kind;
         match (kind, &self.lun.path) {
             (Kind::FileIo | Kind::BlockIo, None) => {

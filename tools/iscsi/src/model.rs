@@ -11,6 +11,8 @@ pub struct Ietd {
     pub discovery: Auth,
     /// The targets.
     pub targets: Vec<Target>,
+    /// Where passwords stand: they are not to be shown.
+    pub secrets: Vec<Span>,
 }
 
 /// CHAP.
@@ -52,6 +54,8 @@ pub struct Target {
     pub attributes: Vec<Setting>,
     /// `acls/*/attrib/NAME = value`.
     pub acl_attributes: Vec<Setting>,
+    /// A unit of it could not be read.
+    pub unread: bool,
 }
 
 /// A value for a name that LIO has.
@@ -99,4 +103,13 @@ pub struct Lun {
     pub block_size: Option<(u32, Span)>,
     /// Blocks of a unit without anything behind it.
     pub blocks: Option<u64>,
+    /// An option could not be read: what is missing may have been meant there.
+    pub unread: bool,
+}
+
+impl Lun {
+    /// Where an option's value stands; the unit's number, if it was not written.
+    pub fn place_of(&self, option: Option<&(String, Span)>) -> Span {
+        option.map_or(self.span, |(_, span)| *span)
+    }
 }

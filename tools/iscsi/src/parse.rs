@@ -3,6 +3,7 @@
 //! The ietd.conf language: lines of words. The first word is the directive, without regard to case; a line that begins
 //! with `#` is a comment (a `#` further on is not); what stands in front of the first `Target` holds for discovery.
 
+use drbd_config::pasted::meant;
 use drbd_config::source::{nearest, Diagnostic, Span};
 
 use crate::keys::{find, Becomes, Key, Value, KEYS};
@@ -10,6 +11,8 @@ use crate::model::{Auth, Ietd, Setting, Target, User};
 
 /// Longest line that ietd reads.
 const LINE_MAX: usize = 4096;
+/// How long a CHAP secret may be for all initiators.
+const SECRET: std::ops::RangeInclusive<usize> = 12..=16;
 /// Longest name of a target.
 const NAME_MAX: usize = 223;
 
@@ -18,6 +21,8 @@ const NAME_MAX: usize = 223;
 pub(crate) struct Word<'a> {
     pub(crate) text: &'a str,
     pub(crate) span: Span,
+    /// A backslash at the end of a line stands in front of it.
+    pub(crate) joined: bool,
 }
 
 /// Reads a text; everything that is wrong with it goes to `diagnostics`.
@@ -27,7 +32,7 @@ pub fn parse(file: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Ietd
         ietd: Ietd::default(),
     };
     let mut start = 0;
-    for line in text.split_inclusive('\n') {
+    while let Some(line) = text.get(start..).and_then(first_line) {
         let words = words(file, start, line, parser.diagnostics);
         start += line.len();
         if let Some((first, rest)) = words.split_first() {
@@ -35,6 +40,26 @@ pub fn parse(file: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Ietd
         }
     }
     parser.ietd
+}
+
+/// Up to the end of the first line, or of the one behind it, if a backslash is the last character.
+fn first_line(text: &str) -> Option<&str> {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        length += line.len();
+        if !line.trim_end_matches(['\r', '\n']).ends_with('\\') {
+            break;
+        }
+    }
+    text.get(..length).filter(|line| !line.is_empty())
+}
+
+/// What joins two lines: the length of a backslash at the end of a line, and of that end.
+fn joint(text: &str) -> Option<usize> {
+    ["\\\n", "\\\r\n"]
+        .into_iter()
+        .find(|joint| text.starts_with(joint))
+        .map(str::len)
 }
 
 /// Splits a line; none for a comment.
@@ -48,22 +73,39 @@ fn words<'a>(
     let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
     let mut words = Vec::new();
     let mut at = 0;
+    let mut joined = false;
     while let Some(skip) = line[at..].find(|c| !blank(c)) {
         let begin = at + skip;
-        let length = line[begin..].find(blank).unwrap_or(line.len() - begin);
-        at = begin + length;
+        if let Some(length) = joint(&line[begin..]) {
+            joined = true;
+            at = begin + length;
+            continue;
+        }
+        let rest = &line[begin..];
+        let ends = |(at, c): (usize, char)| blank(c) || joint(&rest[at..]).is_some();
+        let end = rest.char_indices().find(|found| ends(*found));
+        at = begin + end.map_or(rest.len(), |(at, _)| at);
         let place = |begin, end| Span {
             file,
             start: start + begin,
             end: start + end,
         };
         if words.is_empty() && line[begin..].starts_with('#') {
+            if let Some(end) = line.find("\\\n").or_else(|| line.find("\\\r\n")) {
+                diagnostics.push(Diagnostic::warning(
+                    place(end, end + 1),
+                    "the next line belongs to this comment",
+                    "a backslash at the end joins lines: remove it",
+                ));
+            }
             return Vec::new();
         }
         words.push(Word {
             text: &line[begin..at],
             span: place(begin, at),
+            joined,
         });
+        joined = false;
     }
     for (at, c) in line.char_indices() {
         if blank(c) && !c.is_ascii() {
@@ -79,6 +121,29 @@ fn words<'a>(
         }
     }
     words
+}
+
+/// The first character of a word that pasting brought: where, what, and what to do.
+fn pasted(word: Word<'_>) -> Option<(Span, String, String)> {
+    let found = word.text.char_indices();
+    let (at, c, (name, instead)) = found
+        .filter_map(|(at, c)| Some((at, c, meant(c)?)))
+        .next()?;
+    let start = word.span.start + at;
+    let span = Span {
+        start,
+        end: start + c.len_utf8(),
+        ..word.span
+    };
+    let remedy = match instead {
+        "\"" | "'" | "nothing" => "as pasted text often has it; remove it",
+        _ => "as pasted text often has it; a plain '-' was probably meant",
+    };
+    Some((
+        span,
+        format!("{name} (U+{:04X})", u32::from(c)),
+        remedy.to_owned(),
+    ))
 }
 
 struct Parser<'d> {
@@ -109,6 +174,16 @@ impl Parser<'_> {
         let Some(key) = find(first.text) else {
             return self.unknown(first);
         };
+        // Of a name for people any character will do; secrets are judged where they are read.
+        let free = [Becomes::Alias, Becomes::IncomingUser, Becomes::OutgoingUser];
+        if !free.contains(&key.becomes) && rest.iter().any(|word| self.pasted(*word)) {
+            if let (Becomes::Lun, Some(target)) = (key.becomes, self.ietd.targets.last_mut()) {
+                target.unread = true;
+            }
+            if key.becomes != Becomes::Target {
+                return;
+            }
+        }
         if rest.is_empty() {
             return self.error(
                 first.span.after(),
@@ -137,7 +212,19 @@ impl Parser<'_> {
         self.directive(key, first, rest);
     }
 
+    /// Names the first character of a word that pasting brought, if there is one.
+    fn pasted(&mut self, word: Word<'_>) -> bool {
+        let Some((span, what, remedy)) = pasted(word) else {
+            return false;
+        };
+        self.error(span, what, remedy);
+        true
+    }
+
     fn unknown(&mut self, word: Word<'_>) {
+        if self.pasted(word) {
+            return;
+        }
         let lower = word.text.to_ascii_lowercase();
         let names: Vec<String> = KEYS.iter().map(|k| k.name.to_ascii_lowercase()).collect();
         let meant = nearest(&lower, names.iter().map(String::as_str)).and_then(find);
@@ -162,7 +249,9 @@ impl Parser<'_> {
         };
         self.surplus(more);
         let iqn = name.text.to_owned();
-        if let Some((problem, advice)) = bad_name(&iqn) {
+        // What was pasted has been said.
+        let bad = bad_name(&iqn).filter(|_| pasted(*name).is_none());
+        if let Some((problem, advice)) = bad {
             self.error(name.span, problem, advice);
         }
         if let Some(first) = self.ietd.targets.iter().find(|t| t.iqn == iqn) {
@@ -185,6 +274,7 @@ impl Parser<'_> {
             parameters: Vec::new(),
             attributes: Vec::new(),
             acl_attributes: Vec::new(),
+            unread: false,
         });
     }
 
@@ -209,7 +299,11 @@ impl Parser<'_> {
             Becomes::IncomingUser | Becomes::OutgoingUser => self.user(key, first, rest),
             Becomes::Lun => {
                 let lun = crate::lun::parse(rest, self.diagnostics);
-                let (Some(lun), Some(target)) = (lun, self.ietd.targets.last_mut()) else {
+                let Some(target) = self.ietd.targets.last_mut() else {
+                    return;
+                };
+                let Some(lun) = lun else {
+                    target.unread = true;
                     return;
                 };
                 if let Some(old) = target.luns.iter().find(|l| l.number == lun.number) {
@@ -245,6 +339,14 @@ impl Parser<'_> {
             );
         };
         self.surplus(more);
+        for word in [name, password] {
+            if let Some((span, what, remedy)) = pasted(*word) {
+                // It may be meant: a secret can be anything.
+                let remedy = format!("{remedy}, unless initiators have it, too");
+                self.warning(span, what, remedy);
+            }
+        }
+        self.secret(*password);
         let user = User {
             name: name.text.to_owned(),
             password: password.text.to_owned(),
@@ -265,6 +367,18 @@ impl Parser<'_> {
                     .with(old.span, "the first one"),
             );
         }
+    }
+
+    fn secret(&mut self, word: Word<'_>) {
+        let length = word.text.len();
+        if !SECRET.contains(&length) {
+            self.warning(
+                word.span,
+                format!("secret of {length} bytes"),
+                "take 12 to 16: initiators refuse shorter ones (RFC 7143), and Windows longer ones",
+            );
+        }
+        self.ietd.secrets.push(word.span);
     }
 
     fn value(&mut self, key: &'static Key, first: Word<'_>, rest: &[Word<'_>]) {

@@ -4,25 +4,34 @@
 
 use drbd_config::source::{Diagnostic, Span};
 
-use crate::drbd::{device_at, Replicated};
+use crate::allow::Allowed;
+use crate::behind::{self, Behind};
+use crate::drbd::{plain, Fencing, Mirrors, Replicated};
 use crate::identity::{derived, digits, Naa};
-use crate::model::{Auth, Ietd, Kind, Lun, Target};
+use crate::machine::Machine;
+use crate::model::{Auth, Ietd, Kind, Lun, Setting, Target};
 use crate::policy::Access;
 use crate::steps::{self, Step};
+
+/// Bursts of the kernel's target, in bytes, where nothing is written.
+const FIRST_BURST: u32 = 65536;
+const MAX_BURST: u32 = 262_144;
 
 /// What this node is and what its user wants.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// The replicated devices of this node.
-    pub devices: Vec<Replicated>,
+    /// The mirrors of this node.
+    pub mirrors: Mirrors,
+    /// Where paths lead; by default nobody looks.
+    pub machine: Machine,
     /// This node's number, 1 or more, in place of what drbd.conf says.
     pub node: Option<u16>,
     /// Where the target listens; everywhere if empty.
     pub portals: Vec<String>,
     /// Both paths of a mirrored device shall serve.
     pub both_active: bool,
-    /// Initiators that may log in; all if empty.
-    pub initiators: Vec<String>,
+    /// Who may log in.
+    pub allowed: Allowed,
 }
 
 /// What is behind a unit in the kernel's target.
@@ -68,20 +77,39 @@ pub struct Unit {
     pub read_only: bool,
     /// Bytes of a block, if it was said.
     pub block_size: Option<u32>,
-    /// The mirror, if it is one.
+    /// The mirror that it is or lies on.
     pub replicated: Option<Replicated>,
+    /// What is behind the path.
+    pub behind: Behind,
     /// COMPARE AND WRITE and reservations are there.
     pub locks: bool,
     /// The number of this node's group of ports.
     pub group: u16,
     /// The state of the path; decided when the plan is carried out.
     pub access: Access,
+    /// Where it was written.
+    pub places: Places,
+}
+
+/// Where things of a unit stand; where they were not written, its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// What identifies it.
+    pub serial: Span,
+    /// Its path.
+    pub path: Span,
 }
 
 impl Unit {
     /// The backstore in configfs.
     pub fn backstore(&self) -> String {
         format!("core/{}/{}", self.store.folder(), self.name)
+    }
+
+    /// Whether a write to the one is a write to the other.
+    fn shares_blocks_with(&self, other: &Unit) -> bool {
+        let named = !self.path.is_empty() && !other.path.is_empty();
+        named && self.behind.overlaps(&other.behind)
     }
 
     /// Its group of ports.
@@ -104,6 +132,8 @@ pub struct Export {
     pub units: Vec<Unit>,
     /// The relative identifier of its port, different on each node.
     pub port: u16,
+    /// Who may log in; all if there is no list.
+    pub initiators: Option<Vec<String>>,
 }
 
 /// All of it.
@@ -115,8 +145,6 @@ pub struct Plan {
     pub discovery: Auth,
     /// Where the target listens.
     pub portals: Vec<String>,
-    /// Who may log in; all if empty.
-    pub initiators: Vec<String>,
 }
 
 impl Plan {
@@ -149,7 +177,7 @@ pub fn plan(ietd: &Ietd, wishes: &Wishes, diagnostics: &mut Vec<Diagnostic>) -> 
         .enumerate()
         .map(|(index, target)| planner.export(index, target))
         .collect();
-    planner.collisions(ietd, &exports);
+    planner.collisions(&exports);
     let portals = if wishes.portals.is_empty() {
         vec!["0.0.0.0:3260".to_owned()]
     } else {
@@ -159,7 +187,6 @@ pub fn plan(ietd: &Ietd, wishes: &Wishes, diagnostics: &mut Vec<Diagnostic>) -> 
         exports,
         discovery: ietd.discovery.clone(),
         portals,
-        initiators: wishes.initiators.clone(),
     }
 }
 
@@ -182,7 +209,7 @@ impl Planner<'_> {
     /// This node's number: drbd.conf's, unless the user says.
     fn node(&self, replicated: Option<&Replicated>) -> u16 {
         let told = self.wishes.node.or(replicated.map(|r| r.node));
-        told.or(self.wishes.devices.first().map(|d| d.node))
+        told.or(self.wishes.mirrors.devices.first().map(|d| d.node))
             .unwrap_or(1)
     }
 
@@ -212,11 +239,18 @@ impl Planner<'_> {
 
     fn export(&mut self, index: usize, target: &Target) -> Export {
         self.users(&target.auth);
-        if target.luns.is_empty() {
+        self.bursts(target);
+        if target.luns.is_empty() && !target.unread {
             let advice = "add a line: Lun 0 Path=/dev/drbd1,Type=blockio";
             self.warning(target.span, "a target without units", advice);
         }
-        if self.wishes.initiators.is_empty() {
+        let initiators = self.wishes.allowed.to(&target.iqn);
+        if initiators.as_ref().is_some_and(Vec::is_empty) {
+            let advice =
+                "initiators.allow has no line for it: add one, TARGET INITIATOR, or ALL ALL";
+            self.warning(target.span, "nobody may log in to this target", advice);
+        }
+        if initiators.is_none() {
             for setting in &target.acl_attributes {
                 self.warning(
                     setting.span,
@@ -236,38 +270,71 @@ impl Planner<'_> {
             port: port_of(index, self.node(node.as_ref())),
             target: target.clone(),
             units,
+            initiators,
         }
     }
 
+    /// The kernel's target refuses the login of an initiator that agrees to these.
+    fn bursts(&mut self, target: &Target) {
+        let of = |name, default| {
+            let found = target.parameters.iter().find(|p| p.name == name);
+            let value = found.and_then(|p| p.value.parse::<u32>().ok());
+            (value.unwrap_or(default), found)
+        };
+        let (first, first_set) = of("FirstBurstLength", FIRST_BURST);
+        let (most, most_set) = of("MaxBurstLength", MAX_BURST);
+        let Some(place) = first_set.or(most_set).filter(|_| first > most) else {
+            return;
+        };
+        let default = |set: Option<&Setting>| if set.is_some() { "" } else { " (the default)" };
+        let message = format!(
+            "FirstBurstLength {first}{} is more than MaxBurstLength {most}{}",
+            default(first_set),
+            default(most_set)
+        );
+        let advice = format!("RFC 7143 forbids it: write FirstBurstLength {most}, or less");
+        self.error(place.span, message, advice);
+    }
+
     fn unit(&mut self, index: usize, target: &Target, lun: &Lun) -> Option<Unit> {
+        if lun.unread {
+            return None;
+        }
         // The kernel's target keeps 8 bits of a flat number and 14 of a longer one.
         let path = lun
             .path
             .as_ref()
             .map_or(String::new(), |(path, _)| path.clone());
-        let replicated = match device_at(&self.wishes.devices, &path) {
-            Ok(found) => found.cloned(),
-            Err(problem) => {
-                let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
-                self.error(
-                    place,
-                    problem,
-                    "drbd.conf must have it, with an 'on' section for this node",
-                );
-                return None;
+        let behind = if path.is_empty() {
+            Behind::default()
+        } else {
+            match behind::look(&self.wishes.mirrors, &self.wishes.machine, &path) {
+                Ok(behind) => behind,
+                Err((problem, advice)) => {
+                    let place = lun.place_of(lun.path.as_ref());
+                    self.error(place, problem, advice);
+                    return None;
+                }
             }
         };
-        let store = self.store(lun, &path, replicated.as_ref());
-        if let Some(device) = &replicated {
-            self.mirror(lun, device);
+        let store = self.store(lun, &path, &behind);
+        if behind.mirror.is_some() {
+            self.mirror(lun, &behind);
         }
         let serial = self.serial(target, lun);
+        let replicated = behind.mirror.clone();
         let name = match (&replicated, &store) {
-            (Some(device), _) => format!("drbd{}", device.minor),
-            (None, Store::Block | Store::File) => path.trim_matches('/').replace('/', "-"),
-            (None, Store::Null(_)) => format!("null{index}-{}", lun.number),
+            (_, Store::Null(_)) => format!("null{index}-{}", lun.number),
+            (Some(device), _) if behind.is_mirror => format!("drbd{}", device.minor),
+            _ => plain(&path).trim_matches('/').replace('/', "-"),
         };
         let two = replicated.as_ref().is_some_and(|r| r.two_primaries);
+        // Whoever carries the plan out decides; where nobody does (targetcli), two nodes must not both serve.
+        let access = if two && !self.wishes.both_active {
+            Access::Standby
+        } else {
+            Access::Active
+        };
         Some(Unit {
             iqn: target.iqn.clone(),
             number: lun.number,
@@ -280,16 +347,22 @@ impl Planner<'_> {
             block_size: lun.block_size.map(|(size, _)| size),
             locks: !(two && self.wishes.both_active),
             group: self.node(replicated.as_ref()),
+            places: Places {
+                serial: lun.place_of(lun.serial.as_ref().or(lun.id.as_ref())),
+                path: lun.place_of(lun.path.as_ref()),
+            },
             replicated,
-            access: Access::Active,
+            behind,
+            access,
         })
     }
 
-    fn store(&mut self, lun: &Lun, path: &str, replicated: Option<&Replicated>) -> Store {
+    fn store(&mut self, lun: &Lun, path: &str, behind: &Behind) -> Store {
         let (kind, span) = lun.kind;
-        let device = path.starts_with("/dev/");
+        let device = behind.is_device;
+        let device = device.unwrap_or_else(|| path.starts_with("/dev/"));
         if let Some(place) = lun.write_back {
-            if replicated.is_some() || device || kind != Kind::FileIo {
+            if device || kind != Kind::FileIo {
                 self.error(
                     place,
                     "IOMode=wb would keep acknowledged writes in this node's memory",
@@ -312,7 +385,7 @@ impl Planner<'_> {
                 };
                 Store::Null(bytes)
             }
-            Kind::FileIo if replicated.is_some() => {
+            Kind::FileIo if device && behind.mirror.is_some() => {
                 self.warning(
                     span,
                     format!("Type=fileio on the mirrored {path} becomes blockio"),
@@ -328,7 +401,14 @@ impl Planner<'_> {
                 );
                 Store::Block
             }
-            Kind::FileIo => Store::File,
+            Kind::FileIo => {
+                if behind.is_empty {
+                    let place = lun.place_of(lun.path.as_ref());
+                    let advice = format!("give it its size first: truncate -s 10G {path}");
+                    self.error(place, format!("{path} has no bytes"), advice);
+                }
+                Store::File
+            }
             Kind::BlockIo if device => Store::Block,
             Kind::BlockIo => {
                 self.error(
@@ -342,9 +422,23 @@ impl Planner<'_> {
     }
 
     /// Rules of a unit that two nodes have.
-    fn mirror(&mut self, lun: &Lun, device: &Replicated) {
-        let place = lun.path.as_ref().map_or(lun.span, |(_, span)| *span);
+    fn mirror(&mut self, lun: &Lun, behind: &Behind) {
+        let Some(device) = &behind.mirror else { return };
+        let place = lun.place_of(lun.path.as_ref());
+        if let Some((problem, advice)) = device.unfit_fencing() {
+            self.warning(place, problem, advice);
+        }
         if !device.two_primaries {
+            if device.protocol != "C" {
+                self.warning(
+                    place,
+                    format!(
+                        "{} with protocol {}: writes that initiators were told of are lost with the node",
+                        device.device, device.protocol
+                    ),
+                    format!("resource {}: net {{ protocol C; }}", device.resource),
+                );
+            }
             if self.wishes.both_active {
                 self.error(
                     place,
@@ -370,12 +464,32 @@ impl Planner<'_> {
                 format!("resource {}: net {{ protocol C; }}", device.resource),
             );
         }
+        if !behind.is_mirror {
+            self.warning(
+                place,
+                format!("what lies between this and the mirror {} must keep nothing of its own", device.device),
+                "the other node's has to be the same at all times: no cache, thin pool, snapshot or RAID in between",
+            );
+        }
         if self.wishes.both_active {
             self.warning(
                 place,
                 format!("both nodes serve {}: it has no SCSI locks", device.device),
                 "COMPARE AND WRITE and reservations are switched off, as they would hold on one node only",
             );
+            if device.fencing != Fencing::ResourceAndStonith {
+                self.warning(
+                    place,
+                    format!(
+                        "both nodes serve {} without fencing: when the link breaks both write, if only for seconds",
+                        device.device
+                    ),
+                    format!(
+                        "resource {}: disk {{ fencing resource-and-stonith; }}, with a handler fence-peer",
+                        device.resource
+                    ),
+                );
+            }
         }
     }
 
@@ -405,45 +519,52 @@ impl Planner<'_> {
         text
     }
 
-    /// Two units that initiators would take for one, or one device under two units.
-    fn collisions(&mut self, ietd: &Ietd, exports: &[Export]) {
+    /// Two units that initiators would take for one, or one device under two units. Each is said of the first of the
+    /// others.
+    fn collisions(&mut self, exports: &[Export]) {
         let units: Vec<&Unit> = exports.iter().flat_map(|e| &e.units).collect();
-        let place = |unit: &Unit| {
-            let target = ietd.targets.iter().find(|t| t.iqn == unit.iqn);
-            let lun = target.and_then(|t| t.luns.iter().find(|l| l.number == unit.number));
-            let lun = lun.map(|l| (l.serial.as_ref().or(l.id.as_ref()), l.path.as_ref(), l.span));
-            lun.map_or(
-                (Span::default(), Span::default()),
-                |(serial, path, span)| {
-                    let or = |place: Option<&(String, Span)>| place.map_or(span, |(_, span)| *span);
-                    (or(serial), or(path))
-                },
-            )
-        };
         for (index, unit) in units.iter().enumerate() {
-            for other in &units[..index] {
-                if unit.naa == other.naa {
-                    let message = format!(
-                        "initiators take this for the same disk: both are naa.{}",
-                        unit.naa
-                    );
-                    let advice = "change a digit 0-9 or a-f of it; other characters do not count";
-                    self.diagnostics.push(
-                        Diagnostic::error(place(unit).0, message, advice)
-                            .with(place(other).0, "as this one"),
-                    );
-                }
-                if unit.backstore() == other.backstore() {
-                    self.diagnostics.push(
-                        Diagnostic::error(
-                            place(unit).1,
-                            format!("{} is exported twice", unit.path),
-                            "one unit for a device: caches and locks of two would not know of each other",
-                        )
-                        .with(place(other).1, "the first one"),
-                    );
-                }
+            let others = &units[..index];
+            if let Some(other) = others.iter().find(|other| other.naa == unit.naa) {
+                let message = format!(
+                    "initiators take this for the same disk: both are naa.{}",
+                    unit.naa
+                );
+                let advice = "change a digit 0-9 or a-f of it; other characters do not count";
+                self.diagnostics.push(
+                    Diagnostic::error(unit.places.serial, message, advice)
+                        .with(other.places.serial, "as this one"),
+                );
             }
+            // `/dev/a-b` and `/dev/a/b`.
+            let namesake = others.iter().find(|other| {
+                unit.backstore() == other.backstore() && !unit.shares_blocks_with(other)
+            });
+            if let Some(other) = namesake {
+                let message = format!(
+                    "{} and {} would have one name in the kernel's target: {}",
+                    unit.path, other.path, unit.name
+                );
+                let advice = "name one by another path, as /dev/disk/by-id has it";
+                self.diagnostics.push(
+                    Diagnostic::error(unit.places.path, message, advice)
+                        .with(other.places.path, "the other one"),
+                );
+            }
+            let shared = others.iter().find(|other| unit.shares_blocks_with(other));
+            let Some(other) = shared else { continue };
+            let twice = unit.behind.place == other.behind.place;
+            let message = if twice {
+                format!("{} is exported twice", unit.path)
+            } else {
+                format!("{} and {} have blocks in common", unit.path, other.path)
+            };
+            let advice =
+                "one unit for a device: caches and locks of two would not know of each other";
+            self.diagnostics.push(
+                Diagnostic::error(unit.places.path, message, advice)
+                    .with(other.places.path, "the first one"),
+            );
         }
     }
 }

@@ -13,13 +13,17 @@
 //!           │ we are Secondary             └── peer Secondary, or ────┘
 //!           └── from everywhere                peer lost: fenced, or silent on its portal, too
 //! ```
+//! Before all that: who cannot read good data, neither from its own disk nor from a peer's, serves nobody, whatever
+//! it did before. With both paths active by request only a lost peer matters: where its portal still answers, one of
+//! the two has to give way, or both would write without the other: the first node of drbd.conf goes on.
+//!
 //! An active node stays active when the peer comes back: whoever returns finds a Primary and is standby. Nothing
 //! switches back by itself; `drbd-iscsi standby` here and `drbd-iscsi active` there do. If both were Primary before
 //! either was exported, none can know which one is meant: both are standby, no data is at risk, and one is told.
 
 use std::fmt;
 
-use crate::drbd::Minor;
+use crate::proc::{Known, Minor};
 
 /// The state of a path, with the number that ALUA gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,24 +66,32 @@ pub enum Portal {
     Answers,
     /// It does not: nobody reaches it.
     Silent,
+    /// Its address is not known.
+    Unknown,
 }
 
 /// What a decision goes by.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The mirror, if the driver has the device.
-    pub minor: Option<Minor>,
+    /// The mirror.
+    pub mirror: Known,
     /// How this node exports it now.
     pub exported: Option<Access>,
     /// Both paths are active by the user's wish.
     pub both_active: bool,
     /// DRBD freezes I/O until a lost peer is fenced.
     pub fenced: bool,
+    /// This is the first node of drbd.conf.
+    pub first: bool,
 }
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
+    /// There is no driver.
+    NoDriver,
+    /// The driver does not have the device.
+    NotUp,
     /// Only a Primary can open the device.
     NotPrimary,
     /// The data here are not good.
@@ -92,28 +104,40 @@ pub enum Rule {
     PeerSecondary,
     /// The peer was here first.
     PeerServes,
-    /// The peer is lost, and DRBD has it fenced before I/O goes on.
+    /// The peer is lost and fenced.
     PeerFenced,
+    /// The peer is lost and not fenced yet; I/O is frozen.
+    PeerUnfenced,
     /// The peer is lost, and its portal is silent, too.
     PeerSilent,
     /// The link is lost, but initiators still reach the peer.
     PeerAlive,
+    /// The peer is lost and cannot be asked, as its address is not known.
+    PeerUnasked,
 }
 
 impl Rule {
     /// In words.
     pub fn reason(self) -> &'static str {
         match self {
+            Rule::NoDriver => "no driver is loaded: modprobe drbdrs; drbdadm up all",
+            Rule::NotUp => "the driver does not have this device: drbdadm up all",
             Rule::NotPrimary => "this node is not Primary",
-            Rule::NoGoodData => "the data of this node are not UpToDate",
+            Rule::NoGoodData => {
+                "the data of this node are not UpToDate, and there is no peer with good ones"
+            }
             Rule::BothActive => "both nodes shall serve",
             Rule::Kept => "it is active already",
             Rule::PeerSecondary => "the peer is Secondary and serves nobody",
             Rule::PeerServes => "the peer is Primary and may be serving",
-            Rule::PeerFenced => "the peer is lost, and fenced before I/O goes on",
+            Rule::PeerFenced => "the peer is lost and fenced",
+            Rule::PeerUnfenced => "the peer is lost and not fenced yet: I/O is frozen until it is",
             Rule::PeerSilent => "the peer is lost, and its portal is silent, too",
             Rule::PeerAlive => {
                 "the replication link is lost, but the peer's portal answers: it may be serving"
+            }
+            Rule::PeerUnasked => {
+                "the peer is lost and cannot be asked: it may be serving; say --peer-portal IP"
             }
         }
     }
@@ -139,23 +163,40 @@ pub fn decide(view: &View, portal: impl FnOnce() -> Portal) -> Decision {
         rule,
         access: Some(Access::Standby),
     };
-    let Some(minor) = view.minor.as_ref().filter(|m| m.role == "Primary") else {
-        return refuse(Rule::NotPrimary);
+    let minor = match &view.mirror {
+        Known::NoDriver => return refuse(Rule::NoDriver),
+        Known::NoDevice => return refuse(Rule::NotUp),
+        Known::Is(minor) => minor,
     };
-    if view.both_active {
-        return active(Rule::BothActive);
+    if minor.role != "Primary" {
+        return refuse(Rule::NotPrimary);
     }
-    if view.exported == Some(Access::Active) {
-        return active(Rule::Kept);
+    if !minor.has_good_data() {
+        return standby(Rule::NoGoodData);
     }
-    match minor.peer.as_str() {
-        "Secondary" => active(Rule::PeerSecondary),
-        "Primary" => standby(Rule::PeerServes),
-        _ if minor.disk != "UpToDate" => standby(Rule::NoGoodData),
-        _ if view.fenced => active(Rule::PeerFenced),
+    let goes_on = match view.exported {
+        _ if view.both_active => Some(Rule::BothActive),
+        Some(Access::Active) => Some(Rule::Kept),
+        _ => None,
+    };
+    if !minor.is_alone() {
+        return match (goes_on, minor.peer.as_str()) {
+            (Some(rule), _) => active(rule),
+            (None, "Secondary") => active(Rule::PeerSecondary),
+            _ => standby(Rule::PeerServes),
+        };
+    }
+    if view.fenced && minor.is_peer_fenced() && !minor.frozen {
+        return active(goes_on.unwrap_or(Rule::PeerFenced));
+    }
+    match goes_on {
+        // Frozen I/O does no harm, whichever of the two is fenced.
+        Some(rule) if rule == Rule::Kept || view.first || minor.frozen => active(rule),
+        None if minor.frozen => standby(Rule::PeerUnfenced),
         _ => match portal() {
-            Portal::Silent => active(Rule::PeerSilent),
+            Portal::Silent => active(goes_on.unwrap_or(Rule::PeerSilent)),
             Portal::Answers => standby(Rule::PeerAlive),
+            Portal::Unknown => standby(Rule::PeerUnasked),
         },
     }
 }
@@ -172,7 +213,7 @@ pub fn waits_for_its_turn(
         return false;
     };
     // A peer that is not there is not waited for, and one that exports has had its turn.
-    node > 1 && minor.peer != "Unknown" && portal() == Portal::Silent
+    node > 1 && minor.peer != "Unknown" && portal() != Portal::Answers
 }
 
 /// Why a unit with SCSI locks must be made anew when its path changes, if it must.
@@ -186,12 +227,17 @@ pub fn waits_for_its_turn(
 /// a command is answered by a standby path or by a unit attention, which is what a mere change of the state would give
 /// to every initiator. From then on two of them are carried out at once, and updates are lost.
 ///
-/// A unit without locks (`locks`) has neither.
-pub fn begins_anew(before: Option<Access>, now: Access, locks: bool) -> Option<&'static str> {
+/// A unit without locks has neither. Where locks are switched on or off, initiators have to see that it is another unit.
+///
+/// `before` and `now` are the path and whether there are locks.
+pub fn begins_anew(before: Option<(Access, bool)>, now: (Access, bool)) -> Option<&'static str> {
     match (before?, now) {
-        (before, now) if before == now || !locks => None,
-        (_, Access::Active) => Some("this node's locks begin anew"),
-        (_, Access::Standby) => {
+        ((_, had), (_, has)) if had != has => {
+            Some("SCSI locks are switched, and initiators must not go on as before")
+        }
+        ((before, _), (now, locks)) if before == now || !locks => None,
+        (_, (Access::Active, _)) => Some("this node's locks begin anew"),
+        (_, (Access::Standby, _)) => {
             Some("what they began here ends here, and so do their reservations")
         }
     }
@@ -203,15 +249,29 @@ mod tests {
 
     fn view(role: &str, peer: &str, exported: Option<Access>) -> View {
         View {
-            minor: Some(Minor {
-                connection: String::new(),
+            mirror: Known::Is(Minor {
                 role: role.into(),
                 peer: peer.into(),
                 disk: "UpToDate".into(),
+                peer_disk: if peer == "Unknown" {
+                    "DUnknown"
+                } else {
+                    "UpToDate"
+                }
+                .into(),
+                ..Minor::default()
             }),
             exported,
             both_active: false,
             fenced: false,
+            first: true,
+        }
+    }
+
+    fn minor(view: &mut View) -> &mut Minor {
+        match &mut view.mirror {
+            Known::Is(minor) => minor,
+            _ => panic!(),
         }
     }
 
@@ -229,11 +289,16 @@ mod tests {
             let view = view("Secondary", "Primary", exported);
             assert_eq!(rule(&view, Portal::Silent), (Rule::NotPrimary, None));
         }
-        let view = View {
-            minor: None,
-            ..view("", "", None)
-        };
-        assert_eq!(rule(&view, Portal::Silent), (Rule::NotPrimary, None));
+        for (mirror, why) in [
+            (Known::NoDriver, Rule::NoDriver),
+            (Known::NoDevice, Rule::NotUp),
+        ] {
+            let view = View {
+                mirror,
+                ..view("", "", ACTIVE)
+            };
+            assert_eq!(rule(&view, Portal::Silent), (why, None));
+        }
     }
 
     #[test]
@@ -262,19 +327,67 @@ mod tests {
         let lost = view("Primary", "Unknown", STANDBY);
         assert_eq!(rule(&lost, Portal::Silent), (Rule::PeerSilent, ACTIVE));
         assert_eq!(rule(&lost, Portal::Answers), (Rule::PeerAlive, STANDBY));
-        let fenced = View {
-            fenced: true,
-            ..lost.clone()
-        };
-        assert_eq!(rule(&fenced, Portal::Answers), (Rule::PeerFenced, ACTIVE));
+        assert_eq!(rule(&lost, Portal::Unknown), (Rule::PeerUnasked, STANDBY));
         let mut outdated = lost;
-        outdated.minor.as_mut().unwrap().disk = "Outdated".into();
+        minor(&mut outdated).disk = "Outdated".into();
         assert_eq!(rule(&outdated, Portal::Silent), (Rule::NoGoodData, STANDBY));
     }
 
     #[test]
+    fn fenced_is_who_was_fenced_and_not_who_is_to_be() {
+        let mut lost = View {
+            fenced: true,
+            ..view("Primary", "Unknown", STANDBY)
+        };
+        minor(&mut lost).frozen = true;
+        assert_eq!(rule(&lost, Portal::Silent), (Rule::PeerUnfenced, STANDBY));
+        let mut done = lost.clone();
+        minor(&mut done).frozen = false;
+        minor(&mut done).peer_disk = "Outdated".into();
+        assert_eq!(rule(&done, Portal::Answers), (Rule::PeerFenced, ACTIVE));
+        // Somebody said resume-io: the peer was not fenced, so it is asked.
+        let mut resumed = lost.clone();
+        minor(&mut resumed).frozen = false;
+        assert_eq!(rule(&resumed, Portal::Answers), (Rule::PeerAlive, STANDBY));
+        assert_eq!(rule(&resumed, Portal::Silent), (Rule::PeerSilent, ACTIVE));
+        let served = View {
+            exported: ACTIVE,
+            ..lost
+        };
+        assert_eq!(rule(&served, Portal::Answers), (Rule::Kept, ACTIVE));
+    }
+
+    #[test]
+    fn nobody_serves_without_good_data() {
+        for (peer, disk, peer_disk) in [
+            ("Unknown", "Outdated", "DUnknown"),
+            ("Unknown", "Diskless", "DUnknown"),
+            ("Unknown", "Inconsistent", "DUnknown"),
+            ("Secondary", "Diskless", "Inconsistent"),
+        ] {
+            for both_active in [false, true] {
+                let mut bad = View {
+                    both_active,
+                    ..view("Primary", peer, ACTIVE)
+                };
+                minor(&mut bad).disk = disk.into();
+                minor(&mut bad).peer_disk = peer_disk.into();
+                let decided = rule(&bad, Portal::Silent);
+                assert_eq!(decided, (Rule::NoGoodData, STANDBY), "{disk}");
+            }
+        }
+        let mut through_the_peer = view("Primary", "Primary", ACTIVE);
+        minor(&mut through_the_peer).disk = "Diskless".into();
+        let decided = rule(&through_the_peer, Portal::Answers);
+        assert_eq!(decided, (Rule::Kept, ACTIVE));
+    }
+
+    #[test]
     fn a_switch_ends_commands_and_locks_on_both_sides() {
-        let anew = |before, now, locks| begins_anew(before, now, locks).is_some();
+        let anew = |before: Option<Access>, now, locks| {
+            begins_anew(before.map(|access| (access, locks)), (now, locks)).is_some()
+        };
+        assert!(begins_anew(Some((Access::Active, false)), (Access::Active, true)).is_some());
         assert!(anew(STANDBY, Access::Active, true));
         assert!(anew(ACTIVE, Access::Standby, true));
         assert!(!anew(ACTIVE, Access::Active, true));
@@ -287,7 +400,7 @@ mod tests {
     #[test]
     fn the_first_node_has_the_first_turn() {
         let waits = |node, role, peer, portal| {
-            waits_for_its_turn(node, view(role, peer, None).minor.as_ref(), || portal)
+            waits_for_its_turn(node, Some(minor(&mut view(role, peer, None))), || portal)
         };
         for peer in ["Secondary", "Primary"] {
             assert!(waits(2, "Secondary", peer, Portal::Silent));
@@ -306,5 +419,24 @@ mod tests {
             ..view("Primary", "Primary", None)
         };
         assert_eq!(rule(&view, Portal::Answers), (Rule::BothActive, ACTIVE));
+    }
+
+    #[test]
+    fn both_active_ends_where_both_would_write_without_each_other() {
+        let first = View {
+            both_active: true,
+            ..view("Primary", "Unknown", ACTIVE)
+        };
+        assert_eq!(rule(&first, Portal::Answers), (Rule::BothActive, ACTIVE));
+        let second = View {
+            first: false,
+            ..first
+        };
+        assert_eq!(rule(&second, Portal::Answers), (Rule::PeerAlive, STANDBY));
+        assert_eq!(rule(&second, Portal::Silent), (Rule::BothActive, ACTIVE));
+        let mut frozen = second;
+        frozen.fenced = true;
+        minor(&mut frozen).frozen = true;
+        assert_eq!(rule(&frozen, Portal::Answers), (Rule::BothActive, ACTIVE));
     }
 }

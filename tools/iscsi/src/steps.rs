@@ -185,7 +185,7 @@ fn target(steps: &mut Steps, plan: &Plan, export: &Export) {
         steps.write(state, unit.access.number().to_string(), Reads::Number);
     }
     let chap = !export.target.auth.incoming.is_empty();
-    let listed = !plan.initiators.is_empty();
+    let listed = export.initiators.is_some();
     let attributes = [
         ("authentication", chap),
         ("generate_node_acls", !listed),
@@ -214,7 +214,7 @@ fn target(steps: &mut Steps, plan: &Plan, export: &Export) {
             Reads::Text,
         );
     }
-    for initiator in &plan.initiators {
+    for initiator in export.initiators.iter().flatten() {
         acl(steps, export, &at(&format!("acls/{initiator}")));
     }
     for portal in &plan.portals {

@@ -11,6 +11,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::plan::{Export, Plan, Unit};
 use crate::policy::Access;
 use crate::steps::{Reads, Step};
 
@@ -217,6 +218,19 @@ impl Tree {
         number(&text).and_then(|n| Access::from_number(u8::try_from(n).ok()?))
     }
 
+    /// Whether a backstore was made with SCSI locks; `None` if it is not there.
+    pub fn has_locks(&self, backstore: &str) -> Option<bool> {
+        let text = self.read(&format!("{backstore}/attrib/emulate_caw"))?;
+        number(&text).map(|number| number != 0)
+    }
+
+    /// Whether a block backstore was made read-only; `None` if it does not say. It cannot be changed.
+    pub fn is_read_only(&self, backstore: &str) -> Option<bool> {
+        let text = self.read(&format!("{backstore}/info"))?;
+        let (_, rest) = text.split_once("readonly: ")?;
+        Some(rest.starts_with('1'))
+    }
+
     /// Takes a target down.
     pub fn remove_target(&self, iqn: &str) -> Result<()> {
         let target = format!("iscsi/{iqn}");
@@ -239,12 +253,16 @@ impl Tree {
     fn remove_units(&self, folder: &str) -> Result<()> {
         let units = self.folders(folder).into_iter();
         for unit in units.filter(|u| u.contains("/lun_")) {
-            for link in self.links(&unit) {
-                self.unlink(&link)?;
-            }
-            self.end(&unit)?;
+            self.remove_unit(&unit)?;
         }
         Ok(())
+    }
+
+    fn remove_unit(&self, unit: &str) -> Result<()> {
+        for link in self.links(unit) {
+            self.unlink(&link)?;
+        }
+        self.end(unit)
     }
 
     /// Removes a backstore that no target has any more.
@@ -257,15 +275,68 @@ impl Tree {
         self.end(path)
     }
 
-    /// Takes down all that is ours and not to be kept; says what.
-    pub fn prune(&self, targets: &[String], backstores: &[String]) -> Result<Vec<String>> {
+    /// Takes away what a target that stays has and should not have: initiators, units, portals.
+    fn prune_target(&self, plan: &Plan, export: &Export) -> Result<Vec<String>> {
+        let iqn = &export.target.iqn;
+        let group = format!("iscsi/{iqn}/tpgt_1");
         let mut gone = Vec::new();
-        for iqn in self.targets() {
-            if !targets.contains(&iqn) {
-                self.remove_target(&iqn)?;
-                gone.push(format!("target {iqn}"));
+        let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let listed = |path: &str| {
+            let name = last(path);
+            export.initiators.iter().flatten().any(|i| *i == name)
+        };
+        let (kept, left): (Vec<String>, Vec<String>) = self
+            .folders(&format!("{group}/acls"))
+            .into_iter()
+            .partition(|path| listed(path));
+        for acl in left {
+            self.remove_units(&acl)?;
+            self.end(&acl)?;
+            gone.push(format!("initiator {} of {iqn}", last(&acl)));
+        }
+        // Where a unit is another one now, the link has another name.
+        let stays = |unit: &str| {
+            let number = last(unit);
+            let planned = export.units.iter();
+            let planned = planned.filter(|u| format!("lun_{}", u.number) == number);
+            planned
+                .into_iter()
+                .any(|u| self.links(unit).iter().all(|link| last(link) == u.name))
+        };
+        for unit in self.folders(&format!("{group}/lun")) {
+            if stays(&unit) {
+                continue;
+            }
+            let number = last(&unit);
+            for acl in &kept {
+                self.remove_unit(&format!("{acl}/{number}"))?;
+            }
+            self.remove_unit(&unit)?;
+            gone.push(format!("unit {number} of {iqn}"));
+        }
+        for portal in self.folders(&format!("{group}/np")) {
+            let address = last(&portal);
+            if !plan.portals.contains(&address) {
+                self.end(&portal)?;
+                gone.push(format!("portal {address} of {iqn}"));
             }
         }
+        Ok(gone)
+    }
+
+    /// Takes down all that is ours and not in the plan; says what.
+    pub fn prune(&self, plan: &Plan) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for iqn in self.targets() {
+            match plan.exports.iter().find(|export| export.target.iqn == iqn) {
+                Some(export) => gone.extend(self.prune_target(plan, export)?),
+                None => {
+                    self.remove_target(&iqn)?;
+                    gone.push(format!("target {iqn}"));
+                }
+            }
+        }
+        let backstores: Vec<String> = plan.units().map(Unit::backstore).collect();
         for path in self.backstores() {
             if !backstores.contains(&path) {
                 self.remove_backstore(&path)?;

@@ -5,8 +5,10 @@
 
 use std::process::Command;
 
+use drbd_config::machine::is_local;
+
 use super::steps::{escaped, volumes};
-use super::target::{is_local, Selected};
+use super::target::Selected;
 
 /// The handlers that the kernel may call by name.
 pub const HANDLERS: &[&str] = &[

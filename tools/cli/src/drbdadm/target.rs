@@ -2,21 +2,13 @@
 
 //! Which configuration, which node, and which resources a command line means.
 
-use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
 use drbd_config::links::Peer;
+use drbd_config::machine::{floating_addresses, FILES};
 use drbd_config::model::{Host, HostKind, Resource, Volume};
 use drbd_config::{Config, Identity, Loaded};
 
-/// Where the configuration is looked for; the first that is there counts.
-const FILES: &[&str] = &[
-    "/etc/drbd-84.conf",
-    "/etc/drbd-83.conf",
-    "/etc/drbd-82.conf",
-    "/etc/drbd-08.conf",
-    "/etc/drbd.conf",
-];
 /// Where drbdsetup remembers which file a minor or a resource came from.
 pub const RUN: &str = "/var/run/drbd";
 
@@ -80,11 +72,6 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// Whether an address belongs to this machine: only then can a socket be bound to it.
-pub fn is_local(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
-}
-
 /// This node, as the configuration can name it.
 pub fn identity(config: &Config) -> Identity {
     let node = match std::env::var("__DRBD_NODE__") {
@@ -99,13 +86,7 @@ pub fn identity(config: &Config) -> Identity {
             .trim()
             .to_owned(),
     };
-    let hosts = config.resources.iter().flat_map(|resource| &resource.hosts);
-    let mut addresses: Vec<IpAddr> = hosts
-        .filter(|host| host.kind == HostKind::Floating)
-        .filter_map(|host| Some(host.address.as_ref()?.ip))
-        .filter(|ip| is_local(*ip))
-        .collect();
-    addresses.dedup();
+    let addresses = floating_addresses(config);
     Identity { node, addresses }
 }
 
