@@ -22,6 +22,7 @@ pub mod model;
 mod parser;
 mod resolve;
 pub mod source;
+pub mod suggest;
 pub mod tables;
 pub mod xml;
 

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthChar as _;
 
+pub use crate::suggest::nearest;
+
 /// A stretch of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -202,31 +204,6 @@ fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advi
     let _ = writeln!(out, " {gutter} | {indent}{carets}{space}{advice}");
 }
 
-/// The candidate that a mistyped word most likely meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Edits (insert, delete, replace) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,14 +240,5 @@ mod tests {
             Diagnostic::error(span, "\u{1b}x", "y").render(&sources),
             "f:1:6: error: \u{fffd}x\n 1 | \u{fffd}[2J\u{ff1b}x;\n   |       ^ y\n"
         );
-    }
-
-    #[test]
-    fn nearest_finds_a_typo_and_not_nonsense() {
-        let words = ["timeout", "ping-int", "protocol"];
-        assert_eq!(nearest("timeuot", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("timeout1", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("protocoll", words.into_iter()), Some("protocol"));
-        assert_eq!(nearest("xyz", words.into_iter()), None);
     }
 }

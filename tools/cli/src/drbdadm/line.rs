@@ -3,7 +3,7 @@
 //! The command line of drbdadm: options of its own, and those that a command passes on, anywhere; `--name=value` or
 //! `--name value`, unique beginnings of names.
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 
 use super::{shell, COMMANDS};
 use crate::args::{Spec, Takes};

@@ -16,7 +16,7 @@ mod target;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 use drbd_config::{Config, Identity};
 
 use crate::drbdsetup;

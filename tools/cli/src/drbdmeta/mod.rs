@@ -20,7 +20,7 @@ mod v09;
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 use drbd_core::meta::layout::{INDEX_FLEX_EXTERNAL, INDEX_FLEX_INTERNAL};
 use drbd_core::meta::Why;
 

@@ -20,7 +20,7 @@ mod wait;
 mod watch;
 mod xml_help;
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 
 use crate::args::{parse, Parsed, Spec, Takes};
 use crate::catalog::flag;

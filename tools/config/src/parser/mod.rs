@@ -17,7 +17,8 @@ use drbd_core::config::Kind as AttrKind;
 
 use crate::lexer::{self, Kind, Token};
 use crate::model::{Global, Resource, Sections, Volume};
-use crate::source::{nearest, Diagnostic, Sources, Span};
+use crate::source::{Diagnostic, Sources, Span};
+use crate::suggest;
 use crate::tables::{Section, GLOBAL};
 
 /// A statement could not be read; it was reported, the caller skips its rest.
@@ -183,12 +184,8 @@ impl Parser<'_> {
 
     /// A word that is none of `words`.
     fn unknown<T>(&mut self, word: &str, span: Span, place: &str, words: &[&str]) -> Parsed<T> {
-        let advice = if let Some(near) = nearest(word, words.iter().copied()) {
-            format!("did you mean '{near}'?")
-        } else {
-            format!("one of: {}", words.join(" "))
-        };
-        self.error(span, format!("'{word}' is not known in {place}"), advice);
+        let message = format!("'{word}' is not known in {place}");
+        self.error(span, message, suggest::advice(word, words));
         Err(Skip)
     }
 

@@ -7,7 +7,8 @@ use drbd_core::config::{Attr, BadValue, Kind as AttrKind};
 use super::{Parsed, Parser};
 use crate::lexer::Kind;
 use crate::model::{Opt, Sections};
-use crate::source::{nearest, Diagnostic, Span};
+use crate::source::{Diagnostic, Span};
+use crate::suggest;
 use crate::tables::{only_nine, only_nine_choice, Section, BECOME_PRIMARY_ON};
 
 impl Parser<'_> {
@@ -145,11 +146,8 @@ impl Parser<'_> {
             }
             BadValue::NotAChoice { names } => {
                 let words: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-                let advice = match nearest(value, words.iter().copied()) {
-                    Some(near) => format!("did you mean '{near}'?"),
-                    None => format!("one of: {}", words.join(" ")),
-                };
-                (format!("'{value}' is no value of '{word}'"), advice)
+                let message = format!("'{value}' is no value of '{word}'");
+                (message, suggest::advice(value, &words))
             }
             BadValue::TooLong { max } => (
                 format!("the value of '{word}' is too long"),
