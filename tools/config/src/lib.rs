@@ -20,6 +20,7 @@ mod lexer;
 pub mod links;
 pub mod model;
 mod parser;
+pub mod pasted;
 mod resolve;
 pub mod source;
 pub mod suggest;
