@@ -3,9 +3,9 @@
 //! The texts that a configuration was read from, places in them, and what there is to say about a place.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
-use unicode_width::UnicodeWidthChar as _;
-
+use crate::clip::{self, columns};
 pub use crate::suggest::nearest;
 
 /// A stretch of one source text.
@@ -90,14 +90,17 @@ impl Sources {
         (line, before.chars().count() + 1)
     }
 
-    fn line(&self, span: Span) -> &str {
+    /// The line that a span begins in, as much as is shown of it, and the span in it.
+    fn line(&self, span: Span) -> (String, Range<usize>) {
         let text = self.text(span.file);
         let start = text
             .get(..span.start)
             .unwrap_or("")
             .rfind('\n')
             .map_or(0, |at| at + 1);
-        text.get(start..).unwrap_or("").lines().next().unwrap_or("")
+        let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let within = |at: usize| at.saturating_sub(start).min(line.len());
+        clip::line(line, within(span.start)..within(span.end.max(span.start)))
     }
 }
 
@@ -172,14 +175,9 @@ impl Diagnostic {
     }
 }
 
-/// How many columns of a terminal a character takes; what is no character is shown as one.
-fn columns(c: char) -> usize {
-    c.width().unwrap_or(1)
-}
-
 fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
     let (line, column) = sources.position(span);
-    let text = sources.line(span);
+    let (text, mark) = sources.line(span);
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
     // Tabs stay tabs so that the caret stands under its character whatever the terminal's tab stops.
@@ -187,15 +185,16 @@ fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advi
         '\t' => "\t".to_owned(),
         c => " ".repeat(columns(c)),
     };
-    let indent: String = text.chars().take(column - 1).map(under).collect();
-    let marked = sources.snippet(span).lines().next().unwrap_or("");
+    let indent: String = text[..mark.start].chars().map(under).collect();
+    let marked = &text[mark];
     let carets = "^".repeat(marked.chars().map(columns).sum::<usize>().max(1));
     // A file must not be able to command the terminal.
     let harmless = |text: &str| {
         let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
         text.replace(commands, "\u{fffd}")
     };
-    let (text, headline, advice) = (harmless(text), harmless(headline), harmless(advice));
+    let (headline, advice) = (clip::sentence(headline), clip::sentence(advice));
+    let (text, headline, advice) = (harmless(&text), harmless(&headline), harmless(&advice));
     let space = if advice.is_empty() { "" } else { " " };
     let name = sources.name(span.file);
     // Writing to a String cannot fail.

@@ -10,6 +10,7 @@ use crate::model::{Opt, Sections};
 use crate::source::{Diagnostic, Span};
 use crate::suggest;
 use crate::tables::{only_nine, only_nine_choice, Section, BECOME_PRIMARY_ON};
+use crate::units;
 
 impl Parser<'_> {
     pub(super) fn section(&mut self, section: Section, sections: &mut Sections) -> Parsed<()> {
@@ -117,10 +118,18 @@ impl Parser<'_> {
                         format!("write {value}M for MiB/s, or {value}K if you mean that"),
                     );
                 }
+                if let Some(advice) = units::time(attr, value) {
+                    let message = format!("'{word} {value}': 's' stands for sectors of 512");
+                    self.warn(span, message, advice);
+                }
                 return;
             }
             Err(bad) => bad,
         };
+        if let Some(advice) = units::time(attr, value) {
+            self.error(span, format!("'{value}' for '{word}'"), advice);
+            return;
+        }
         let (message, advice) = match bad {
             BadValue::NotABool => (
                 format!("'{value}' for '{word}'"),

@@ -151,7 +151,7 @@ impl Parser<'_> {
         match word {
             "on" => {
                 host.names.push(self.word("a host's name")?.0);
-                while !self.is_mark('{') {
+                while !self.is_mark('{') && !self.lacks_brace_before(HOST) {
                     host.names.push(self.word("'{' or another name")?.0);
                 }
             }
