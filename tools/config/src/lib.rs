@@ -22,6 +22,7 @@ pub mod links;
 pub mod model;
 mod parser;
 pub mod pasted;
+mod refused;
 mod resolve;
 pub mod source;
 pub mod suggest;

@@ -556,3 +556,43 @@ fn a_text_that_never_ends_is_refused() {
     );
     assert!(!crate::from_file("/dev/null").unwrap().is_broken());
 }
+
+#[test]
+fn what_the_driver_refuses_is_an_error() {
+    for (part, message) in [
+        (
+            "net { protocol A; allow-two-primaries; }",
+            "two Primaries need protocol C",
+        ),
+        (
+            "net { protocol B; allow-two-primaries yes; }",
+            "two Primaries need protocol C",
+        ),
+        (
+            "net { protocol A; } disk { fencing resource-and-stonith; }",
+            "cannot be fenced",
+        ),
+        (
+            "net { on-congestion pull-ahead; }",
+            "congestion is for protocol A",
+        ),
+    ] {
+        let report = report_of(part);
+        assert!(report.contains(message), "{report}");
+        // Once, though two hosts have the disk's options.
+        assert_eq!(report.matches("error: ").count(), 1, "{report}");
+    }
+    for part in [
+        "net { protocol C; allow-two-primaries; }",
+        "net { protocol A; allow-two-primaries no; on-congestion pull-ahead; }",
+        "net { protocol B; } disk { fencing resource-and-stonith; }",
+    ] {
+        assert_eq!(report_of(part), "", "{part}");
+    }
+    let report = report_of("options { cpu-mask zz; }");
+    assert!(
+        report.contains("error: 'zz' for 'cpu-mask' is no mask"),
+        "{report}"
+    );
+    assert_eq!(report_of("options { cpu-mask \"ff,00000000\"; }"), "");
+}

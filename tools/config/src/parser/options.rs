@@ -7,6 +7,7 @@ use drbd_core::config::{Attr, BadValue, Kind as AttrKind};
 use super::{Parsed, Parser};
 use crate::lexer::Kind;
 use crate::model::{Opt, Sections};
+use crate::refused;
 use crate::source::{Diagnostic, Span};
 use crate::suggest;
 use crate::tables::{only_nine, only_nine_choice, Section, BECOME_PRIMARY_ON};
@@ -110,6 +111,8 @@ impl Parser<'_> {
         }
         let bad = match attr.parse(value) {
             Ok(_) => {
+                self.diagnostics
+                    .extend(refused::text(attr.name, value, span));
                 let plain = value.bytes().all(|b| b.is_ascii_digit());
                 if plain && (word == "rate" || attr.name == "resync-rate") {
                     self.warn(
