@@ -42,17 +42,20 @@ fn remedy(arg: &str, at: usize, meant: Meant) -> String {
 pub fn clean(program: &str, args: &[String]) -> Result<Vec<String>, String> {
     let mut cleaned = Vec::new();
     for (at, arg) in args.iter().enumerate() {
-        if !arg.contains(|c: char| !c.is_ascii() || is_command(c)) || std::path::Path::new(arg).exists() {
+        if !arg.contains(|c: char| !c.is_ascii() || is_command(c))
+            || std::path::Path::new(arg).exists()
+        {
             cleaned.push(arg.clone());
             continue;
         }
-        let strange = arg.chars().enumerate().find_map(|(column, c)| {
-            match find(c) {
+        let strange = arg
+            .chars()
+            .enumerate()
+            .find_map(|(column, c)| match find(c) {
                 Some((_, Meant::Space)) => None,
                 None if is_command(c) => Some((column, c, Meant::Nothing)),
                 found => found.map(|(_, meant)| (column, c, meant)),
-            }
-        });
+            });
         if let Some((column, c, meant)) = strange {
             return Err(format!(
                 "{program}: argument {} has {} as character {}: '{}'\n\
