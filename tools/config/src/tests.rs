@@ -596,3 +596,14 @@ fn what_the_driver_refuses_is_an_error() {
     );
     assert_eq!(report_of("options { cpu-mask \"ff,00000000\"; }"), "");
 }
+
+#[test]
+fn a_placeholder_is_one_error() {
+    let text = format!(
+        "resource r0 {{ {} }}",
+        TWO.replacen("10.0.0.1", "<your-ip>", 1)
+    );
+    let found = errors(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].2.contains("stands for a value"), "{found:?}");
+}

@@ -246,6 +246,10 @@ impl Parser<'_> {
             None => (word.as_str(), None),
         };
         let Ok(ip) = ip.parse::<std::net::IpAddr>() else {
+            // A placeholder was reported as one.
+            if self.sources.snippet(span).starts_with('<') {
+                return Err(Skip);
+            }
             let advice = "an IP address like 10.0.0.1:7788 or [fe80::1]:7788 is expected; names are not resolved";
             self.error(span, format!("'{word}' is not an IP address"), advice);
             return Err(Skip);
