@@ -188,8 +188,12 @@ fn man(program: &Program) -> String {
             plain(entry.about)
         );
         for spec in &entry.options {
-            let flag = format!("--{}=", spec.name);
-            let detail = entry.details.iter().find(|line| line.starts_with(&flag));
+            let flag = format!("--{}", spec.name);
+            let is_flag = |line: &&String| {
+                let rest = line.strip_prefix(&flag);
+                rest.is_some_and(|rest| rest.starts_with(['=', '[', ' ', ':']))
+            };
+            let detail = entry.details.iter().find(is_flag);
             let line = detail.cloned().unwrap_or_else(|| option(spec));
             let _ = writeln!(out, ".br\n{}", plain(&line));
         }

@@ -3,8 +3,12 @@
 //! The texts that a configuration was read from, places in them, and what there is to say about a place.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::clip;
+pub use crate::suggest::nearest;
 
 /// A stretch of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,14 +92,23 @@ impl Sources {
         (line, before.chars().count() + 1)
     }
 
-    fn line(&self, span: Span) -> &str {
+    /// The line that a span begins in, as much as is shown of it, and the span in it.
+    fn line(&self, span: Span) -> (String, Range<usize>) {
         let text = self.text(span.file);
         let start = text
             .get(..span.start)
             .unwrap_or("")
             .rfind('\n')
             .map_or(0, |at| at + 1);
-        text.get(start..).unwrap_or("").lines().next().unwrap_or("")
+        let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let within = |at: usize| {
+            let at = at.saturating_sub(start).min(line.len());
+            (0..=at)
+                .rev()
+                .find(|at| line.is_char_boundary(*at))
+                .unwrap_or(0)
+        };
+        clip::line(line, within(span.start)..within(span.end.max(span.start)))
     }
 }
 
@@ -180,54 +193,27 @@ fn harmless(text: &str) -> String {
 /// annotate-snippets', which knows how wide characters are and what fits a terminal.
 fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
     let (line, column) = sources.position(span);
-    let text = sources.line(span);
-    let marked = sources.snippet(span).lines().next().unwrap_or("");
-    let before: String = text.chars().take(column - 1).collect();
-    let (before, marked) = (harmless(&before), harmless(marked));
-    let (text, advice) = (harmless(text), harmless(advice));
-    // What is marked may reach into the end of the line.
-    let end = text.len().min(before.len() + marked.len());
-    let place = before.len().min(end)..end;
-    let mark = AnnotationKind::Primary.span(place);
+    let (text, mark) = sources.line(span);
+    let (headline, advice) = (clip::sentence(headline), clip::sentence(advice));
+    let (headline, advice) = (harmless(&headline), harmless(&advice));
+    let before = harmless(&text[..mark.start]).len();
+    let end = before + harmless(&text[mark]).len();
+    let text = harmless(&text);
+    let mark = AnnotationKind::Primary.span(before..end);
     let mark = if advice.is_empty() {
         mark
     } else {
-        mark.label(advice)
+        mark.label(&advice)
     };
-    let snippet = Snippet::source(text).line_start(line).annotation(mark);
+    let snippet = Snippet::source(&text).line_start(line).annotation(mark);
     let shown = Renderer::plain().render(&[Group::with_level(Level::ERROR).element(snippet)]);
     let name = sources.name(span.file);
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{name}:{line}:{column}: {}", harmless(headline));
+    let _ = writeln!(out, "{name}:{line}:{column}: {headline}");
     // The bar on top would be an empty line in every message.
     for line in shown.lines().skip_while(|line| line.trim() == "|") {
         let _ = writeln!(out, "{}", line.trim_end());
     }
-}
-
-/// The candidate that a mistyped word most likely meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Edits (insert, delete, replace) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -336,17 +322,10 @@ mod tests {
         };
         let shown = Diagnostic::error(span, "what", "advice").render(&sources);
         let lines: Vec<&str> = shown.lines().collect();
-        let place = lines[1].find("here").unwrap();
+        let column = |line: &str, what: &str| Some(line[..line.find(what)?].chars().count());
         assert!(lines[1].len() < 160, "{shown}");
-        assert_eq!(lines[2].find("^^^^ advice"), Some(place), "{shown}");
-    }
-
-    #[test]
-    fn nearest_finds_a_typo_and_not_nonsense() {
-        let words = ["timeout", "ping-int", "protocol"];
-        assert_eq!(nearest("timeuot", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("timeout1", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("protocoll", words.into_iter()), Some("protocol"));
-        assert_eq!(nearest("xyz", words.into_iter()), None);
+        let place = column(lines[1], "here");
+        assert!(place.is_some(), "{shown}");
+        assert_eq!(column(lines[2], "^^^^ advice"), place, "{shown}");
     }
 }
