@@ -10,6 +10,7 @@ use clap::Parser;
 use drbd_core::config::choices::Protocol;
 use drbd_sim::progress;
 use drbd_sim::world::{run, Config, Fault, Report, FAULTS};
+use indicatif::ProgressBar;
 use std::{
     panic,
     sync::atomic::{AtomicU64, Ordering},
@@ -152,26 +153,29 @@ fn main() {
     std::process::exit(campaign(&of, wish.from, wish.count, wish.until_first));
 }
 
-/// Plays seeds, all of them or until one violates something.
-fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_first: bool) -> i32 {
-    panic::set_hook(Box::new(|_| {}));
-    let begun = Instant::now();
-    let bar = progress::many(count, "schedules");
-    let next = AtomicU64::new(from);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let work = || {
+/// The seeds that are still to be played.
+struct Seeds {
+    next: AtomicU64,
+    end: u64,
+    until_first: bool,
+    bar: ProgressBar,
+}
+
+impl Seeds {
+    /// Plays some of them, until there are none; what happened, and which violated something.
+    fn play(&self, of: &impl Fn(u64) -> Config) -> (Report, Vec<u64>) {
         let mut sum = Report {
             faults: vec![0; FAULTS.len()],
             ..Report::default()
         };
         let mut bad = Vec::new();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + count {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.end {
                 return (sum, bad);
             }
             let report = play(of(seed));
-            bar.inc(1);
+            self.bar.inc(1);
             for (all, one) in sum.faults.iter_mut().zip(&report.faults) {
                 *all += one;
             }
@@ -179,21 +183,37 @@ fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_f
             sum.ms += report.ms;
             if report.violation.is_some() {
                 bad.push(seed);
-                bar.set_message(format!("seed {seed} violates something"));
-                if until_first {
-                    next.store(from + count, Ordering::Relaxed);
+                self.bar
+                    .set_message(format!("seed {seed} violates something"));
+                if self.until_first {
+                    self.next.store(self.end, Ordering::Relaxed);
                 }
             }
         }
+    }
+}
+
+/// Plays seeds, all of them or until one violates something.
+fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_first: bool) -> i32 {
+    panic::set_hook(Box::new(|_| {}));
+    let begun = Instant::now();
+    let seeds = Seeds {
+        next: AtomicU64::new(from),
+        end: from + count,
+        until_first,
+        bar: progress::many(count, "schedules"),
     };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let parts: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| seeds.play(of)))
+            .collect();
         threads
             .into_iter()
             .map(|thread| thread.join().expect("panics are caught"))
             .collect()
     });
-    bar.finish_and_clear();
+    seeds.bar.finish_and_clear();
     let mut faults = vec![0; FAULTS.len()];
     let (mut bad, mut steps, mut ms) = (Vec::new(), 0, 0);
     for (sum, some) in parts {
