@@ -42,6 +42,7 @@ use drbd_core::{
     peer_request::Origin,
     resync::{self as rules, AfterHelper, Limits, Rates, UuidUpdate, TURN_MS},
     state::{self, Change},
+    trace::{ending, Ending, Kind},
     types::{ConnState, DiskState, State, StateRv},
     wire::{
         BlockAck, BlockDesc, BlockRequest, Command, DataPacket, Features, Packet, MAX_DATA_SIZE,
@@ -643,7 +644,15 @@ fn end(shared: &mut Shared, device: &Device) -> Option<End> {
     let volume = shared.vol_mut(device.vnr)?;
     let before = volume.state;
     let failed = volume.resync.failed;
-    let end = rules::finished(&before, failed, device.bitmap.weight())?;
+    let question = Ending {
+        own: before,
+        failed,
+        out_of_sync: device.bitmap.weight(),
+    };
+    let end = question.decide();
+    let trace = &device.resource.trace;
+    trace.note(device.vnr, Kind::End, &question.pack(), ending(&end));
+    let end = end?;
     report(volume, state::is_verify(before.conn));
     match end.uuids {
         UuidUpdate::Keep => {}

@@ -28,6 +28,8 @@ mod tests_compare;
 #[cfg(test)]
 mod tests_enumerate;
 #[cfg(test)]
+mod tests_enumerate_handshake;
+#[cfg(test)]
 mod tests_handshake;
 
 pub use asb::{recover, Demotion, Policies, Recovery};
