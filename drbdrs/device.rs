@@ -11,7 +11,8 @@
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
 use crate::{
-    activity::Activity, attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo,
+    activity::Activity, attach::Local, bitmap::Bitmap, meta_io::Pages, prelude::*,
+    resource::Resource, worker::Todo,
 };
 use drbd_core::{
     config::DiskConf,
@@ -34,6 +35,9 @@ pub(crate) struct Device {
     /// Which parts of it may have writes in flight.
     #[pin]
     pub(crate) activity: Activity,
+    /// What metadata travel in.
+    #[pin]
+    pub(crate) meta_pages: Pages,
     /// Who waits for metadata I/O.
     #[pin]
     pub(crate) meta_wait: WaitQueue,
@@ -52,6 +56,7 @@ impl Device {
                 resource,
                 bitmap <- Bitmap::new(),
                 activity <- Activity::new(),
+                meta_pages <- Pages::new(),
                 meta_wait <- new_wait_queue!(),
                 disk <- new_mutex!(None),
             }),

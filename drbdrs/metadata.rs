@@ -7,20 +7,19 @@
 //! next attach, ours or the stock driver's, needs `drbdadm apply-al` first.
 
 use crate::{
-    attach::Local, device::Device, meta_io, prelude::*, resource::Resource, tag::Tag, worker::Todo,
+    attach::Local,
+    device::Device,
+    meta_io::{self, MetaIo},
+    prelude::*,
+    resource::Resource,
+    tag::Tag,
+    worker::Todo,
 };
 use drbd_core::{
     meta::{Flags, Superblock},
     state,
     types::{Role, Uuid},
 };
-use kernel_ext::block::PageBuf;
-
-/// Metadata I/O of one disk, one at a time.
-pub(crate) struct MetaIo {
-    /// The page that superblocks and bitmap pages pass through.
-    pub(crate) page: PageBuf,
-}
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
 pub(crate) fn mark_dirty(device: &Device) {
