@@ -31,6 +31,8 @@ struct Inner {
     words: KVVec<u64>,
     /// One bit for each page that differs from the disk.
     changed: KVVec<u64>,
+    /// One bit for each page that changed since it was copied to where the bitmap gets another size; else empty.
+    touched: KVVec<u64>,
     /// A bit was cleared since the data were flushed last on behalf of this bitmap.
     cleared: bool,
     sectors: u64,
@@ -43,6 +45,7 @@ impl Inner {
         Self {
             words: KVVec::new(),
             changed: KVVec::new(),
+            touched: KVVec::new(),
             cleared: false,
             sectors: 0,
             bits: 0,
@@ -50,10 +53,36 @@ impl Inner {
         }
     }
 
+    /// For a device of that size, all clear. May sleep.
+    fn for_device(sectors: u64) -> Result<Self> {
+        let bits = bits_for(sectors);
+        let words = padded(words_for(bits));
+        Ok(Self {
+            words: KVVec::from_elem(0u64, words, GFP_KERNEL)?,
+            changed: KVVec::from_elem(0u64, (words / PAGE_WORDS).div_ceil(64), GFP_KERNEL)?,
+            touched: KVVec::new(),
+            cleared: true,
+            sectors,
+            bits,
+            weight: 0,
+        })
+    }
+
     fn mark(&mut self, page: usize) {
-        if let Some(word) = self.changed.get_mut(page / 64) {
-            *word |= 1u64.wrapping_shl(page as u32 % 64);
+        for list in [&mut self.changed, &mut self.touched] {
+            if let Some(word) = list.get_mut(page / 64) {
+                *word |= 1u64.wrapping_shl(page as u32 % 64);
+            }
         }
+    }
+
+    /// Takes a page off the list of those to be copied once more.
+    fn take_touched(&mut self) -> Option<usize> {
+        let mut words = self.touched.iter_mut().enumerate();
+        let (at, word) = words.find(|(_, word)| **word != 0)?;
+        let bit = word.trailing_zeros();
+        *word &= word.wrapping_sub(1);
+        at.checked_mul(64)?.checked_add(bit as usize)
     }
 
     /// Marks the pages of bits `first..=last`.
@@ -121,11 +150,59 @@ impl Inner {
     }
 }
 
+/// What becomes of a bitmap that gets another size.
+struct Copied {
+    inner: Inner,
+    /// Bits that both have.
+    kept: u64,
+    /// Bits that are set because they are new.
+    set: Option<(u64, u64)>,
+}
+
+impl Copied {
+    /// Takes a page over, once or again.
+    fn copy(&mut self, from: &Inner, at: usize) {
+        let start = at.saturating_mul(PAGE_WORDS);
+        let page = start..start.saturating_add(PAGE_WORDS);
+        let (Some(old), Some(room)) =
+            (from.words.get(page.clone()), self.inner.words.get_mut(page))
+        else {
+            return;
+        };
+        let before = bitmap::count(room);
+        room.iter_mut().zip(old).for_each(|(new, old)| *new = *old);
+        let first = (start as u64).saturating_mul(64);
+        bitmap::trim(room, self.kept.saturating_sub(first));
+        if let Some((from, to)) = self.set.filter(|(_, to)| *to >= first) {
+            let (from, to) = (from.saturating_sub(first), to.saturating_sub(first));
+            bitmap::set_range(room, from, to);
+        }
+        let now = bitmap::count(room);
+        let weight = self.inner.weight.saturating_sub(before);
+        self.inner.weight = weight.saturating_add(now);
+    }
+
+    /// Sets what is new from that page on.
+    fn set_behind(&mut self, page: usize) {
+        let Some((first, last)) = self.set else {
+            return;
+        };
+        let start = (page as u64)
+            .saturating_mul(PAGE_WORDS as u64)
+            .saturating_mul(64);
+        let set = bitmap::set_range(&mut self.inner.words, first.max(start), last);
+        self.inner.weight = self.inner.weight.saturating_add(set);
+    }
+}
+
 /// See the module's description.
 #[pin_data]
 pub(crate) struct Bitmap {
     #[pin]
     inner: IrqLock<Inner>,
+    /// One change of the size at a time.
+    #[pin]
+    resizing: Mutex<()>,
 }
 
 /// Where a page is in the area on disk.
@@ -149,7 +226,10 @@ fn padded(words: usize) -> usize {
 impl Bitmap {
     /// A bitmap of nothing.
     pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self { inner <- new_irq_lock!(Inner::empty()) })
+        pin_init!(Self {
+            inner <- new_irq_lock!(Inner::empty()),
+            resizing <- new_mutex!(()),
+        })
     }
 
     /// Bits, and how many of them are set.
@@ -169,31 +249,40 @@ impl Bitmap {
     }
 
     /// Makes it fit a device of that size. The bits of what is new are set or not, as `set_new` says. Memory is got
-    /// outside the lock.
+    /// outside the lock, and the bits are copied page by page, those again that changed meanwhile. May sleep.
     pub(crate) fn resize(&self, sectors: u64, set_new: bool) -> Result {
-        let bits = bits_for(sectors);
-        let words = padded(words_for(bits));
-        let mut fresh = Inner {
-            words: KVVec::from_elem(0u64, words, GFP_KERNEL)?,
-            changed: KVVec::from_elem(0u64, (words / PAGE_WORDS).div_ceil(64), GFP_KERNEL)?,
-            cleared: true,
-            sectors,
-            bits,
-            weight: 0,
+        let _turn = self.resizing.lock();
+        let (old_sectors, old_bits) = {
+            let inner = self.inner.lock();
+            (inner.sectors, inner.bits)
         };
+        let bits = bits_for(sectors);
+        let mut new = Copied {
+            inner: Inner::for_device(sectors)?,
+            kept: old_bits.min(bits),
+            set: bitmap::grown_blocks(old_sectors, sectors).filter(|_| set_new),
+        };
+        let pages = padded(words_for(new.kept)) / PAGE_WORDS;
+        let touched = KVVec::from_elem(0u64, pages.div_ceil(64), GFP_KERNEL)?;
+        let none = core::mem::replace(&mut self.inner.lock().touched, touched);
+        drop(none);
+        new.set_behind(pages);
+        for at in 0..pages {
+            new.copy(&self.inner.lock(), at);
+        }
+        for _ in 0..pages {
+            let mut inner = self.inner.lock();
+            let Some(at) = inner.take_touched() else {
+                break;
+            };
+            new.copy(&inner, at);
+        }
         let old = {
             let mut inner = self.inner.lock();
-            let kept = inner.bits.min(bits);
-            for (new, old) in fresh.words.iter_mut().zip(inner.words.iter()) {
-                *new = *old;
+            while let Some(at) = inner.take_touched() {
+                new.copy(&inner, at);
             }
-            bitmap::trim(&mut fresh.words, kept);
-            let grown = bitmap::grown_blocks(inner.sectors, sectors).filter(|_| set_new);
-            if let Some((first, last)) = grown {
-                bitmap::set_range(&mut fresh.words, first, last);
-            }
-            fresh.weight = bitmap::count(&fresh.words);
-            core::mem::replace(&mut *inner, fresh)
+            core::mem::replace(&mut *inner, new.inner)
         };
         drop(old);
         Ok(())
@@ -201,6 +290,7 @@ impl Bitmap {
 
     /// Gives the memory back.
     pub(crate) fn release(&self) {
+        let _turn = self.resizing.lock();
         let old = core::mem::replace(&mut *self.inner.lock(), Inner::empty());
         drop(old);
     }
@@ -232,8 +322,9 @@ impl Bitmap {
     /// Whether every block that the sectors touch is marked already.
     pub(crate) fn is_out_of_sync(&self, sector: u64, sectors: u64) -> bool {
         let last = sector.saturating_add(sectors).saturating_sub(1) / SECTORS_PER_BIT;
-        self.find_clear(sector / SECTORS_PER_BIT)
-            .is_none_or(|clear| clear > last)
+        let inner = self.inner.lock();
+        let last = last.min(inner.bits.saturating_sub(1));
+        inner.bits == 0 || !bitmap::any_clear(&inner.words, sector / SECTORS_PER_BIT, last)
     }
 
     /// Clears the bits of every block that the sectors cover in full (the last one of the device may be short);
@@ -331,7 +422,8 @@ impl Bitmap {
     /// Whether some bit of `first..=last` is set.
     pub(crate) fn any_set(&self, first: u64, last: u64) -> bool {
         let inner = self.inner.lock();
-        bitmap::find_set(&inner.words, first, inner.bits).is_some_and(|bit| bit <= last)
+        let last = last.min(inner.bits.saturating_sub(1));
+        inner.bits > 0 && bitmap::any_set(&inner.words, first, last)
     }
 
     /// Reads it from the metadata. May sleep.
