@@ -12,7 +12,7 @@
 
 use crate::{
     activity::Activity, attach::Local, bitmap::Bitmap, meta_io::Pages, prelude::*,
-    resource::Resource, worker::Todo,
+    resource::Resource, retry::Retry, worker::Todo,
 };
 use drbd_core::{
     config::DiskConf,
@@ -35,6 +35,9 @@ pub(crate) struct Device {
     /// Which parts of it may have writes in flight.
     #[pin]
     pub(crate) activity: Activity,
+    /// Who reads here what the peer did not serve.
+    #[pin]
+    pub(crate) retry: Retry,
     /// What metadata travel in.
     #[pin]
     pub(crate) meta_pages: Pages,
@@ -56,6 +59,7 @@ impl Device {
                 resource,
                 bitmap <- Bitmap::new(),
                 activity <- Activity::new(),
+                retry <- Retry::new(),
                 meta_pages <- Pages::new(),
                 meta_wait <- new_wait_queue!(),
                 disk <- new_mutex!(None),

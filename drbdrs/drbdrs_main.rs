@@ -48,6 +48,7 @@ mod requests;
 mod resize;
 mod resource;
 mod resync;
+mod retry;
 mod ring;
 mod sender;
 mod session;
