@@ -107,5 +107,7 @@ impl kernel::Module for Drbdrs {
 impl Drop for Drbdrs {
     fn drop(&mut self) {
         self.living.wait_for_none();
+        // Who let the last one go has a few instructions of ours left.
+        kernel_ext::module::wait_for_code();
     }
 }
