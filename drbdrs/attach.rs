@@ -15,9 +15,9 @@ use crate::{
     change::{self, How},
     dependents,
     device::Device,
-    limits, local, metadata,
-    metadata::MetaIo,
-    peer_data,
+    limits, local,
+    meta_io::MetaIo,
+    metadata, peer_data,
     prelude::*,
     resize,
     resource::{Shared, VolumeShared},
@@ -261,12 +261,13 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
     };
     sanitize_for(device, &mut conf, &data, Ring::of(&block));
     check_sizes(device, &conf, &layout, meta_sectors)?;
+    let io = MetaIo::new(page).map_err(|_| RetCode::Nomem)?;
     let local = Arc::pin_init(
         try_pin_init!(Local {
             data,
             external,
             layout <- new_irq_lock!(layout),
-            meta_io <- new_mutex!(MetaIo { page }),
+            meta_io <- new_mutex!(io),
             flush: Atomic::new(conf.md_flushes),
             index: conf.meta_dev_idx,
         }),
@@ -405,6 +406,7 @@ fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     check_generation(device, &mut block)?;
     check_shrink(device, &block, &conf, layout.max_capacity)?;
     dependents::check(device.minor, conf.resync_after)?;
+    device.meta_pages.reserve().map_err(|_| RetCode::Nomem)?;
     link(device, &local)?;
     let fencing = conf.fencing;
     let (al_extents, al_updates) = (conf.al_extents, conf.al_updates);
@@ -814,6 +816,7 @@ pub(crate) fn release_disk(device: &Device) {
     }
     activity::detach(device);
     device.bitmap.release();
+    device.meta_pages.release();
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
         volume.stat.local = volume.stat.local.saturating_sub(1);
     }

@@ -11,8 +11,8 @@
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
 use crate::{
-    activity::Activity, attach::Local, bitmap::Bitmap, faults, prelude::*, resource::Resource,
-    worker::Todo,
+    activity::Activity, attach::Local, bitmap::Bitmap, faults, meta_io::Pages, prelude::*,
+    resource::Resource, retry::Retry, worker::Todo,
 };
 use drbd_core::{
     config::DiskConf,
@@ -36,6 +36,12 @@ pub(crate) struct Device {
     /// Which parts of it may have writes in flight.
     #[pin]
     pub(crate) activity: Activity,
+    /// Who reads here what the peer did not serve.
+    #[pin]
+    pub(crate) retry: Retry,
+    /// What metadata travel in.
+    #[pin]
+    pub(crate) meta_pages: Pages,
     /// Who waits for metadata I/O.
     #[pin]
     pub(crate) meta_wait: WaitQueue,
@@ -62,6 +68,8 @@ impl Device {
                 resource,
                 bitmap <- Bitmap::new(),
                 activity <- Activity::new(),
+                retry <- Retry::new(),
+                meta_pages <- Pages::new(),
                 meta_wait <- new_wait_queue!(),
                 disk <- new_mutex!(None),
             }),

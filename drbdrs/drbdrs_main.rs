@@ -49,6 +49,7 @@ mod requests;
 mod resize;
 mod resource;
 mod resync;
+mod retry;
 mod ring;
 mod sender;
 mod session;
@@ -107,5 +108,7 @@ impl kernel::Module for Drbdrs {
 impl Drop for Drbdrs {
     fn drop(&mut self) {
         self.living.wait_for_none();
+        // Who let the last one go has a few instructions of ours left.
+        kernel_ext::module::wait_for_code();
     }
 }

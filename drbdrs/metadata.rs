@@ -9,7 +9,7 @@
 use crate::{
     attach::Local,
     device::Device,
-    meta_io,
+    meta_io::{self, MetaIo},
     prelude::*,
     resource::{Resource, VolumeShared},
     tag::Tag,
@@ -21,13 +21,6 @@ use drbd_core::{
     types::{Role, Uuid},
     uuid::Unstored,
 };
-use kernel_ext::block::PageBuf;
-
-/// Metadata I/O of one disk, one at a time.
-pub(crate) struct MetaIo {
-    /// The page that superblocks and bitmap pages pass through.
-    pub(crate) page: PageBuf,
-}
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
 pub(crate) fn mark_dirty(device: &Device) {

@@ -256,6 +256,8 @@ pub(crate) struct VolumeShared {
     pub(crate) flags: VolFlags,
     /// Open file descriptors and mounts.
     pub(crate) openers: u32,
+    /// Bios that start again.
+    pub(crate) again: usize,
     /// How many want application I/O to wait; it is not started while this is not 0.
     pub(crate) io_suspenders: u32,
     /// When the disk was attached, in milliseconds.
@@ -300,6 +302,7 @@ impl VolumeShared {
             capacity: 0,
             flags: VolFlags::default(),
             openers: 0,
+            again: 0,
             io_suspenders: 0,
             attached_ms: 0,
             resync: ResyncShared::default(),
@@ -434,8 +437,10 @@ impl Resource {
         Ok(resource)
     }
 
-    /// Adds a device that nobody else knows yet. Room is made outside the lock.
+    /// Adds a device that nobody else knows yet; its threads run from now on. Room is made outside the lock.
     pub(crate) fn insert_device(&self, device: &Arc<Device>) -> Result {
+        device.activity.start(device)?;
+        device.retry.start(device)?;
         let mut devices = self.devices.lock();
         devices.reserve(1, GFP_KERNEL)?;
         let mut volumes = KVec::with_capacity(devices.len().saturating_add(1), GFP_KERNEL)?;
@@ -473,8 +478,10 @@ impl Resource {
             .map_err(|_| ENOMEM)
     }
 
-    /// Takes a device out of both lists. What it still owns is dropped outside the lock.
+    /// Takes a device out of both lists; its threads end. What it still owns is dropped outside the lock.
     pub(crate) fn remove_device(&self, device: &Arc<Device>) {
+        device.activity.stop();
+        device.retry.stop();
         let mut devices = self.devices.lock();
         let removed = {
             let mut shared = self.shared.lock();

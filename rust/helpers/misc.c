@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/cpumask.h>
 #include <linux/gfp.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include "misc.h"
@@ -33,4 +34,11 @@ int kx_run_on(const char *text, bool now)
 		err = set_cpus_allowed_ptr(current, mask);
 	free_cpumask_var(mask);
 	return err;
+}
+
+/* The first is for what cannot be preempted, the second for threads that were: until each has slept or left. */
+void kx_wait_for_code(void)
+{
+	synchronize_rcu();
+	synchronize_rcu_tasks();
 }

@@ -9,5 +9,6 @@ struct task_struct;
 void kx_get_task_struct(struct task_struct *task);
 void kx_put_task_struct(struct task_struct *task);
 int kx_run_on(const char *mask, bool now);
+void kx_wait_for_code(void);
 
 #endif
