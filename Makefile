@@ -61,7 +61,7 @@ bench: ## ratios against the stock driver, in the same virtual machines
 	@scripts/vm bench
 
 sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
-	$(CARGO) test --quiet --release --package drbd_core --lib -- --ignored tests_enumerate
+	DRBDRS_ENUMERATE=all $(CARGO) test --quiet --release --package drbd_core --lib tests_enumerate
 	$(CARGO) run --quiet --release --package drbd-sim -- $(or $(COUNT),1000000)
 
 mutants: ## puts known kinds of bugs into a copy of the source, one by one: the tests must notice (it resumes)

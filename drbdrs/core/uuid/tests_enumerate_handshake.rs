@@ -4,10 +4,12 @@
 //! and every flag. Never two sources, never an inconsistent source; both refuse for the same reason, or have plans that
 //! fit.
 //!
-//! A test combines all values along some axes, and lets the others change from case to case: those of each row of
-//! [`SHORT`] in the test that runs by itself, many more of them in the one that is ignored (`make sim` runs it).
+//! All values along some axes are combined, and the others change from case to case: the axes of each row of [`SHORT`], or
+//! many more of them with `DRBDRS_ENUMERATE` (`make sim`).
 
-use super::tests_enumerate::{agreed, every_pair, marked, mirrored, relations_of, sides, values};
+use super::tests_enumerate::{
+    agreed, every_pair, in_full, marked, mirrored, relations_of, sides, values,
+};
 use super::*;
 use crate::config::choices::{AfterSb0p, AfterSb1p, AfterSb2p, RrConflict};
 use crate::types::{ConnState, DiskState, Role};
@@ -240,40 +242,30 @@ fn needs_policies(rule: Rule) -> bool {
 
 #[test]
 fn two_disks_come_to_the_same_conclusion() {
+    let everything = in_full();
     let mut turn = 1;
     let mut cases = 0_u32;
-    for (rule, pair) in representatives(2) {
-        for axes in SHORT {
-            every_case(axes, &mut turn, &mut |case| {
-                check_meeting(&handshake(&pair, case));
-                cases += 1;
-            });
-        }
-        if needs_policies(rule) {
-            every_case(&SPLIT_BRAIN[1..], &mut turn, &mut |case| {
-                check_meeting(&handshake(&pair, case));
-                cases += 1;
-            });
-        }
-    }
-    assert!(cases > 300_000, "{cases}");
-}
-
-#[test]
-#[ignore = "seconds in a release build only: `make sim`"]
-fn two_disks_come_to_the_same_conclusion_whatever_they_are() {
-    let mut turn = 1;
-    for (rule, pair) in representatives(4) {
+    for (rule, pair) in representatives(if everything { 4 } else { 2 }) {
         let mut check = |axes: &[Axis]| {
             every_case(axes, &mut turn, &mut |case| {
                 check_meeting(&handshake(&pair, case));
+                cases += 1;
             });
         };
         let [disks, states, policies] = SHORT;
-        check(&[disks, &states[1..]].concat());
-        if needs_policies(rule) {
-            check(&[&SPLIT_BRAIN[..], &[Negotiates]].concat());
-            check(&[&disks[..2], policies, &[AlwaysAsbp]].concat());
+        if !everything {
+            SHORT.into_iter().for_each(&mut check);
+        } else {
+            check(&[disks, &states[1..]].concat());
+        }
+        match (needs_policies(rule), everything) {
+            (true, false) => check(&SPLIT_BRAIN[1..]),
+            (true, true) => {
+                check(&[&SPLIT_BRAIN[..], &[Negotiates]].concat());
+                check(&[&disks[..2], policies, &[AlwaysAsbp]].concat());
+            }
+            (false, _) => {}
         }
     }
+    assert!(cases > 300_000, "{cases}");
 }
