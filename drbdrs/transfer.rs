@@ -422,8 +422,9 @@ pub(crate) fn resend(resource: &Resource) {
 /// I/O goes on by the administrator's word: what waits for a peer that is gone goes on without it, and what an earlier
 /// connection carried is sent again.
 pub(crate) fn thawed(resource: &Resource) {
-    let connected = state::is_connected(resource.shared.lock().conn.cstate);
-    if !connected {
+    // The connection as a whole stays at WFReportParams while its volumes go beyond.
+    let beyond = |volume: &VolumeShared| state::is_connected(volume.state.conn);
+    if !resource.shared.lock().volumes.iter().any(beyond) {
         connection_lost(resource);
         return;
     }
