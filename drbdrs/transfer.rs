@@ -423,8 +423,12 @@ pub(crate) fn resend(resource: &Resource) {
 /// connection carried is sent again.
 pub(crate) fn thawed(resource: &Resource) {
     // The connection as a whole stays at WFReportParams while its volumes go beyond.
-    let beyond = |volume: &VolumeShared| state::is_connected(volume.state.conn);
-    if !resource.shared.lock().volumes.iter().any(beyond) {
+    let connected = {
+        let shared = resource.shared.lock();
+        let mut volumes = shared.volumes.iter();
+        volumes.any(|volume| state::is_connected(volume.state.conn))
+    };
+    if !connected {
         connection_lost(resource);
         return;
     }
