@@ -207,13 +207,6 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
         return None;
     }
     let bitmap = &volume.device.bitmap;
-    let Some(bit) = bitmap.find_set(volume.requests.cursor) else {
-        // Bits that were set behind the cursor meanwhile get another round.
-        if volume.stat.resync_pending == 0 && volume.resync.failed == 0 {
-            volume.requests.cursor = 0;
-        }
-        return None;
-    };
     let thin_resync = Features(conn.agreed_features).contains(Features::THIN_RESYNC);
     let granularity = volume
         .disk_conf
@@ -228,8 +221,23 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
         capacity_sectors: volume.capacity,
         budget_blocks: budget,
     };
-    let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
-    let range = Range::new(vnr, request.sector, request.bytes);
+    let mut cursor = volume.requests.cursor;
+    let (request, range) = loop {
+        let Some(bit) = bitmap.find_set(cursor) else {
+            // Bits that were set behind the cursor meanwhile get another round.
+            if volume.stat.resync_pending == 0 && volume.resync.failed == 0 {
+                volume.requests.cursor = 0;
+            }
+            return None;
+        };
+        let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
+        let range = Range::new(vnr, request.sector, request.bytes);
+        // What has come and is not on the disk yet is not asked for again. Each turn of the loop passes a write.
+        if !requests::is_on_its_way(transfer, &range) {
+            break (request, range);
+        }
+        cursor = request.next_bit();
+    };
     if overlapping(transfer, &range).is_some() || requests::is_asked_for(transfer, &range) {
         // Its turn comes again.
         return None;
