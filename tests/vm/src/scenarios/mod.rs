@@ -14,6 +14,7 @@ mod disks;
 mod external;
 mod failures;
 mod freeze;
+mod handlers;
 mod hostile;
 mod integrity;
 mod log_shape;
@@ -308,6 +309,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
             resources::secrets,
+        ),
+        scenario(
+            "handlers",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            handlers::logged,
         ),
         scenario(
             "volumes",
