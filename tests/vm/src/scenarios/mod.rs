@@ -335,6 +335,12 @@ pub fn all() -> Vec<Scenario> {
             resize::external,
         ),
         scenario(
+            "grown_offline",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            resize::offline,
+        ),
+        scenario(
             "log_reshaped",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
