@@ -12,10 +12,11 @@ use drbd_vm_tests::scenarios;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: drbd-vm-tests [--list] [--long] [--control] [--resume] [FILTER...]
+usage: drbd-vm-tests [--list] [--long | --faults] [--control] [--resume] [FILTER...]
 
 Runs the scenarios whose name, NAME[N1+N2,TOOLS], contains every FILTER.
   --long     also the setups that take too long for every change
+  --faults   the scenarios in which something fails, and no others, with the stock driver as the first node and as the second
   --control  also with the stock driver and tools on both nodes
   --resume   not those that passed in the run before
   --list     only say which";
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--list" => wish.list = true,
             "--long" => wish.long = true,
+            "--faults" => wish.faults = true,
             "--control" => wish.control = true,
             "--resume" => wish.resume = true,
             "--help" | "-h" => {

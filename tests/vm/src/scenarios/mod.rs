@@ -14,6 +14,7 @@ mod disks;
 mod external;
 mod failures;
 mod freeze;
+mod group;
 mod handlers;
 mod hostile;
 mod integrity;
@@ -64,7 +65,21 @@ const fn scenario(
         setups,
         long,
         control: true,
+        fault: false,
         run,
+    }
+}
+
+/// A scenario in which something fails.
+const fn fault(
+    name: &'static str,
+    setups: &'static [Setup],
+    long: &'static [Setup],
+    run: Run,
+) -> Scenario {
+    Scenario {
+        fault: true,
+        ..scenario(name, setups, long, run)
     }
 }
 
@@ -309,6 +324,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
             resources::secrets,
+        ),
+        fault(
+            "consistency_group",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            group::consistent,
         ),
         scenario(
             "handlers",
