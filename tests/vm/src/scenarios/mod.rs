@@ -337,6 +337,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             handlers::logged,
         ),
+        fault(
+            "fence_answers",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            freeze::answers,
+        ),
         scenario(
             "volumes",
             &[OURS],
