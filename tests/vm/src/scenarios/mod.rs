@@ -159,8 +159,18 @@ pub fn all() -> Vec<Scenario> {
             secondary_power_cut,
         ),
         scenario("demoted", &[OURS], &[AGAINST_STOCK], demoted),
-        scenario("both_power_cut", &[AGAINST_STOCK], &[OURS], both_power_cut),
-        scenario("link_loss", &[AGAINST_STOCK], &[OURS], link_loss),
+        fault(
+            "both_power_cut",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            both_power_cut,
+        ),
+        fault(
+            "link_loss",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            link_loss,
+        ),
         scenario(
             "metadata_exchange",
             &[AGAINST_STOCK],
@@ -174,7 +184,12 @@ pub fn all() -> Vec<Scenario> {
             &[STOCK_AGAINST, OURS],
             external::metadata,
         ),
-        scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
+        fault(
+            "failing_disk",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            disks::failing,
+        ),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
         scenario(
             "discards",
