@@ -203,10 +203,10 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             freeze::fenced_failover,
         ),
-        scenario(
+        fault(
             "freeze_and_thaw",
             &[OURS],
-            &[AGAINST_STOCK],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             freeze::and_thaw,
         ),
         scenario("status_cost", &[], &[OURS], tools::status_cost),
@@ -227,10 +227,10 @@ pub fn all() -> Vec<Scenario> {
             ..scenario("boot_service", &[], &[OURS], boot_service::after_power_cut)
         },
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
-        scenario(
+        fault(
             "more_policies",
-            &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             split_brain::more_policies,
         ),
         scenario(
@@ -239,10 +239,10 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK],
             congestion::send_buffer,
         ),
-        scenario(
+        fault(
             "stable_data",
             &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             split_brain::stable_data,
         ),
         scenario(
