@@ -158,6 +158,51 @@ pub(super) fn fenced_failover(setup: Setup, logs: &Path) -> Result<()> {
     c.finish_allowing(&["w_after_conn_state_ch+"])
 }
 
+/// Each exit code of `fence-peer`: what becomes of the disks, and whether frozen I/O goes on.
+pub(super) fn answers(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "fencing resource-and-stonith;")?;
+    // The code, our disk and the peer's then, and whether I/O goes on.
+    for (mib, code, disks, goes_on) in [
+        (2, 3, ("UpToDate", "Inconsistent"), true),
+        (3, 5, ("UpToDate", "Outdated"), true),
+        (4, 7, ("UpToDate", "Outdated"), true),
+        // A Primary cannot outdate itself: it stays frozen.
+        (5, 6, ("UpToDate", "DUnknown"), false),
+        (6, 1, ("UpToDate", "DUnknown"), false),
+    ] {
+        let before = generation(&c, 0)?;
+        c.lab.network().cut_both(0, 1);
+        c.wait(0, "has frozen its I/O", 90, Minor::frozen)?;
+        write(&c, mib)?;
+        waits(&c, mib)?;
+        answer(&c, Some(code))?;
+        drbd_lab::until("the handler has ended", deadline(60), || {
+            let script = format!("dmesg | grep -c 'fence-peer.* exit code {code}' || true");
+            Ok((c.sh(0, &script)?.trim() != "0").then_some(()))
+        })?;
+        c.wait(0, &format!("does what {code} says"), 30, |m| {
+            m.frozen() != goes_on && (m.disks.0.as_str(), m.disks.1.as_str()) == disks
+        })?;
+        if goes_on {
+            written(&c, mib, &[0])?;
+        } else {
+            waits(&c, mib)?;
+        }
+        // The new generation is there as soon as a write went on without the peer.
+        if (generation(&c, 0)? != before) != goes_on {
+            return Err(Error::new(format!("{code}: the generation was {before}")));
+        }
+        answer(&c, None)?;
+        c.lab.network().heal_all();
+        c.wait_both("is mirrored again", 120, |m| m.mirrored() && !m.frozen())?;
+        written(&c, mib, &[0, 1])?;
+        c.compare()?;
+    }
+    answer(&c, Some(1))?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish_allowing(&["w_after_conn_state_ch+"])
+}
+
 /// Frozen I/O that nobody fenced for: the peer comes back, the administrator decides, the disk comes back.
 pub(super) fn and_thaw(setup: Setup, logs: &Path) -> Result<()> {
     let c = start(setup, logs, "fencing resource-and-stonith;")?;

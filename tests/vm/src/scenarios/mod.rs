@@ -14,6 +14,8 @@ mod disks;
 mod external;
 mod failures;
 mod freeze;
+mod group;
+mod handlers;
 mod hostile;
 mod integrity;
 mod log_shape;
@@ -63,7 +65,21 @@ const fn scenario(
         setups,
         long,
         control: true,
+        fault: false,
         run,
+    }
+}
+
+/// A scenario in which something fails.
+const fn fault(
+    name: &'static str,
+    setups: &'static [Setup],
+    long: &'static [Setup],
+    run: Run,
+) -> Scenario {
+    Scenario {
+        fault: true,
+        ..scenario(name, setups, long, run)
     }
 }
 
@@ -99,8 +115,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "pause_and_rate",
-            &[],
-            &[OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS_STOCK_TOOLS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             sync::pause,
         ),
         scenario("black_hole_a", &[AGAINST_STOCK], &[OURS], protocols::a),
@@ -143,8 +159,18 @@ pub fn all() -> Vec<Scenario> {
             secondary_power_cut,
         ),
         scenario("demoted", &[OURS], &[AGAINST_STOCK], demoted),
-        scenario("both_power_cut", &[AGAINST_STOCK], &[OURS], both_power_cut),
-        scenario("link_loss", &[AGAINST_STOCK], &[OURS], link_loss),
+        fault(
+            "both_power_cut",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            both_power_cut,
+        ),
+        fault(
+            "link_loss",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            link_loss,
+        ),
         scenario(
             "metadata_exchange",
             &[AGAINST_STOCK],
@@ -158,7 +184,12 @@ pub fn all() -> Vec<Scenario> {
             &[STOCK_AGAINST, OURS],
             external::metadata,
         ),
-        scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
+        fault(
+            "failing_disk",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            disks::failing,
+        ),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
         scenario(
             "discards",
@@ -172,10 +203,10 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             freeze::fenced_failover,
         ),
-        scenario(
+        fault(
             "freeze_and_thaw",
             &[OURS],
-            &[AGAINST_STOCK],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             freeze::and_thaw,
         ),
         scenario("status_cost", &[], &[OURS], tools::status_cost),
@@ -196,10 +227,10 @@ pub fn all() -> Vec<Scenario> {
             ..scenario("boot_service", &[], &[OURS], boot_service::after_power_cut)
         },
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
-        scenario(
+        fault(
             "more_policies",
-            &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             split_brain::more_policies,
         ),
         scenario(
@@ -208,10 +239,10 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK],
             congestion::send_buffer,
         ),
-        scenario(
+        fault(
             "stable_data",
             &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             split_brain::stable_data,
         ),
         scenario(
@@ -309,6 +340,24 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             resources::secrets,
         ),
+        fault(
+            "consistency_group",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            group::consistent,
+        ),
+        scenario(
+            "handlers",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            handlers::logged,
+        ),
+        fault(
+            "fence_answers",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            freeze::answers,
+        ),
         scenario(
             "volumes",
             &[OURS],
@@ -328,16 +377,22 @@ pub fn all() -> Vec<Scenario> {
             resize::external,
         ),
         scenario(
+            "grown_offline",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            resize::offline,
+        ),
+        scenario(
             "log_reshaped",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
             log_shape::reshaped,
         ),
         scenario("reshape_points", &[OURS], &[], log_shape::points),
-        scenario(
+        fault(
             "pull_ahead",
-            &[],
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             congestion::pull_ahead,
         ),
         Scenario {
@@ -358,32 +413,32 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "write_order",
-            &[],
-            &[OURS, STOCK_AGAINST, AGAINST_STOCK],
+            &[OURS],
+            &[STOCK_AGAINST, AGAINST_STOCK],
             write_order::methods,
         ),
         scenario(
             "read_balance",
-            &[],
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             read_balance::policies,
         ),
         scenario(
             "compressed_bitmap",
-            &[],
-            &[AGAINST_STOCK, STOCK_AGAINST],
+            &[AGAINST_STOCK],
+            &[STOCK_AGAINST],
             sync::compressed_bitmap,
         ),
         scenario(
             "thin_resync",
-            &[],
-            &[AGAINST_STOCK, STOCK_AGAINST],
+            &[AGAINST_STOCK],
+            &[STOCK_AGAINST],
             sync::thin,
         ),
         scenario(
             "resync_after",
-            &[],
-            &[AGAINST_STOCK, OURS],
+            &[OURS],
+            &[AGAINST_STOCK],
             resources::resync_after,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),
