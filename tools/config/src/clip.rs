@@ -16,34 +16,42 @@ pub fn columns(c: char) -> usize {
     c.width().unwrap_or(1)
 }
 
+/// The same of what is clipped: what cannot be seen fills no line, but a terminal has to read it.
+fn cost(c: char) -> usize {
+    columns(c).max(1)
+}
+
+/// The last place in front of that byte where a character begins, or the end.
+pub fn boundary(text: &str, at: usize) -> usize {
+    let starts = |at: &usize| text.is_char_boundary(*at);
+    (0..=at.min(text.len())).rev().find(starts).unwrap_or(0)
+}
+
+/// Bytes of the first characters that fit into so many columns.
+fn fitting(chars: impl Iterator<Item = char>, room: usize) -> usize {
+    let fits = |taken: &mut usize, c: char| {
+        *taken += cost(c);
+        (*taken <= room).then_some(c.len_utf8())
+    };
+    chars.scan(0, fits).sum()
+}
+
 /// The part of a line around a mark (in bytes), and the mark in it. Where something was left out stands '…'.
 pub fn line(line: &str, mark: Range<usize>) -> (String, Range<usize>) {
-    if line.chars().map(columns).take(COLUMNS + 1).count() <= COLUMNS
-        && line.chars().map(columns).sum::<usize>() <= COLUMNS
-    {
+    let start = boundary(line, mark.start);
+    let mark = start..boundary(line, mark.end.max(start));
+    // A character has four bytes at most.
+    if line.len() <= 4 * COLUMNS && line.chars().map(cost).sum::<usize>() <= COLUMNS {
         return (line.to_owned(), mark);
     }
     let (before, behind) = line.split_at(mark.start);
     // A third in front of the mark, and what is not needed there behind it.
-    let room = COLUMNS / 3;
-    let mut taken = 0;
-    let mut fits = |c: char, room: usize| {
-        taken += columns(c);
-        taken <= room
-    };
-    let front: usize = (before.chars().rev())
-        .take_while(|c| fits(*c, room))
-        .map(char::len_utf8)
-        .sum();
+    let front = fitting(before.chars().rev(), COLUMNS / 3);
     let front = &before[before.len() - front..];
-    let mut taken: usize = front.chars().map(columns).sum();
-    let back: usize = (behind.chars())
-        .take_while(|c| {
-            taken += columns(*c);
-            taken <= COLUMNS
-        })
-        .map(char::len_utf8)
-        .sum();
+    let back = fitting(
+        behind.chars(),
+        COLUMNS - front.chars().map(cost).sum::<usize>(),
+    );
     let mut text = String::new();
     if front.len() < before.len() {
         text.push('…');
@@ -92,6 +100,16 @@ mod tests {
         assert!(text.get(mark).is_some());
         let end = long.len();
         assert_eq!(line(&long, end..end).1.start, line(&long, end..end).0.len());
+    }
+
+    #[test]
+    fn a_mark_within_a_character_is_one_on_it() {
+        let text = "\u{feff}ab";
+        assert_eq!(line(text, 1..2), (text.to_owned(), 0..0));
+        assert_eq!(line(text, 2..4), (text.to_owned(), 0..4));
+        assert_eq!(line(text, 9..9), (text.to_owned(), 5..5));
+        let long = "\u{feff}".repeat(500);
+        assert!(line(&long, 601..603).0.starts_with('…'));
     }
 
     #[test]

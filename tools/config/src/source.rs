@@ -95,9 +95,7 @@ impl Sources {
     /// The line that a span begins in, as much as is shown of it, and the span in it.
     fn line(&self, span: Span) -> (String, Range<usize>) {
         let text = self.text(span.file);
-        let start = text
-            .get(..span.start)
-            .unwrap_or("")
+        let start = text[..clip::boundary(text, span.start)]
             .rfind('\n')
             .map_or(0, |at| at + 1);
         let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
