@@ -101,13 +101,13 @@ pub fn all() -> Vec<Scenario> {
             &[],
             sync::full,
         ),
-        scenario(
+        fault(
             "bitmap_resync",
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             &[],
             sync::bitmap,
         ),
-        scenario(
+        fault(
             "disk_returns",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -119,27 +119,37 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             sync::pause,
         ),
-        scenario("black_hole_a", &[AGAINST_STOCK], &[OURS], protocols::a),
-        scenario("black_hole_b", &[STOCK_AGAINST], &[OURS], protocols::b),
-        scenario(
+        fault(
+            "black_hole_a",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            protocols::a,
+        ),
+        fault(
+            "black_hole_b",
+            &[STOCK_AGAINST],
+            &[OURS, AGAINST_STOCK],
+            protocols::b,
+        ),
+        fault(
             "black_hole_c",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             protocols::c,
         ),
-        scenario(
+        fault(
             "primary_power_cut",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             primary_power_cut,
         ),
-        scenario(
+        fault(
             "logged_extents",
             &[OURS, STOCK_AGAINST],
             &[AGAINST_STOCK, OURS_STOCK_TOOLS],
             acknowledged::logged_extents,
         ),
-        scenario(
+        fault(
             "lone_copy",
             &[STOCK_AGAINST],
             &[OURS, AGAINST_STOCK],
@@ -152,13 +162,13 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             acknowledged::cold_extents,
         ),
-        scenario(
+        fault(
             "secondary_power_cut",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             secondary_power_cut,
         ),
-        scenario("demoted", &[OURS], &[AGAINST_STOCK], demoted),
+        fault("demoted", &[OURS], &[AGAINST_STOCK], demoted),
         fault(
             "both_power_cut",
             &[AGAINST_STOCK],
@@ -197,7 +207,7 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             discards::and_zeroes,
         ),
-        scenario(
+        fault(
             "fenced_failover",
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
@@ -245,7 +255,7 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             split_brain::stable_data,
         ),
-        scenario(
+        fault(
             "split_brain",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -263,7 +273,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             control: false,
-            ..scenario("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
+            ..fault("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
         },
         Scenario {
             control: false,
@@ -278,13 +288,13 @@ pub fn all() -> Vec<Scenario> {
             control: false,
             ..scenario("two_primaries", &[OURS], &[], two_primaries::overlapping)
         },
-        scenario(
+        fault(
             "two_primaries_apart",
             &[],
             &[AGAINST_STOCK, STOCK_AGAINST],
             two_primaries::apart,
         ),
-        scenario(
+        fault(
             "two_primaries_split",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -304,13 +314,13 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK_OUR_TOOLS],
             san_ocfs2::both_mounted,
         ),
-        scenario(
+        fault(
             "verify",
             &[AGAINST_STOCK],
             &[OURS_STOCK_TOOLS, STOCK_AGAINST, OURS],
             verify::online,
         ),
-        scenario(
+        fault(
             "integrity",
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
@@ -358,7 +368,7 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             freeze::answers,
         ),
-        scenario(
+        fault(
             "volumes",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -398,14 +408,14 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             // The stock driver fails it: it may clear the mark of a write that it made while it was ahead.
             control: false,
-            ..scenario(
+            ..fault(
                 "ahead_and_back",
                 &[OURS],
                 &[AGAINST_STOCK],
                 congestion::ahead_and_back,
             )
         },
-        scenario(
+        fault(
             "congestion_disconnect",
             &[],
             &[AGAINST_STOCK, OURS],
