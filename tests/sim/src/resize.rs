@@ -184,8 +184,10 @@ impl Node {
         self.bits.resize(bitmap::words_for_bits(bits) as usize, 0);
         bitmap::trim(&mut self.bits, bits);
         self.stable.wanted_again.resize(self.bits.len(), 0);
+        self.owed.resize(self.bits.len(), 0);
         if let Some((first, last)) = bitmap::grown_blocks(old, new) {
             bitmap::set_range(&mut self.bits, first, last);
+            bitmap::set_range(&mut self.owed, first, last);
         }
     }
 
