@@ -170,6 +170,10 @@ impl Node {
 
     /// The worker's way to resync what is new.
     pub(crate) fn sync_grown_part(&mut self) {
+        // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
+        if self.state.conn != ConnState::Connected {
+            return;
+        }
         if self.leads_grown_part() {
             self.begin_resync(ConnState::SyncSource);
         } else {
