@@ -660,6 +660,10 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
         let Some(volume) = shared.vol(device.vnr) else {
             return;
         };
+        // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
+        if worker && volume.state.conn != ConnState::Connected {
+            return;
+        }
         match (volume.state.role, volume.state.peer) {
             (mine, theirs) if mine != theirs => mine == Role::Primary,
             _ => shared.conn.resolve_conflicts,

@@ -128,6 +128,16 @@ impl Activity {
         self.queue.is_empty() && self.ready.is_empty() && self.new.is_none()
     }
 
+    /// A disk is attached.
+    pub fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Uses of extents by writes that are not forgotten.
+    pub fn in_use(&self) -> u32 {
+        self.log.as_ref().map_or(0, |log| log.in_use())
+    }
+
     /// The disk is gone.
     pub fn detach(&mut self) {
         self.log = None;

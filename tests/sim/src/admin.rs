@@ -4,7 +4,7 @@
 
 use crate::{
     link::DATA,
-    node::{Node, Rx, Who},
+    node::{Node, Rx, Told, Who},
 };
 use drbd_core::{
     bitmap,
@@ -42,6 +42,8 @@ pub enum Task {
     },
     /// `resize`
     Resize { suspends: bool },
+    /// `resume-io`
+    ResumeIo { locked: bool },
     /// `invalidate`, `invalidate-remote`
     FullSync { start: ConnState, asked: bool },
 }
@@ -187,6 +189,7 @@ impl Node {
                 self.wish(&change, asked, false).is_some()
             }
             Task::Resize { suspends } => self.step_resize(suspends),
+            Task::ResumeIo { locked } => self.step_resume(locked),
             Task::FullSync { start, asked } => {
                 let change = Change::conn(*start);
                 self.wish(&change, asked, false).is_some()
@@ -235,7 +238,11 @@ impl Node {
                 // The peer has all that was written, or will never say so.
                 let in_vain = role == Role::Primary || !state::replicates(&self.state);
                 let confirmed = in_vain || self.log.is_empty();
-                let closed = self.writable || self.suspended() || quiet && confirmed;
+                let closed = self.writable || quiet && confirmed;
+                // Who waits for I/O that is held up has the device open.
+                if !closed && self.suspended() {
+                    return true;
+                }
                 if self.turn.is_none() && closed {
                     self.turn = Some(Who::Admin);
                     *phase = RolePhase::Try;
@@ -262,7 +269,12 @@ impl Node {
                         self.turn = None;
                         return true;
                     }
-                    Attempt::Done(_) => *phase = RolePhase::Flush(self.pushed),
+                    Attempt::Done(_) => {
+                        if promotion.forced {
+                            self.told.push(Told::Forced);
+                        }
+                        *phase = RolePhase::Flush(self.pushed);
+                    }
                     Attempt::Again | Attempt::LastTry => {
                         *last |= attempt == Attempt::LastTry;
                         self.turn = None;

@@ -3,7 +3,7 @@
 //! What must never be, and what must be in the end.
 
 use crate::{
-    node::{Node, Told},
+    node::{Ending, Node, Told},
     verify::is_bad,
     world::{Adrift, Fault, World},
 };
@@ -15,6 +15,11 @@ use drbd_core::{
     uuid::Refusal,
 };
 
+/// As in 8.4, what is completed before the new generation is on disk is not protected by it.
+fn marked(node: &Node) -> bool {
+    Superblock::read(&node.stable.superblock).is_ok_and(|(block, _)| !block.uuids.bitmap.is_zero())
+}
+
 impl World {
     /// What the nodes have told is compared with what was promised.
     pub(crate) fn observe(&mut self) {
@@ -25,6 +30,8 @@ impl World {
             for told in std::mem::take(&mut self.nodes[id].told) {
                 self.hear(id, &told);
             }
+            self.check_fresh(id);
+            self.check_bounds(id);
             let node = &self.nodes[id];
             if self.trace {
                 let uuids = node
@@ -61,19 +68,12 @@ impl World {
             waits && node.up && node.state.role == Role::Primary
         };
         self.both_attach |= self.nodes.iter().all(attaches);
-        let equal = |node: &Node| {
-            node.up
-                && node.state.conn == ConnState::Connected
-                && node.state.disk == DiskState::UpToDate
-                && node.state.pdsk == DiskState::UpToDate
-        };
-        let [a, b] = &self.nodes;
-        let same_link = a.link.as_ref().map(|link| link.id) == b.link.as_ref().map(|link| link.id);
-        if equal(a) && equal(b) && same_link {
+        if self.are_equal() {
             self.alone = [false; 2];
             self.wrote = [false; 2];
             self.discarding = None;
-            self.discards = false;
+            self.discards = [false; 2];
+            self.forced = [false; 2];
             self.missed_end = false;
             self.both_attach = false;
             self.nodes
@@ -100,28 +100,33 @@ impl World {
             }
             Told::Done(tag, range, local, replicated) => {
                 if local {
-                    self.images[id].done(tag, &range, now, !volatile);
+                    let told = replicated || marked(&self.nodes[id]);
+                    self.images[id].done(tag, &range, now, !volatile, told);
                 }
                 if replicated {
-                    self.images[peer].done(tag, &range, now, !volatile);
+                    let told = local || marked(&self.nodes[peer]);
+                    self.images[peer].done(tag, &range, now, !volatile, told);
                 }
-                // As in 8.4, what is completed before the new generation is on disk is not protected by it.
-                let marked = Superblock::read(&self.nodes[id].stable.superblock)
-                    .is_ok_and(|(block, _)| !block.uuids.bitmap.is_zero());
+                let marked = marked(&self.nodes[id]);
                 self.wrote[id] |= local && !replicated && marked;
                 self.missed_end |= local && !replicated && self.misses_end(id);
             }
-            Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile),
+            Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile, true),
             Told::GaveWay => self.faults[Fault::Overlap as usize] += 1,
             Told::Differs(range) => self.check_difference(id, &range),
             Told::Wrong(ref what) => self.violate(format!("node {id}: {what}")),
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
-            Told::Verdict(Ok(_)) => {
+            Told::Verdict(Ok(plan)) => {
+                self.is_fresh_after(id, plan.conn);
                 // A peer that is not there any more may have been told otherwise since.
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
                 let meet = link(&self.nodes[0]) == link(&self.nodes[1]);
-                if meet && self.wrote == [true; 2] && !self.discards && !self.missed_end {
+                if meet
+                    && self.wrote == [true; 2]
+                    && self.discards == [false; 2]
+                    && !self.missed_end
+                {
                     self.violate(format!(
                         "node {id}: both were written apart, and nobody says so"
                     ));
@@ -134,7 +139,13 @@ impl World {
                     self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
                 }
             }
+            Told::Forced => self.force(id),
+            Told::Solved(direction) => self.solve(id, direction),
+            Told::Target => self.check_direction(id),
+            Told::Moved(range) => self.check_moved(id, &range),
             Told::Synced => {
+                self.check_direction(id);
+                self.stale[id] = None;
                 self.images[id] = self.images[peer].clone();
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
                 // The source may have given the connection up, or heard that this disk is being detached, and write alone already.
@@ -173,13 +184,16 @@ impl World {
             node.up
                 && node.is_idle()
                 && node.admin.is_none()
+                && node.ending == Ending::No
                 && node.state.conn == ConnState::Connected
                 && node.state.disk == DiskState::UpToDate
                 && node.state.pdsk == DiskState::UpToDate
-                && node
-                    .link
-                    .as_ref()
-                    .is_some_and(|link| link.out.iter().all(|out| out.is_empty()))
+                && node.link.as_ref().is_some_and(|link| {
+                    link.out
+                        .iter()
+                        .chain(&link.arrived)
+                        .all(|bytes| bytes.is_empty())
+                })
         })
     }
 

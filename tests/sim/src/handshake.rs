@@ -17,7 +17,7 @@ use drbd_core::{
     types::{ConnState, DiskState, Role, State, Uuid},
     uuid::{
         sync_handshake, Agreed as Common, Demotion, Handshake, PeerUuids, Plan, Policies, Policy,
-        Refusal, Side,
+        Refusal, Side, Solved,
     },
     wire::{
         BitmapRecv, BitmapSend, Bits, Command, Empty, Features, Packet, StatePacket, SyncUuid,
@@ -245,6 +245,11 @@ impl Node {
             repair.apply(&mut md.uuids, &mut theirs.uuids);
             self.md_dirty |= repair.is_mine();
         }
+        if let Some(Solved::ByPolicy { direction, .. }) = outcome.solved {
+            if outcome.verdict.is_ok() {
+                self.told.push(Told::Solved(direction));
+            }
+        }
         if matches!(outcome.verdict, Ok(plan) if plan.set_whole_bitmap) && !self.set_whole_bitmap()
         {
             return Err(Refusal::WholeBitmapFailed);
@@ -359,6 +364,10 @@ impl Node {
             return;
         }
         self.failed = 0;
+        self.owed.clone_from(&self.bits);
+        if side == ConnState::SyncTarget {
+            self.told.push(Told::Target);
+        }
         self.sync_metadata();
         self.cursor = 0;
         self.controller.reset();

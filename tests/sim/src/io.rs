@@ -4,6 +4,7 @@
 
 use crate::{
     activity::Waiting,
+    leftovers::MOST_REQUESTS,
     link::DATA,
     node::{Ending, Io, Node, Order, Purpose, Read, Reply, Rx, Told, SLOTS},
 };
@@ -462,26 +463,33 @@ impl Node {
     }
 
     fn pick(&mut self, budget: u32) -> Option<Range> {
-        if self.resync_pending >= 16 {
+        if self.resync_pending >= MOST_REQUESTS {
             return None;
         }
         let bits = self.nbits();
-        let Some(bit) = drbd_core::bitmap::find_set(&self.bits, self.cursor, bits) else {
-            if self.resync_pending == 0 && self.failed == 0 {
-                self.cursor = 0;
+        let (request, range) = loop {
+            let Some(bit) = drbd_core::bitmap::find_set(&self.bits, self.cursor, bits) else {
+                if self.resync_pending == 0 && self.failed == 0 {
+                    self.cursor = 0;
+                }
+                return None;
+            };
+            let limits = Limits {
+                max_bytes: 32768,
+                discard_granularity: 0,
+                capacity_sectors: self.capacity,
+                budget_blocks: budget,
+            };
+            let request = next_request(bit, &limits, |bit| {
+                bit < bits && drbd_core::bitmap::is_set(&self.bits, bit)
+            })?;
+            let range = Range::new(0, request.sector, request.bytes);
+            // What has come and is not on the disk yet is not asked for again.
+            if !self.occupied(&range) {
+                break (request, range);
             }
-            return None;
+            self.cursor = request.next_bit();
         };
-        let limits = Limits {
-            max_bytes: 32768,
-            discard_granularity: 0,
-            capacity_sectors: self.capacity,
-            budget_blocks: budget,
-        };
-        let request = next_request(bit, &limits, |bit| {
-            bit < bits && drbd_core::bitmap::is_set(&self.bits, bit)
-        })?;
-        let range = Range::new(0, request.sector, request.bytes);
         let asked = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
         if self.writes_there(&range) || self.writes.find_overlap(&range, asked).is_some() {
             return None;

@@ -182,7 +182,8 @@ impl World {
         self.faults[Fault::TornWrite as usize] += torn;
         let under_way = self.nodes[1 - id].tags_under_way();
         self.images[id].cut(now, &under_way);
-        self.check_subset(id);
+        self.stale_after_cut(id);
+        self.check_subset(&format!("node {id} loses power"));
     }
 
     /// What comes of a fault in the metadata.

@@ -95,6 +95,7 @@ impl Node {
         self.set_full_sync(true);
         let last = self.nbits() - 1;
         bitmap::set_range(&mut self.bits, 0, last);
+        bitmap::set_range(&mut self.owed, 0, last);
         self.stable.unowed = true;
         if !self.metadata_write() {
             return false;

@@ -24,7 +24,7 @@ use drbd_core::{
     resync::{Controller, Verify},
     state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::{PeerUuids, Plan, Refusal, Unstored},
+    uuid::{Direction, PeerUuids, Plan, Refusal, Unstored},
     wire::{Agreed, BitmapRecv, Command},
 };
 use std::collections::VecDeque;
@@ -168,6 +168,14 @@ pub enum Told {
     DiskFlushed,
     /// The generations were compared.
     Verdict(Result<Plan, Refusal>),
+    /// Data that were not good are called good by force.
+    Forced,
+    /// A resync begins here as target.
+    Target,
+    /// A resync writes here what the source has.
+    Moved(Range),
+    /// A policy has settled a split brain: the resync goes in this direction.
+    Solved(Direction),
     /// A resync has ended here as target.
     Synced,
     /// Our disk went: an error.
@@ -275,6 +283,8 @@ pub struct Node {
     pub negotiated: (DiskState, DiskState),
     pub bitmap_in: Option<BitmapRecv>,
     pub bits: Vec<u64>,
+    /// The bits when the last resync began, and those that were set since, without what was copied.
+    pub owed: Vec<u64>,
     /// How many they are: of a node without a disk, as many as when it had one.
     pub nbits: u64,
     pub flags: VolFlags,
@@ -333,6 +343,8 @@ pub struct Node {
     pub ping_acks: u32,
     pub last_tick: u64,
     pub heard_ms: u64,
+    /// When the connection was made.
+    pub since_ms: u64,
     pub pinged_at: Option<u64>,
     // The worker.
     pub changes: VecDeque<Committed>,
@@ -387,6 +399,7 @@ impl Node {
             negotiated: (DiskState::Inconsistent, DiskState::Unknown),
             bitmap_in: None,
             bits: Vec::new(),
+            owed: Vec::new(),
             nbits: 0,
             flags: VolFlags::default(),
             peer_disk: 0,
@@ -442,6 +455,7 @@ impl Node {
             ping_acks: 0,
             last_tick: 0,
             heard_ms: 0,
+            since_ms: 0,
             pinged_at: None,
             changes: VecDeque::new(),
             pushed: 0,
@@ -467,6 +481,7 @@ impl Node {
         if sectors > 0 && self.nbits > 0 {
             let last = ((sector + sectors - 1) / 8).min(self.nbits - 1);
             bitmap::set_range(&mut self.bits, sector / 8, last);
+            bitmap::set_range(&mut self.owed, sector / 8, last);
         }
     }
 
@@ -528,7 +543,7 @@ impl Node {
                 can_verify: !net.verify_alg.is_empty(),
             }),
             highest_peer: self.state.peer,
-            is_open: false,
+            is_open: self.writable,
             version: self.agreed.version,
             state_sent: self.state_sent,
             negotiation: self.negotiation(),

@@ -23,6 +23,8 @@ struct Candidate {
     stable: bool,
     /// The power was lost while it was under way.
     cut: bool,
+    /// The generations tell who has it.
+    told: bool,
 }
 
 /// What one node's data may be.
@@ -41,6 +43,7 @@ impl Image {
             promised: true,
             stable: true,
             cut: false,
+            told: true,
         };
         Self {
             sectors: vec![vec![zero]; sectors],
@@ -56,6 +59,7 @@ impl Image {
             promised: false,
             stable: false,
             cut: false,
+            told: false,
         };
         self.sectors.resize(sectors, vec![any]);
     }
@@ -74,12 +78,13 @@ impl Image {
                 promised: false,
                 stable: false,
                 cut: false,
+                told: false,
             });
         }
     }
 
-    /// A write is promised.
-    pub fn done(&mut self, tag: u64, range: &Range, now: u64, stable: bool) {
+    /// A write is promised; `told`: both nodes have it, or the generations say which one.
+    pub fn done(&mut self, tag: u64, range: &Range, now: u64, stable: bool, told: bool) {
         for list in self.of(range) {
             if let Some(found) = list.iter_mut().find(|c| c.tag == tag) {
                 // The power may have gone between its end on the disk and the news of it.
@@ -87,6 +92,7 @@ impl Image {
                 found.over = found.over.or(Some(now));
                 found.promised |= survived || stable;
                 found.stable |= stable;
+                found.told |= told;
             }
             prune(list);
         }
@@ -127,12 +133,29 @@ impl Image {
                 promised: false,
                 stable: false,
                 cut: false,
+                told: false,
             });
         }
         for candidate in self.sectors.iter_mut().flatten() {
             candidate.promised = false;
             candidate.stable = false;
         }
+    }
+
+    /// A sector in which something is promised that `source` never got, and that it may not replace by what it has.
+    pub fn lacks(&self, source: &Self) -> Option<usize> {
+        let pairs = self.sectors.iter().zip(&source.sectors);
+        let lost = |(mine, theirs): (&Vec<Candidate>, &Vec<Candidate>)| {
+            let unknown =
+                |d: &&Candidate| d.promised && d.told && !theirs.iter().any(|c| c.tag == d.tag);
+            mine.iter().filter(unknown).any(|d| {
+                let stays = |c: &Candidate| !theirs.iter().any(|e| overwritten(c, e));
+                theirs
+                    .iter()
+                    .any(|c| c.tag != ANY && overwritten(c, d) && stays(c))
+            })
+        };
+        pairs.into_iter().position(lost)
     }
 
     /// Whether a sector may read as that.

@@ -301,6 +301,7 @@ impl Node {
             }
             self.in_flight += 1;
         }
+        self.told.push(Told::Moved(range));
         self.write_for_peer(range, ID_SYNCER, Origin::Resync, packet.payload());
         Done
     }

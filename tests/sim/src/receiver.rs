@@ -161,6 +161,7 @@ impl Node {
             net.discard_my_data = false;
         }
         self.heard_ms = self.now_ms;
+        self.since_ms = self.now_ms;
         self.pinged_at = None;
         self.rx = Rx::Running;
         true

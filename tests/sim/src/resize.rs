@@ -170,6 +170,10 @@ impl Node {
 
     /// The worker's way to resync what is new.
     pub(crate) fn sync_grown_part(&mut self) {
+        // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
+        if self.state.conn != ConnState::Connected {
+            return;
+        }
         if self.leads_grown_part() {
             self.begin_resync(ConnState::SyncSource);
         } else {
@@ -184,8 +188,10 @@ impl Node {
         self.bits.resize(bitmap::words_for_bits(bits) as usize, 0);
         bitmap::trim(&mut self.bits, bits);
         self.stable.wanted_again.resize(self.bits.len(), 0);
+        self.owed.resize(self.bits.len(), 0);
         if let Some((first, last)) = bitmap::grown_blocks(old, new) {
             bitmap::set_range(&mut self.bits, first, last);
+            bitmap::set_range(&mut self.owed, first, last);
         }
     }
 

@@ -5,10 +5,11 @@
 use crate::{
     admin::Task,
     node::{Node, Rx},
+    policies::policies,
     world::{Fault, World},
 };
 use drbd_core::{
-    config::{conf::NetConf, text::Text},
+    config::{choices::Protocol, conf::NetConf, text::Text},
     interval::Range,
     request::Kind,
     types::{ConnState, DiskState, Role},
@@ -82,6 +83,9 @@ impl World {
         if self.nodes[id].admin.is_some() {
             return self.nodes[id].administrate();
         }
+        if self.leaving {
+            return false;
+        }
         let roll = self.rng.below(60);
         let repair = self.healing || self.rng.one_in(3);
         if repair && self.repair(id) {
@@ -98,6 +102,7 @@ impl World {
                 && node.state.pdsk == DiskState::UpToDate
         };
         let calm = self.config.two_primaries;
+        let plain = self.config.protocol == Protocol::C;
         let writes = node.state.role == Role::Primary;
         // With two Primaries a resync may end unnoticed by its source, or a demotion cross: then both lead the resync of the
         // new part, or none, until the connection is made anew. Whoever resizes looks, and does one thing at a time.
@@ -110,7 +115,11 @@ impl World {
             return false;
         }
         match roll {
-            0..=7 if node.state.role == Role::Secondary => node.set_role(Role::Primary, false),
+            0..=7 if node.state.role == Role::Secondary => {
+                // Data that are good anyway need no force.
+                let force = !calm && self.rng.one_in(4);
+                node.set_role(Role::Primary, force);
+            }
             8..=10 if writes && (!calm || roll == 8) => node.set_role(Role::Secondary, false),
             // It would be a split brain, which is found soon enough.
             11..=12 if node.net.is_some() && !(calm && writes) => {
@@ -131,7 +140,7 @@ impl World {
                 });
             }
             14 if good(node) && node.state.role == Role::Secondary => {
-                self.discards = true;
+                self.discards[id] = true;
                 node.admin = Some(Task::FullSync {
                     start: ConnState::StartingSyncT,
                     asked: false,
@@ -157,6 +166,9 @@ impl World {
                 self.grow();
                 self.nodes[id].admin = Some(Task::Resize { suspends: false });
             }
+            38..=39 => node.pause(!node.state.user_isp),
+            40 if writes && !calm && plain && !node.state.susp => node.suspend(),
+            41..=45 if node.state.susp => node.admin = Some(Task::ResumeIo { locked: false }),
             _ => return false,
         }
         self.say(|| format!("node {id}: {:?}", self.nodes[id].admin));
@@ -176,7 +188,11 @@ impl World {
         }
         let waits = self.healing && split && self.discarding.is_none();
         let node = &mut self.nodes[id];
-        if self.healing && node.state.role == Role::Primary {
+        if self.healing && node.state.user_isp {
+            node.pause(false);
+        } else if self.healing && node.suspended() {
+            node.admin = Some(Task::ResumeIo { locked: false });
+        } else if self.healing && node.state.role == Role::Primary {
             node.set_role(Role::Secondary, false);
         } else if waits && node.net.is_some() {
             // A split brain is settled by a new connection. Its other end waits for us without knowing, or an attach
@@ -203,13 +219,13 @@ impl World {
                 wire_protocol: self.config.protocol,
                 two_primaries: self.config.two_primaries,
                 verify_alg: Text::new(b"crc32c").unwrap_or_default(),
-                ..NetConf::default()
+                ..policies(self.config.seed)
             };
             if split {
                 let victim = *self.discarding.get_or_insert(id);
                 if victim == id {
                     conf.discard_my_data = true;
-                    self.discards = true;
+                    self.discards[id] = true;
                 }
             }
             self.nodes[id].connect(conf);

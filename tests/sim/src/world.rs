@@ -17,9 +17,12 @@ use crate::{
 use drbd_core::{
     config::choices::Protocol,
     meta::{Flags, Superblock, SUPERBLOCK_BYTES},
-    types::Uuid,
+    types::{DiskState, Uuid},
     uuid::Set,
 };
+
+/// After so many steps the disks are compared.
+const LOOKS: u64 = 64;
 
 macro_rules! faults {
     ($( $name:ident $text:literal, )+) => {
@@ -129,6 +132,8 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) hash: u64,
     pub(crate) healing: bool,
+    /// It is over: connections and disks are taken away.
+    pub(crate) leaving: bool,
     pub(crate) faults: Vec<u64>,
     /// Primary without its peer since both were equal.
     pub(crate) alone: [bool; 2],
@@ -143,8 +148,14 @@ pub(crate) struct World {
     pub(crate) both_attach: bool,
     /// Who gives up its data to settle a split brain.
     pub(crate) discarding: Option<usize>,
-    /// Somebody connected with the wish to give up its data since both were equal.
-    pub(crate) discards: bool,
+    /// Whoever was told to give up its data since both were equal.
+    pub(crate) discards: [bool; 2],
+    /// The connection over which a policy settled a split brain, and who gave up its data.
+    pub(crate) solved: Option<(u64, usize)>,
+    /// Whose data were called good by force since both were equal.
+    pub(crate) forced: [bool; 2],
+    /// Whose data are known to be worse than UpToDate.
+    pub(crate) stale: [Option<DiskState>; 2],
     pub(crate) violation: Option<String>,
     /// Everything has come to rest once.
     pub(crate) rested: bool,
@@ -234,13 +245,17 @@ impl World {
             now_ms: 1000,
             hash: 0xcbf2_9ce4_8422_2325,
             healing: false,
+            leaving: false,
             faults: vec![0; FAULTS.len()],
             alone: [false; 2],
             wrote: [false; 2],
             missed_end: false,
             both_attach: false,
             discarding: None,
-            discards: false,
+            discards: [false; 2],
+            solved: None,
+            forced: [false; 2],
+            stale: [None; 2],
             violation: None,
             rested: false,
             verifies: 0,
@@ -277,11 +292,7 @@ impl World {
             if self.step == u64::from(self.config.steps) {
                 self.heal();
             }
-            self.step += 1;
-            self.now_ms += self.rng.below(2);
-            let moved = self.act();
-            self.burn();
-            self.observe();
+            let moved = self.go_on();
             idle = if moved { 0 } else { idle + 1 };
             if idle > 24 {
                 idle = 0;
@@ -290,6 +301,7 @@ impl World {
                     rest += 1;
                     if rest > 3 {
                         self.check_end();
+                        self.take_away();
                         return;
                     }
                 } else {
@@ -321,6 +333,19 @@ impl World {
             }
             self.violate(format!("it never comes to rest: {states}"));
         }
+    }
+
+    /// One step; false: there was nothing to do.
+    pub(crate) fn go_on(&mut self) -> bool {
+        self.step += 1;
+        self.now_ms += self.rng.below(2);
+        let moved = self.act();
+        self.burn();
+        self.observe();
+        if self.step % LOOKS == 0 {
+            self.check_marks();
+        }
+        moved
     }
 
     fn heal(&mut self) {
