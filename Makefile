@@ -46,20 +46,22 @@ test-long: ## the scenarios in every setup, also those that take too long for ev
 	@scripts/deb
 	@scripts/vm test --long
 
-san: ## the exported mirror in the long run: locks, counters, both paths at once
+san: ## the exported mirror in the long run: locks, counters, both paths at once, two Primaries in the simulator
+	$(CARGO) run --quiet --release --package drbd-sim -- 100000 --two-primaries
 	@scripts/vm test --long san_
 	@scripts/vm test --long two_primaries
 
 demo: ## two virtual machines mirror a disk, lose a node and fail over, shown command by command
 	@scripts/vm demo
 
-crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1
-	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1 STOCK=1 (against the stock driver)
+	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(STOCK),--stock)
 
 bench: ## ratios against the stock driver, in the same virtual machines
 	@scripts/vm bench
 
 sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
+	DRBDRS_ENUMERATE=all $(CARGO) test --quiet --release --package drbd_core --lib tests_enumerate
 	$(CARGO) run --quiet --release --package drbd-sim -- $(or $(COUNT),1000000)
 
 mutants: ## puts known kinds of bugs into a copy of the source, one by one: the tests must notice (it resumes)

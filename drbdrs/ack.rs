@@ -12,6 +12,7 @@ use crate::{
     resource::Resource,
 };
 use drbd_core::{
+    config::NetConf,
     types::{ConnState, StateRv},
     wire::{Agreed, Command, Empty, Packet, Socket, StateChangeReply},
 };
@@ -20,7 +21,9 @@ use kernel_ext::{net::TcpStream, thread, time};
 /// The body of the ack sender's thread.
 pub(crate) fn send(resource: &Arc<Resource>) {
     let waiting = &resource.connection.ack_wait;
+    let mut cpus = 0;
     loop {
+        resource.follow_cpus(&mut cpus);
         waiting.wait_idle(|| thread::should_stop() || acks::pending(&resource.shared.lock()));
         if thread::should_stop() {
             return;
@@ -66,6 +69,7 @@ enum End {
 }
 
 /// When the peer has to be heard again.
+#[derive(Default)]
 struct Patience {
     ping_interval_ms: u32,
     ping_timeout_ms: u32,
@@ -73,18 +77,27 @@ struct Patience {
     pinged: bool,
 }
 
+impl Patience {
+    fn configure(&mut self, net: &NetConf) {
+        self.ping_interval_ms = net.ping_int.saturating_mul(1000);
+        self.ping_timeout_ms = net.ping_timeo.saturating_mul(100);
+        self.send_timeout_ms = net.timeout.saturating_mul(100);
+    }
+}
+
 /// The body of the ack receiver's thread.
 pub(crate) fn receive(resource: &Arc<Resource>, stream: &TcpStream, agreed: &Agreed) {
-    let Some(net) = resource.shared.lock().conn.net_conf else {
-        return;
-    };
-    let mut patience = Patience {
-        ping_interval_ms: net.ping_int.saturating_mul(1000),
-        ping_timeout_ms: net.ping_timeo.saturating_mul(100),
-        send_timeout_ms: net.timeout.saturating_mul(100),
-        pinged: false,
-    };
+    let mut patience = Patience::default();
+    let (mut cpus, mut configured) = (0, None);
     loop {
+        resource.follow_cpus(&mut cpus);
+        let now = Some(resource.connection.configured());
+        if core::mem::replace(&mut configured, now) != now {
+            let Some(net) = resource.shared.lock().conn.net_conf else {
+                return;
+            };
+            patience.configure(&net);
+        }
         match one(resource, stream, agreed, &mut patience) {
             Ok(()) => {}
             Err(End::Told) => return,

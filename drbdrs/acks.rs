@@ -19,7 +19,7 @@ use crate::{
 use drbd_core::{
     epoch::EpochNumber,
     interval::Range,
-    request::{BlockId, Event},
+    request::{BlockId, Event, SlotId},
     wire::{BarrierAck, BlockAck, Command, Packet, ID_SYNCER},
 };
 
@@ -195,13 +195,12 @@ fn block(packet: &Arrived<'_>) -> Result<BlockAck> {
     BlockAck::decode(packet.fixed).ok_or(EPROTO)
 }
 
-/// Tells the request that `ack` names; `false` when there is none.
+/// Tells the request that `ack` names; `false` when there is none that is owed this answer.
 fn tell(shared: &mut Shared, vnr: u16, ack: &BlockAck, event: Event) -> bool {
-    match shared
-        .transfer
-        .log
-        .find(BlockId(ack.block_id), vnr, ack.sector)
-    {
+    let log = &shared.transfer.log;
+    let slot = log.find(BlockId(ack.block_id), vnr, ack.sector);
+    let owed = |slot: &SlotId| log.get(*slot).is_some_and(|request| request.owed(event));
+    match slot.filter(owed) {
         Some(slot) => {
             transfer::tell(shared, slot, event);
             true

@@ -12,6 +12,8 @@
 //! within a submission until that has returned; so a thread of the device writes the transactions. What gathers in
 //! its queue meanwhile shares the next one.
 //!
+//! What starts again, because I/O was frozen or two Primaries wrote to one place, goes through the same thread.
+//!
 //! A write holds its extents ([`Hold`]) until it is forgotten: until the peer has it on stable storage, or its blocks
 //! are marked in the bitmap.
 
@@ -32,7 +34,7 @@ use drbd_core::{
     transaction::{self, Reason, Step, EXTENTS_PER_PAGE},
 };
 use kernel_ext::{
-    block::{Bio, NoIo, PageBuf},
+    block::{Bio, NoIo, Op, PageBuf},
     thread::Thread,
 };
 
@@ -120,7 +122,7 @@ pub(crate) enum Entered {
 }
 
 impl Activity {
-    /// Nothing waits. The thread is started with the first disk.
+    /// Nothing waits.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             queue <- new_irq_lock!(Queue { bios: KVVec::new(), stop: false }),
@@ -143,18 +145,25 @@ impl Activity {
         self.wake.wake_all();
     }
 
-    fn start(&self, device: &Arc<Device>) -> Result {
-        let mut thread = self.thread.lock();
-        if thread.is_some() {
-            return Ok(());
-        }
+    /// There is something that starts again. Any context.
+    pub(crate) fn wake(&self) {
+        self.wake.wake_all();
+    }
+
+    /// The device comes. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or those of making a thread.
+    pub(crate) fn start(&self, device: &Arc<Device>) -> Result {
         let room = KVVec::with_capacity(QUEUE, GFP_KERNEL)?;
         let batch = KVVec::with_capacity(QUEUE, GFP_KERNEL)?;
         let ready = KVVec::with_capacity(QUEUE, GFP_KERNEL)?;
         self.queue.lock().bios = room;
         let name = CString::try_from_fmt(fmt!("drbd{}_al", device.minor))?;
         let owned = device.clone();
-        *thread = Some(Thread::spawn(&name, move || run(&owned, batch, ready))?);
+        let thread = Thread::spawn(&name, move || run(&owned, batch, ready))?;
+        *self.thread.lock() = Some(thread);
         Ok(())
     }
 }
@@ -162,7 +171,6 @@ impl Activity {
 /// An attached disk gets its log: empty, as `apply-al` left the one on disk.
 #[inline(never)]
 pub(crate) fn attach(device: &Arc<Device>, slots: u32, updates: bool) -> Result {
-    device.activity.start(device)?;
     let new = new_log(slots, updates)?;
     let old = install(device, new);
     drop(old);
@@ -319,25 +327,52 @@ pub(crate) fn end(volume: &mut VolumeShared, range: &Range, serial: u32) {
 fn run(device: &Arc<Device>, mut batch: KVVec<Bio>, mut ready: KVVec<(Bio, Option<u32>)>) {
     let _noio = NoIo::enter();
     let activity = &device.activity;
+    let mut cpus = 0;
     loop {
+        device.resource.follow_cpus(&mut cpus);
         activity.wake.wait_idle(|| {
             let queue = activity.queue.lock();
-            queue.stop || !queue.bios.is_empty()
+            let called = queue.stop || !queue.bios.is_empty();
+            drop(queue);
+            called || transfer::starts_again(&device.resource, device.vnr)
         });
-        {
+        let stop = {
             let mut queue = activity.queue.lock();
-            if queue.bios.is_empty() {
-                return;
-            }
             core::mem::swap(&mut queue.bios, &mut batch);
-        }
+            queue.stop
+        };
         activity.wake.wake_all();
+        let again = take_again(device, &mut batch);
+        if stop && batch.is_empty() && !again {
+            return;
+        }
         // The oldest is taken first.
         batch.reverse();
         while !batch.is_empty() {
             round(device, &mut batch, &mut ready);
         }
+        if again {
+            // There is room for others.
+            transfer::finish(&device.resource);
+        }
     }
+}
+
+/// What starts again: writes get into line, the rest goes on at once. Tells whether there was something.
+fn take_again(device: &Arc<Device>, batch: &mut KVVec<Bio>) -> bool {
+    let mut some = false;
+    while batch.len() < QUEUE {
+        let Some(bio) = transfer::take_again(&device.resource, device.vnr) else {
+            break;
+        };
+        some = true;
+        if matches!(bio.op(), Op::Write | Op::Discard | Op::WriteZeroes) {
+            let _ = batch.push_within_capacity(bio);
+        } else {
+            submit::go_on(device, bio, None);
+        }
+    }
+    some
 }
 
 /// Starts as many of the waiting writes as one transaction has room for.

@@ -15,9 +15,9 @@ use crate::{
     change::{self, How},
     dependents,
     device::Device,
-    limits, local, metadata,
-    metadata::MetaIo,
-    peer_data,
+    limits, local,
+    meta_io::MetaIo,
+    metadata, peer_data,
     prelude::*,
     resize,
     resource::{Shared, VolumeShared},
@@ -32,7 +32,8 @@ use drbd_core::{
     handshake::{agreed_size, Resized, Ring, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
-    types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
+    types::{ConnState, DiskState, RetCode, Role, StateRv},
+    uuid::{self, Continues},
     write_order::Reason,
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -260,12 +261,13 @@ fn examine(device: &Arc<Device>, mut conf: DiskConf) -> Result<Candidate, Refuse
     };
     sanitize_for(device, &mut conf, &data, Ring::of(&block));
     check_sizes(device, &conf, &layout, meta_sectors)?;
+    let io = MetaIo::new(page).map_err(|_| RetCode::Nomem)?;
     let local = Arc::pin_init(
         try_pin_init!(Local {
             data,
             external,
             layout <- new_irq_lock!(layout),
-            meta_io <- new_mutex!(MetaIo { page }),
+            meta_io <- new_mutex!(io),
             flush: Atomic::new(conf.md_flushes),
             index: conf.meta_dev_idx,
         }),
@@ -397,13 +399,14 @@ pub(crate) fn sanitize(device: &Device, conf: &mut DiskConf, local: &Local) {
 fn bring_in(device: &Arc<Device>, candidate: Candidate) -> Result<(), Refused> {
     let Candidate {
         local,
-        block,
+        mut block,
         conf,
         layout,
     } = candidate;
-    check_generation(device, &block)?;
+    check_generation(device, &mut block)?;
     check_shrink(device, &block, &conf, layout.max_capacity)?;
     dependents::check(device.minor, conf.resync_after)?;
+    device.meta_pages.reserve().map_err(|_| RetCode::Nomem)?;
     link(device, &local)?;
     let fencing = conf.fencing;
     let (al_extents, al_updates) = (conf.al_extents, conf.al_updates);
@@ -451,23 +454,39 @@ fn link(device: &Device, local: &Local) -> Result<(), Refused> {
 }
 
 /// A generation that the application has seen must not be replaced by another one behind its back.
-fn check_generation(device: &Device, block: &Superblock) -> Result<(), Refused> {
-    let shared = device.resource.shared.lock();
-    let volume = shared.vol(device.vnr).ok_or(RetCode::MinorInvalid)?;
+/// A disk that failed before it could be told of one is told now.
+fn check_generation(device: &Device, block: &mut Superblock) -> Result<(), Refused> {
+    let mut shared = device.resource.shared.lock();
+    let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
     let exposed = volume.exposed_uuid;
-    let primary = volume.state.role == Role::Primary || volume.state.peer == Role::Primary;
-    let without_primary_bit = |uuid: Uuid| uuid.0 & !1;
-    let other = without_primary_bit(exposed) != without_primary_bit(block.uuids.current);
-    if volume.state.pdsk != DiskState::UpToDate && !exposed.is_zero() && primary && other {
-        drop(shared);
-        pr_err!(
-            "{}: can only attach to data with current UUID={}\n",
-            Tag(device),
-            Shown(exposed)
-        );
-        return Err(RetCode::DataNotCurrent.into());
+    let role = volume.state.role;
+    let unstored = volume.unstored.take();
+    let primary = role == Role::Primary || volume.state.peer == Role::Primary;
+    if volume.state.pdsk == DiskState::UpToDate || !primary {
+        return Ok(());
     }
-    Ok(())
+    let (found, disk) = (block.uuids.current, block.device_uuid);
+    let continues = uuid::continues(exposed, unstored.as_ref(), found, disk);
+    if continues != Continues::Yes {
+        // Until the superblock is written, or another disk is tried.
+        volume.unstored = unstored;
+    }
+    drop(shared);
+    match continues {
+        Continues::Yes => Ok(()),
+        Continues::Unaware => {
+            block.uuids.resume_generation(exposed, role);
+            Ok(())
+        }
+        Continues::No => {
+            pr_err!(
+                "{}: can only attach to data with current UUID={}\n",
+                Tag(device),
+                Shown(exposed)
+            );
+            Err(RetCode::DataNotCurrent.into())
+        }
+    }
 }
 
 /// A consistent device does not become smaller without being told to.
@@ -589,8 +608,7 @@ fn read_bitmap(
     };
     if device.bitmap.capacity() != last {
         device
-            .bitmap
-            .resize(last, false)
+            .resize_bitmap(last, false)
             .map_err(|_| Refused::from(RetCode::NomemBitmap))?;
     }
     let loaded = if attached.set_whole_bitmap {
@@ -708,23 +726,25 @@ pub(crate) fn resume_io(device: &Arc<Device>) {
     }
 }
 
+/// Waits for nothing of the disk any more, now or ever. Any state, with or without `Resource::admin`.
+pub(crate) fn give_up(device: &Arc<Device>) -> StateRv {
+    {
+        let mut shared = device.resource.shared.lock();
+        if let Some(volume) = shared.vol_mut(device.vnr) {
+            volume.flags.set(VolFlag::ForceDetach);
+            volume.flags.set(VolFlag::Abandoned);
+        }
+        change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
+    }
+    // At once: the worker may itself wait for this disk.
+    local::abort(device);
+    StateRv::Success
+}
+
 /// Takes the disk away. Called with `Resource::admin` held.
-pub(crate) fn detach(device: &Arc<Device>, force: bool) -> StateRv {
+pub(crate) fn detach(device: &Arc<Device>) -> StateRv {
     let resource = &device.resource;
     let failed = Change::disk(DiskState::Failed);
-    if force {
-        {
-            let mut shared = resource.shared.lock();
-            if let Some(volume) = shared.vol_mut(device.vnr) {
-                volume.flags.set(VolFlag::ForceDetach);
-                volume.flags.set(VolFlag::Abandoned);
-            }
-            change::change_hard(&mut shared, device.vnr, &failed);
-        }
-        // At once: the worker may itself wait for this disk.
-        local::abort(device);
-        return StateRv::Success;
-    }
     suspend_io(device);
     let result = resource.change(device.vnr, &failed, How::SOFT.verbose().waiting());
     if !result.is_refusal() {
@@ -796,6 +816,7 @@ pub(crate) fn release_disk(device: &Device) {
     }
     activity::detach(device);
     device.bitmap.release();
+    device.meta_pages.release();
     if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
         volume.stat.local = volume.stat.local.saturating_sub(1);
     }

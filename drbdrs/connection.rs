@@ -30,6 +30,7 @@ use crate::{
     transfer,
 };
 use drbd_core::{
+    config::NetConf,
     state::{self, Change},
     types::{ConnState, StateRv},
 };
@@ -72,6 +73,7 @@ pub(crate) struct Connection {
     heard_ms: Atomic<u64>,
     since_ms: Atomic<u64>,
     ping_acks: Atomic<u32>,
+    conf_changes: Atomic<u32>,
 }
 
 /// Every socket that somebody may wait in.
@@ -112,6 +114,7 @@ impl Connection {
             heard_ms: Atomic::new(0),
             since_ms: Atomic::new(0),
             ping_acks: Atomic::new(0),
+            conf_changes: Atomic::new(0),
         });
         Arc::pin_init(connection, GFP_KERNEL)
     }
@@ -139,6 +142,19 @@ impl Connection {
     /// The streams are there from now on.
     pub(crate) fn begins(&self) {
         self.since_ms.store(time::now_ms(), Relaxed);
+    }
+
+    /// Takes options that may change while there is a connection. Any context.
+    pub(crate) fn configure(&self, net: &NetConf) {
+        self.data.configure(net);
+        self.control.configure(net);
+        let changes = self.configured().wrapping_add(1);
+        self.conf_changes.store(changes, Relaxed);
+    }
+
+    /// A number that is another one when options have changed.
+    pub(crate) fn configured(&self) -> u32 {
+        self.conf_changes.load(Relaxed)
     }
 
     /// When the present streams came about, by the clock of [`time::now_ms`].

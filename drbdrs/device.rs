@@ -11,10 +11,12 @@
 //! reference (see [`LocalRef::into_in_flight`]) and may therefore end in an interrupt.
 
 use crate::{
-    activity::Activity, attach::Local, bitmap::Bitmap, prelude::*, resource::Resource, worker::Todo,
+    activity::Activity, attach::Local, bitmap::Bitmap, faults, meta_io::Pages, prelude::*,
+    resource::Resource, retry::Retry, worker::Todo,
 };
 use drbd_core::{
     config::DiskConf,
+    faults::Fault,
     types::{DiskState, Role, State},
 };
 use kernel_ext::block::{Bio, BioDisk, BioDriver};
@@ -34,6 +36,12 @@ pub(crate) struct Device {
     /// Which parts of it may have writes in flight.
     #[pin]
     pub(crate) activity: Activity,
+    /// Who reads here what the peer did not serve.
+    #[pin]
+    pub(crate) retry: Retry,
+    /// What metadata travel in.
+    #[pin]
+    pub(crate) meta_pages: Pages,
     /// Who waits for metadata I/O.
     #[pin]
     pub(crate) meta_wait: WaitQueue,
@@ -43,6 +51,14 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Makes the bitmap fit a disk of that size, see [`Bitmap::resize`]. May sleep.
+    pub(crate) fn resize_bitmap(&self, sectors: u64, set_new: bool) -> Result {
+        if faults::strikes(self.minor, Fault::BitmapAllocation) {
+            return Err(ENOMEM);
+        }
+        self.bitmap.resize(sectors, set_new)
+    }
+
     /// A device that has no disk in `/dev` yet; see [`Device::publish`].
     pub(crate) fn new(resource: Arc<Resource>, minor: u32, vnr: u16) -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -52,6 +68,8 @@ impl Device {
                 resource,
                 bitmap <- Bitmap::new(),
                 activity <- Activity::new(),
+                retry <- Retry::new(),
+                meta_pages <- Pages::new(),
                 meta_wait <- new_wait_queue!(),
                 disk <- new_mutex!(None),
             }),

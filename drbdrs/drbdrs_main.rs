@@ -19,6 +19,7 @@ mod conflict;
 mod congestion;
 mod connection;
 mod consent;
+mod cpus;
 mod deallocate;
 mod debugfs;
 mod dependents;
@@ -48,6 +49,7 @@ mod requests;
 mod resize;
 mod resource;
 mod resync;
+mod retry;
 mod ring;
 mod sender;
 mod session;
@@ -106,5 +108,7 @@ impl kernel::Module for Drbdrs {
 impl Drop for Drbdrs {
     fn drop(&mut self) {
         self.living.wait_for_none();
+        // Who let the last one go has a few instructions of ours left.
+        kernel_ext::module::wait_for_code();
     }
 }

@@ -81,6 +81,9 @@ pub(crate) fn apply(device: &Arc<Device>) {
         .max(MAX_BIO_SIZE_SAFE);
     limits.max_hw_sectors = bytes >> 9;
     limits.stable_writes = true;
+    // The peer's disk may have a volatile cache although ours has none: flushes have to come here.
+    limits.write_cache = true;
+    limits.fua = true;
     let lower_discards = disk.is_none() || limits.max_discard_sectors > 0;
     let peer_discards = !peer.connected || peer.features & FEATURE_TRIM != 0;
     if lower_discards && peer_discards {

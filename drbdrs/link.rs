@@ -6,7 +6,11 @@
 //! progress; then sending fails and the connection is given up.
 
 use crate::{digests::Digest, prelude::*};
-use drbd_core::wire::{frame, Command, Empty, Format, Packet};
+use drbd_core::{
+    config::NetConf,
+    wire::{frame, Command, Empty, Format, Packet},
+};
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::{
     block::{Bio, PageBuf, PageVec},
     crypto::Shash,
@@ -21,6 +25,9 @@ pub(crate) struct Link {
     /// The same stream, for those who must not wait until something is sent.
     #[pin]
     stream: IrqLock<Option<Arc<TcpStream>>>,
+    /// `ko-count` and `tcp-cork` as they are configured now.
+    ko_count: Atomic<u32>,
+    corks: Atomic<u32>,
 }
 
 struct Sending {
@@ -63,18 +70,26 @@ impl Link {
         pin_init!(Self {
             sending <- new_mutex!(None),
             stream <- new_irq_lock!(None),
+            ko_count: Atomic::new(0),
+            corks: Atomic::new(1),
         })
     }
 
+    /// Takes options that may change while there is a stream. Any context.
+    pub(crate) fn configure(&self, net: &NetConf) {
+        self.ko_count.store(net.ko_count, Relaxed);
+        self.corks.store(u32::from(net.tcp_cork), Relaxed);
+    }
+
     /// From now on packets go to `stream`, whose send timeout is set already. May sleep.
-    pub(crate) fn open(&self, stream: Arc<TcpStream>, format: Format, ko_count: u32) -> Result {
+    pub(crate) fn open(&self, stream: Arc<TcpStream>, format: Format) -> Result {
         let buffer = PageBuf::new()?;
         let old = self.stream.lock().replace(stream.clone());
         drop(old);
         *self.sending.lock() = Some(Sending {
             stream,
             format,
-            ko_count,
+            ko_count: self.ko_count.load(Relaxed),
             buffer,
             integrity: None,
         });
@@ -98,8 +113,11 @@ impl Link {
         })
     }
 
-    /// Holds back small packets until told otherwise.
+    /// Holds back small packets until told otherwise; not so with `tcp-cork no`.
     pub(crate) fn cork(&self, on: bool) {
+        if on && self.corks.load(Relaxed) == 0 {
+            return;
+        }
         if let Some(sending) = self.sending.lock().as_ref() {
             sending.stream.set_cork(on);
         }
@@ -128,8 +146,7 @@ impl Link {
         payload: impl FnOnce(&Payload<'_>) -> Result,
     ) -> Result {
         let mut sending = self.sending.lock();
-        let sending: &mut Option<Sending> = &mut sending;
-        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        let sending = self.current(&mut sending)?;
         sending.send(vnr, command, packet, length, payload)
     }
 
@@ -145,8 +162,7 @@ impl Link {
         integrity: Option<Arc<Shash>>,
     ) -> Result {
         let mut sending = self.sending.lock();
-        let sending: &mut Option<Sending> = &mut sending;
-        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        let sending = self.current(&mut sending)?;
         sending.send(0, command, packet, 0, |_| Ok(()))?;
         sending.integrity = integrity;
         Ok(())
@@ -166,8 +182,7 @@ impl Link {
         content: Content<'_>,
     ) -> Result {
         let mut sending = self.sending.lock();
-        let sending: &mut Option<Sending> = &mut sending;
-        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        let sending = self.current(&mut sending)?;
         let digest = match sending.integrity.as_ref() {
             Some(shash) => Some(content.digest(shash)?),
             None => None,
@@ -195,10 +210,16 @@ impl Link {
     /// As [`Link::send`].
     pub(crate) fn send_burst(&self, work: impl FnOnce(&mut Burst<'_>) -> Result) -> Result {
         let mut sending = self.sending.lock();
-        let sending: &mut Option<Sending> = &mut sending;
         work(&mut Burst {
-            sending: sending.as_mut().ok_or(ENOTCONN)?,
+            sending: self.current(&mut sending)?,
         })
+    }
+
+    /// What is sent with, as patient as it is configured to be.
+    fn current<'a>(&self, sending: &'a mut Option<Sending>) -> Result<&'a mut Sending> {
+        let sending = sending.as_mut().ok_or(ENOTCONN)?;
+        sending.ko_count = self.ko_count.load(Relaxed);
+        Ok(sending)
     }
 }
 

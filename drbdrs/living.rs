@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! How many resources there are in memory. A resource that was removed may live on for a moment in a thread or a
-//! callback that still holds it; `rmmod`, which is possible from then on, waits for that moment here.
+//! callback that still holds it; `rmmod`, which is possible from then on, waits for that moment here, and then until the
+//! one that dropped it has left our code (`kernel_ext::module::wait_for_code`): it does not sleep any more in there.
 
 use crate::prelude::*;
 

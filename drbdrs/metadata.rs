@@ -7,20 +7,20 @@
 //! next attach, ours or the stock driver's, needs `drbdadm apply-al` first.
 
 use crate::{
-    attach::Local, device::Device, meta_io, prelude::*, resource::Resource, tag::Tag, worker::Todo,
+    attach::Local,
+    device::Device,
+    meta_io::{self, MetaIo},
+    prelude::*,
+    resource::{Resource, VolumeShared},
+    tag::Tag,
+    worker::Todo,
 };
 use drbd_core::{
     meta::{Flags, Superblock},
     state,
     types::{Role, Uuid},
+    uuid::Unstored,
 };
-use kernel_ext::block::PageBuf;
-
-/// Metadata I/O of one disk, one at a time.
-pub(crate) struct MetaIo {
-    /// The page that superblocks and bitmap pages pass through.
-    pub(crate) page: PageBuf,
-}
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
 pub(crate) fn mark_dirty(device: &Device) {
@@ -77,6 +77,15 @@ pub(crate) fn sync(device: &Arc<Device>) {
             volume.md_dirty = true;
         }
         crate::local::io_error(device, crate::local::Failure::Metadata);
+        return;
+    }
+    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
+        if volume
+            .unstored
+            .is_some_and(|unstored| unstored.exposed == block.uuids.current)
+        {
+            volume.unstored = None;
+        }
     }
 }
 
@@ -95,6 +104,20 @@ fn write(device: &Arc<Device>, disk: &Local, io: &mut MetaIo, block: &Superblock
     meta_io::write(device, disk, disk.layout().superblock_sector, &io.page)
 }
 
+/// The application sees the generation that has just begun from here on; the disk will, where it said `stored`.
+fn expose(volume: &mut VolumeShared, stored: Uuid) {
+    let Some(md) = &volume.md else { return };
+    volume.exposed_uuid = md.uuids.current;
+    volume.md_dirty = true;
+    // It may not have been told of the one before, either.
+    let stored = volume.unstored.map_or(stored, |before| before.stored);
+    volume.unstored = Some(Unstored {
+        exposed: md.uuids.current,
+        stored,
+        device: md.device_uuid,
+    });
+}
+
 /// Begins a new data generation if there is none since both sides were equal. May sleep.
 pub(crate) fn begin_generation(device: &Arc<Device>) {
     let fresh = Uuid(kernel_ext::time::random_u64());
@@ -105,13 +128,12 @@ pub(crate) fn begin_generation(device: &Arc<Device>) {
         };
         let role = volume.state.role;
         let Some(md) = volume.md.as_mut() else { return };
+        let stored = md.uuids.current;
         if !md.uuids.begin_generation(fresh, role) {
             return;
         }
         pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
-        // The application sees the new generation from here on.
-        volume.exposed_uuid = md.uuids.current;
-        volume.md_dirty = true;
+        expose(volume, stored);
     }
     sync(device);
 }
@@ -126,13 +148,12 @@ pub(crate) fn new_current_uuid(device: &Arc<Device>) {
         };
         let role = volume.state.role;
         let Some(md) = volume.md.as_mut() else { return };
+        let stored = md.uuids.current;
         if md.uuids.new_current(fresh, role).is_some() {
             pr_warn!("{}: the bitmap UUID was set already\n", Tag(device));
         }
         pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
-        // The application sees the new generation from here on.
-        volume.exposed_uuid = md.uuids.current;
-        volume.md_dirty = true;
+        expose(volume, stored);
     }
     sync(device);
 }

@@ -183,6 +183,12 @@ pub(crate) fn wait_until(
     })
 }
 
+/// Waits until there is room for the answer to whatever the peer sends next, also to what does not have to be admitted
+/// as its reads and writes are.
+pub(crate) fn wait_for_room(resource: &Resource) -> Result {
+    wait_until(resource, |shared| shared.peer.acks.len() < SLOTS)
+}
+
 /// Waits until no write of the peer's is under way: woken once, and not for each of them.
 fn wait_drained(resource: &Resource) -> Result {
     wait_while_connected(resource, |shared| {
@@ -652,8 +658,10 @@ pub(crate) fn barrier(packet: &Arrived<'_>) -> Result {
     if order != WriteOrder::None {
         wait_drained(resource)?;
     }
-    if order == WriteOrder::Flush {
-        flush_disks(resource);
+    if order == WriteOrder::Flush && !flush_disks(resource) {
+        // What the cache held may be lost, and only the peer still knows which blocks those are: it marks them when the
+        // connection ends without our confirmation.
+        return Err(EIO);
     }
     if resource.shared.lock().peer.incoming.close(barrier).is_err() {
         wait_drained(resource)?;
@@ -674,8 +682,9 @@ fn confirm_epochs(shared: &mut Shared) {
     }
 }
 
-/// Flushes the volatile caches of all our disks that have one and whose configuration wants it.
-fn flush_disks(resource: &Resource) {
+/// Flushes the volatile caches of all our disks that have one and whose configuration wants it. False: one failed.
+fn flush_disks(resource: &Resource) -> bool {
+    let mut flushed = true;
     let mut from = Some(0u16);
     while let Some(device) = from.and_then(|from| resource.device_from(from)) {
         from = device.vnr.checked_add(1);
@@ -694,9 +703,11 @@ fn flush_disks(resource: &Resource) {
             Err(_) => {
                 pr_err!("{}: the disk's cache could not be flushed\n", Tag(&device));
                 local::io_error(&device, Failure::Write);
+                flushed = false;
             }
         }
     }
+    flushed
 }
 
 /// Chooses the method that keeps the peer's epochs apart.

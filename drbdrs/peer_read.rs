@@ -26,7 +26,7 @@ use crate::{
 use drbd_core::{
     faults::Fault,
     interval::{NodeId, Owner, Range},
-    request::{BlockId, Event, Kind, SlotId},
+    request::{BlockId, Event, SlotId},
     types::DiskState,
     wire::{BlockRequest, Command, DataFlags, DataPacket, Packet, MAX_DATA_SIZE},
 };
@@ -139,8 +139,12 @@ impl EndIo for PeerRead {
             };
             // There is room: the receiver saw to it.
             let lost = shared.peer.replies.push(reply);
+            let waited = shared.peer.take_waiting();
             drop(shared);
             drop(lost);
+            if waited {
+                device.resource.state_wait.wake_all();
+            }
         }
         if !ok {
             local::io_error(&device, Failure::Read);
@@ -272,8 +276,13 @@ pub(crate) fn data_reply(packet: &Arrived<'_>) -> Result {
             if let Some(volume) = shared.vol_mut(packet.vnr) {
                 volume.stat.received = volume.stat.received.saturating_add(sectors);
             }
-            transfer::tell(&mut shared, slot, Event::DataReceived);
         }
+        let event = if filled.is_ok() {
+            Event::DataReceived
+        } else {
+            Event::ReceiveFailed
+        };
+        transfer::tell(&mut shared, slot, event);
     }
     transfer::finish(packet.resource);
     filled
@@ -288,9 +297,13 @@ fn take_reader(packet: &Arrived<'_>, head: &DataPacket) -> Result<(SlotId, Bio)>
         .find(BlockId(head.block_id), packet.vnr, head.sector);
     let waits = slot.filter(|&slot| {
         let request = shared.transfer.log.get(slot);
-        request.is_some_and(|request| request.kind == Kind::Read && request.awaits_answer())
+        request.is_some_and(|request| request.owed(Event::Receiving))
     });
     let bio = waits.and_then(|slot| shared.transfer.take_bio(slot));
+    if let (Some(slot), Some(_)) = (waits, &bio) {
+        // Until the data are in, nothing else may end the request: its bio is in our hands.
+        transfer::tell(&mut shared, slot, Event::Receiving);
+    }
     drop(shared);
     match (waits, bio) {
         (Some(slot), Some(bio)) => Ok((slot, bio)),

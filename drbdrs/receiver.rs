@@ -79,7 +79,9 @@ pub(crate) fn run(resource: &Arc<Resource>, session: &Session) {
         agreed: session.agreed,
         integrity: None,
     };
+    let mut cpus = 0;
     while resource.connection_wanted() {
+        resource.follow_cpus(&mut cpus);
         if let Err(why) = one(resource, session, &mut inbound) {
             // Refused if somebody else was faster to say how it broke.
             resource.connection_failed(why);
@@ -131,7 +133,7 @@ fn one(
         Command::Protocol | Command::ProtocolUpdate => {
             protocol(&packet).map(|integrity| inbound.announce(integrity))
         }
-        _ => dispatch(&packet),
+        _ => peer_data::wait_for_room(resource).and_then(|()| dispatch(&packet)),
     };
     done.map_err(|error| {
         if resource.connection_wanted() {

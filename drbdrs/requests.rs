@@ -9,7 +9,7 @@
 
 use crate::{
     device::Device,
-    peer_data::{ANSWERED, AWAITED, REQUESTED, SERVING},
+    peer_data::{ANSWERED, AWAITED, DISK, REQUESTED, SERVING},
     prelude::*,
     receiver::Arrived,
     resource::{Resource, Shared},
@@ -65,6 +65,12 @@ impl Requests {
 pub(crate) fn is_asked_for(transfer: &Transfer, range: &Range) -> bool {
     let asked = |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | ANSWERED));
     transfer.writes.find_overlap(range, asked).is_some()
+}
+
+/// Whether a write of the peer's, or a block of its resync, is on its way to the disk there.
+pub(crate) fn is_on_its_way(transfer: &Transfer, range: &Range) -> bool {
+    let disk = |owner: Owner, _: &Range| owner == Owner::Peer(DISK);
+    transfer.writes.find_overlap(range, disk).is_some()
 }
 
 /// Makes the request that is answered an answered one; `None` if there is none.

@@ -71,8 +71,7 @@ pub(crate) fn determine(
     let result = resized(sectors, last, facts.requested, wish.ring.is_some())?;
     if device.bitmap.capacity() != sectors {
         device
-            .bitmap
-            .resize(sectors, !wish.assume_clean)
+            .resize_bitmap(sectors, !wish.assume_clean)
             .map_err(|_| Failed::Resources)?;
     }
     if sectors <= last {

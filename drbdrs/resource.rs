@@ -14,6 +14,7 @@ use crate::{
     attach::Local,
     change::Changes,
     connection::Connection,
+    cpus::Cpus,
     device::Device,
     living::{Life, Living},
     peer_data::PeerShared,
@@ -34,7 +35,7 @@ use drbd_core::{
     resync::{Throttle, Verify},
     state,
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::PeerUuids,
+    uuid::{PeerUuids, Unstored},
     wire::BitmapRecv,
     write_order::WriteOrder,
 };
@@ -79,6 +80,8 @@ pub(crate) struct Resource {
     /// The thread that executes what follows from changes of state.
     #[pin]
     pub(crate) worker: Worker,
+    /// Where the threads run.
+    pub(crate) cpus: Cpus,
     /// The last to go: `rmmod` waits for it.
     _life: Life,
 }
@@ -231,6 +234,8 @@ pub(crate) struct VolumeShared {
     pub(crate) md_dirty: bool,
     /// Generation of the data that the application saw.
     pub(crate) exposed_uuid: Uuid,
+    /// That generation, while the superblock on disk does not have it.
+    pub(crate) unstored: Option<Unstored>,
     /// The UUIDs that the peer sent.
     pub(crate) peer_uuids: Option<PeerUuids>,
     /// How many bits were set in our bitmap when we told the peer (8.4: comm_bm_set).
@@ -251,6 +256,8 @@ pub(crate) struct VolumeShared {
     pub(crate) flags: VolFlags,
     /// Open file descriptors and mounts.
     pub(crate) openers: u32,
+    /// Bios that start again.
+    pub(crate) again: usize,
     /// How many want application I/O to wait; it is not started while this is not 0.
     pub(crate) io_suspenders: u32,
     /// When the disk was attached, in milliseconds.
@@ -285,6 +292,7 @@ impl VolumeShared {
             disk_conf: None,
             md_dirty: false,
             exposed_uuid: Uuid(0),
+            unstored: None,
             peer_uuids: None,
             told_dirty_bits: 0,
             bitmap_in: None,
@@ -294,6 +302,7 @@ impl VolumeShared {
             capacity: 0,
             flags: VolFlags::default(),
             openers: 0,
+            again: 0,
             io_suspenders: 0,
             attached_ms: 0,
             resync: ResyncShared::default(),
@@ -419,6 +428,7 @@ impl Resource {
                 pools: Pools::new()?,
                 connection: Connection::new()?,
                 worker <- Worker::new(wake),
+                cpus: Cpus::new(&opts.cpu_mask),
                 _life: life,
             }),
             GFP_KERNEL,
@@ -427,8 +437,10 @@ impl Resource {
         Ok(resource)
     }
 
-    /// Adds a device that nobody else knows yet. Room is made outside the lock.
+    /// Adds a device that nobody else knows yet; its threads run from now on. Room is made outside the lock.
     pub(crate) fn insert_device(&self, device: &Arc<Device>) -> Result {
+        device.activity.start(device)?;
+        device.retry.start(device)?;
         let mut devices = self.devices.lock();
         devices.reserve(1, GFP_KERNEL)?;
         let mut volumes = KVec::with_capacity(devices.len().saturating_add(1), GFP_KERNEL)?;
@@ -466,8 +478,10 @@ impl Resource {
             .map_err(|_| ENOMEM)
     }
 
-    /// Takes a device out of both lists. What it still owns is dropped outside the lock.
+    /// Takes a device out of both lists; its threads end. What it still owns is dropped outside the lock.
     pub(crate) fn remove_device(&self, device: &Arc<Device>) {
+        device.activity.stop();
+        device.retry.stop();
         let mut devices = self.devices.lock();
         let removed = {
             let mut shared = self.shared.lock();

@@ -42,6 +42,7 @@ use drbd_core::{
     peer_request::Origin,
     resync::{self as rules, AfterHelper, Limits, Rates, UuidUpdate, TURN_MS},
     state::{self, Change},
+    trace::{ending, Ending, Kind},
     types::{ConnState, DiskState, State, StateRv},
     wire::{
         BlockAck, BlockDesc, BlockRequest, Command, DataPacket, Features, Packet, MAX_DATA_SIZE,
@@ -206,13 +207,6 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
         return None;
     }
     let bitmap = &volume.device.bitmap;
-    let Some(bit) = bitmap.find_set(volume.requests.cursor) else {
-        // Bits that were set behind the cursor meanwhile get another round.
-        if volume.stat.resync_pending == 0 && volume.resync.failed == 0 {
-            volume.requests.cursor = 0;
-        }
-        return None;
-    };
     let thin_resync = Features(conn.agreed_features).contains(Features::THIN_RESYNC);
     let granularity = volume
         .disk_conf
@@ -227,8 +221,23 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
         capacity_sectors: volume.capacity,
         budget_blocks: budget,
     };
-    let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
-    let range = Range::new(vnr, request.sector, request.bytes);
+    let mut cursor = volume.requests.cursor;
+    let (request, range) = loop {
+        let Some(bit) = bitmap.find_set(cursor) else {
+            // Bits that were set behind the cursor meanwhile get another round.
+            if volume.stat.resync_pending == 0 && volume.resync.failed == 0 {
+                volume.requests.cursor = 0;
+            }
+            return None;
+        };
+        let request = rules::next_request(bit, &limits, |bit| bitmap.any_set(bit, bit))?;
+        let range = Range::new(vnr, request.sector, request.bytes);
+        // What has come and is not on the disk yet is not asked for again. Each turn of the loop passes a write.
+        if !requests::is_on_its_way(transfer, &range) {
+            break (request, range);
+        }
+        cursor = request.next_bit();
+    };
     if overlapping(transfer, &range).is_some() || requests::is_asked_for(transfer, &range) {
         // Its turn comes again.
         return None;
@@ -643,7 +652,15 @@ fn end(shared: &mut Shared, device: &Device) -> Option<End> {
     let volume = shared.vol_mut(device.vnr)?;
     let before = volume.state;
     let failed = volume.resync.failed;
-    let end = rules::finished(&before, failed, device.bitmap.weight())?;
+    let question = Ending {
+        own: before,
+        failed,
+        out_of_sync: device.bitmap.weight(),
+    };
+    let end = question.decide();
+    let trace = &device.resource.trace;
+    trace.note(device.vnr, Kind::End, &question.pack(), ending(&end));
+    let end = end?;
     report(volume, state::is_verify(before.conn));
     match end.uuids {
         UuidUpdate::Keep => {}

@@ -36,8 +36,9 @@ pub(crate) fn run(resource: &Arc<Resource>) {
     let _noio = NoIo::enter();
     let connection = &resource.connection;
     let mut wire = Wire::default();
-    let mut last_tick = 0;
+    let (mut last_tick, mut cpus) = (0, 0);
     while !thread::should_stop() {
+        resource.follow_cpus(&mut cpus);
         connection.sender_wait.wait_timeout(TICK_MS, || {
             thread::should_stop() || has_work(&resource.shared.lock(), &wire)
         });

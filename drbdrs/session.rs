@@ -381,13 +381,9 @@ impl<'a> Attempt<'a> {
         data.set_timeouts(timeout, None);
         control.set_timeouts(timeout, Some(self.net.ping_int.saturating_mul(1000)));
         let connection = &self.resource.connection;
-        let ko_count = self.net.ko_count;
-        connection
-            .data
-            .open(data.clone(), agreed.format(), ko_count)?;
-        connection
-            .control
-            .open(control.clone(), agreed.format(), ko_count)?;
+        connection.configure(&self.net);
+        connection.data.open(data.clone(), agreed.format())?;
+        connection.control.open(control.clone(), agreed.format())?;
         Ok(())
     }
 

@@ -16,8 +16,6 @@ use kernel_ext::{
 
 /// Pages of copies that can be in flight: 32 MiB. Who writes more waits.
 const COPIES: usize = 8192;
-/// Pages of metadata that can be on their way at once; who has one more waits.
-const METADATA: usize = 16;
 
 /// Where the pages of a resource come from. What waits for one of them never holds up what gives its pages back.
 pub(crate) struct Pools {
@@ -27,8 +25,6 @@ pub(crate) struct Pools {
     pub(crate) received: Arc<PagePool>,
     /// For what our disk reads for the peer: given back when it is sent. `max-buffers` limits it.
     pub(crate) served: Arc<PagePool>,
-    /// For metadata on their way: given back when the disk answers.
-    pub(crate) metadata: Arc<PagePool>,
 }
 
 impl Pools {
@@ -38,7 +34,6 @@ impl Pools {
             copies: PagePool::new(COPIES)?,
             received: PagePool::new(usize::MAX)?,
             served: PagePool::new(usize::MAX)?,
-            metadata: PagePool::new(METADATA)?,
         })
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     device::{Device, LocalRef},
     local,
     prelude::*,
-    resource::{Resource, Shared, VolumeShared},
+    resource::{Shared, VolumeShared},
     stable, transfer,
 };
 use drbd_core::{
@@ -97,20 +97,14 @@ pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
     enter(device, bio, &wish);
 }
 
-/// A bio whose conflict with the other primary was resolved against it starts again.
-pub(crate) fn restart(device: &Arc<Device>, bio: Bio) {
-    match Wish::of(device, &bio) {
-        Some(wish) => enter(device, bio, &wish),
-        None => bio.end(Status::IO_ERROR),
-    }
-}
-
-/// A write whose extents have got into the activity log, or need not, goes on. Called by the log's thread, which may
-/// write a transaction itself.
+/// A write whose extents have got into the activity log, or need not, goes on, and so does what starts again. Called
+/// by the log's thread, which may write a transaction itself.
 pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
     match Wish::of(device, &bio) {
         Some(wish) => route(device, bio, &wish, hold, |bio| {
-            Some((bio, activity::enter_here(device, &wish.range)))
+            let writes = wish.kind.modifies();
+            let hold = writes.then(|| activity::enter_here(device, &wish.range));
+            Some((bio, hold.flatten()))
         }),
         None => bio.end(Status::IO_ERROR),
     }
@@ -502,7 +496,7 @@ fn wait(device: &Device, wish: &Wish) {
     resource.state_wait.wait_idle(|| {
         let mut shared = resource.shared.lock();
         shared.transfer.waiting = true;
-        let full = shared.transfer.log.len() as usize >= transfer::SLOTS;
+        let full = shared.transfer.is_full();
         match shared.vol(device.vnr) {
             Some(volume) => !full && !matches!(plan(&shared, volume, wish), Plan::Wait),
             None => true,
@@ -517,16 +511,11 @@ pub(crate) fn resume(device: &Device) {
 }
 
 /// A read that the peer could not serve goes to our disk.
-pub(crate) fn read_here(resource: &Resource, vnr: u16, slot: SlotId) {
-    let (device, bio) = {
-        let mut shared = resource.shared.lock();
-        let device = shared.vol(vnr).map(|volume| volume.device.clone());
-        (device, shared.transfer.take_bio(slot))
-    };
-    let (Some(device), Some(bio)) = (device, bio) else {
-        return;
-    };
-    let local = Device::get_local(&device);
+pub(crate) fn read_here(device: &Arc<Device>, slot: SlotId) {
+    let resource = &device.resource;
+    let bio = resource.shared.lock().transfer.take_bio(slot);
+    let Some(bio) = bio else { return };
+    let local = Device::get_local(device);
     let clone = local.as_ref().and_then(|local| prepare(local, &bio, None));
     resource.shared.lock().transfer.put_bio(slot, bio);
     match (clone, local) {

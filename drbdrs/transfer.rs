@@ -2,28 +2,27 @@
 
 //! The application's requests while they are under way: the core's transfer log and the shell's half of each slot.
 //!
-//! Everything here is guarded by the resource's lock. What must happen outside of it (ending bios, submitting a read
-//! to our disk) is put on a list; [`finish`] works it off. So the order is always: the bitmap, then the log, then the
-//! application.
+//! Everything here is guarded by the resource's lock. What must happen outside of it (ending bios) is put on a list;
+//! [`finish`] works it off. So the order is always: the bitmap, then the log, then the application. What may have to
+//! wait is left to threads of the device, and needs no memory: a bio that starts again to the activity log's, a read that
+//! our disk shall serve after all to the one of `retry.rs`.
 
 use crate::{
     activity::{self, Hold},
-    device::Device,
     peer_data::AWAITED,
     prelude::*,
     resource::{Resource, Shared, VolumeShared},
-    submit,
+    ring::Ring,
 };
 use drbd_core::{
     interval::{self, NodeId, Owner, Range},
     request::{
         Actions, Context, Count, Event, Job, Log, Mark, NewRequest, Request, Slot, SlotId, Work,
     },
-    state,
+    state::{self, Thaw},
     types::DiskState,
 };
-use kernel::{alloc::flags::GFP_ATOMIC, workqueue};
-use kernel_ext::block::{Bio, NoIo, StableCopy, Status};
+use kernel_ext::block::{Bio, StableCopy, Status};
 
 /// Requests that can be under way at once, of all volumes of a resource. Who wants one more waits.
 pub(crate) const SLOTS: usize = 4096;
@@ -39,6 +38,8 @@ struct Held {
     interval: Option<NodeId>,
     /// The activity log that its extents are held in; 0 for none.
     al: u32,
+    /// It is a read of this volume that our disk shall serve.
+    read_here: Option<u16>,
 }
 
 /// What is to be done when the lock is free.
@@ -47,10 +48,6 @@ enum Finished {
     End(Bio, Status, Option<StableCopy>),
     /// Nobody reads a copy any more.
     Free(StableCopy),
-    /// Submit the read to our disk.
-    ReadHere(u16, SlotId),
-    /// Submit the bio anew.
-    Restart(u16, Bio),
 }
 
 /// What the sender sends.
@@ -67,6 +64,10 @@ pub(crate) struct Transfer {
     pub(crate) writes: interval::Set<KVVec<interval::Node>>,
     held: KVVec<Held>,
     finished: KVVec<Finished>,
+    /// Bios that start again, each with its volume. Together with what is in the log they are no more than `SLOTS`.
+    again: Ring<(u16, Bio)>,
+    /// Reads that our disk shall serve.
+    reads: usize,
     /// Somebody waits for a slot, or for a write to end.
     pub(crate) waiting: bool,
 }
@@ -89,9 +90,17 @@ impl Transfer {
             )?),
             held,
             finished: KVVec::with_capacity(SLOTS.saturating_mul(2), GFP_KERNEL)?,
+            again: Ring::new(SLOTS)?,
+            reads: 0,
             waiting: false,
         };
         Ok(KBox::new(new, GFP_KERNEL)?)
+    }
+
+    /// Whether there is no room for one more request.
+    pub(crate) fn is_full(&self) -> bool {
+        let live = usize::try_from(self.log.len()).unwrap_or(usize::MAX);
+        live.saturating_add(self.again.len()) >= SLOTS
     }
 
     /// Takes a request in; its bio comes back when there is no room.
@@ -103,6 +112,9 @@ impl Transfer {
         copy: Option<StableCopy>,
         al: &mut Option<Hold>,
     ) -> Result<SlotId, Bio> {
+        if self.is_full() {
+            return Err(bio);
+        }
         let Ok(slot) = self.log.admit(new, max_epoch_size) else {
             return Err(bio);
         };
@@ -182,25 +194,8 @@ pub(crate) fn tell(shared: &mut Shared, slot: SlotId, event: Event) {
     let Shared {
         volumes, transfer, ..
     } = shared;
-    let Transfer {
-        held,
-        writes,
-        finished,
-        waiting,
-        ..
-    } = &mut **transfer;
-    perform(
-        &mut Parts {
-            volumes,
-            held,
-            writes,
-            finished,
-            waiting,
-        },
-        slot,
-        &request,
-        actions,
-    );
+    let (_, mut parts) = split(volumes, transfer);
+    perform(&mut parts, slot, &request, actions);
 }
 
 /// Tells all requests of a volume what happened, oldest first.
@@ -216,20 +211,7 @@ pub(crate) fn tell_all(
     let Shared {
         volumes, transfer, ..
     } = shared;
-    let Transfer {
-        log,
-        held,
-        writes,
-        finished,
-        waiting,
-    } = &mut **transfer;
-    let mut parts = Parts {
-        volumes,
-        held,
-        writes,
-        finished,
-        waiting,
-    };
+    let (log, mut parts) = split(volumes, transfer);
     let select = |request: &Request| request.range.volume == vnr && select(request);
     log.for_each(event, context, select, &mut |slot, request, actions| {
         perform(&mut parts, slot, &request, actions);
@@ -253,20 +235,7 @@ pub(crate) fn confirm_barrier(
     let Shared {
         volumes, transfer, ..
     } = shared;
-    let Transfer {
-        log,
-        held,
-        writes: set,
-        finished,
-        waiting,
-    } = &mut **transfer;
-    let mut parts = Parts {
-        volumes,
-        held,
-        writes: set,
-        finished,
-        waiting,
-    };
+    let (log, mut parts) = split(volumes, transfer);
     if two_primaries {
         log.confirm_skipped(epoch, context, |slot, request, actions| {
             perform(&mut parts, slot, &request, actions);
@@ -282,7 +251,35 @@ struct Parts<'a> {
     held: &'a mut KVVec<Held>,
     writes: &'a mut interval::Set<KVVec<interval::Node>>,
     finished: &'a mut KVVec<Finished>,
+    again: &'a mut Ring<(u16, Bio)>,
+    reads: &'a mut usize,
     waiting: &'a mut bool,
+}
+
+/// The log, and what its decisions are about.
+fn split<'a>(
+    volumes: &'a mut KVec<KBox<VolumeShared>>,
+    transfer: &'a mut Transfer,
+) -> (&'a mut Log<KVVec<Slot>>, Parts<'a>) {
+    let Transfer {
+        log,
+        writes,
+        held,
+        finished,
+        again,
+        reads,
+        waiting,
+    } = transfer;
+    let parts = Parts {
+        volumes,
+        held,
+        writes,
+        finished,
+        again,
+        reads,
+        waiting,
+    };
+    (log, parts)
 }
 
 /// Does under the lock what the core decided, and lists the rest. Bits first.
@@ -325,18 +322,20 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
         // There is room: every slot is at most twice on the list.
         let _ = parts.finished.push_within_capacity(what);
     };
-    if actions.submit_local {
-        list(Finished::ReadHere(range.volume, slot));
+    if actions.submit_local && held.read_here.is_none() {
+        held.read_here = Some(range.volume);
+        *parts.reads = parts.reads.saturating_add(1);
+        volume.device.retry.wake();
     }
     if actions.complete.is_some() || actions.restart {
         volume.stat.application = volume.stat.application.saturating_sub(1);
         *parts.waiting |= volume.stat.application == 0 && volume.io_suspenders > 0;
         if let Some(bio) = held.bio.take() {
-            list(match actions.complete {
-                Some(true) => Finished::End(bio, Status::OK, held.copy.take()),
-                Some(false) => Finished::End(bio, Status::IO_ERROR, held.copy.take()),
-                None => Finished::Restart(range.volume, bio),
-            });
+            match actions.complete {
+                Some(true) => list(Finished::End(bio, Status::OK, held.copy.take())),
+                Some(false) => list(Finished::End(bio, Status::IO_ERROR, held.copy.take())),
+                None => start_again(volume, parts.again, bio),
+            }
         }
     }
     if actions.forget {
@@ -351,6 +350,53 @@ fn perform(parts: &mut Parts<'_>, slot: SlotId, request: &Request, actions: Acti
             activity::end(volume, range, al);
         }
     }
+}
+
+/// The bio goes through everything once more. What is copied of it stays with the request until that is forgotten.
+fn start_again(volume: &mut VolumeShared, list: &mut Ring<(u16, Bio)>, bio: Bio) {
+    // There is room: see `Transfer::is_full`.
+    if list.push((volume.vnr, bio)).is_ok() {
+        volume.again = volume.again.saturating_add(1);
+        volume.device.activity.wake();
+    }
+}
+
+/// Whether something of this volume starts again.
+pub(crate) fn starts_again(resource: &Resource, vnr: u16) -> bool {
+    let shared = resource.shared.lock();
+    shared.vol(vnr).is_some_and(|volume| volume.again > 0)
+}
+
+/// Takes the first bio of this volume that starts again.
+pub(crate) fn take_again(resource: &Resource, vnr: u16) -> Option<Bio> {
+    let mut shared = resource.shared.lock();
+    let shared = &mut *shared;
+    let volume = shared.vol_mut(vnr).filter(|volume| volume.again > 0)?;
+    volume.again = volume.again.saturating_sub(1);
+    let list = &mut shared.transfer.again;
+    for _ in 0..list.len() {
+        let (owner, bio) = list.pop()?;
+        if owner == vnr {
+            return Some(bio);
+        }
+        // To the end of the line of its own volume; its place has just become free.
+        let _ = list.push((owner, bio));
+    }
+    None
+}
+
+/// Takes a read of this volume that our disk shall serve.
+pub(crate) fn take_read(resource: &Resource, vnr: u16) -> Option<SlotId> {
+    let mut shared = resource.shared.lock();
+    let transfer = &mut *shared.transfer;
+    if transfer.reads == 0 {
+        return None;
+    }
+    let mut slots = transfer.held.iter_mut().zip(0u32..);
+    let (held, slot) = slots.find(|(held, _)| held.read_here == Some(vnr))?;
+    held.read_here = None;
+    transfer.reads = transfer.reads.saturating_sub(1);
+    Some(SlotId(slot))
 }
 
 /// Works off what [`perform`] listed, and wakes who waits for it. Any context, without the lock.
@@ -376,36 +422,8 @@ pub(crate) fn finish(resource: &Resource) {
                 bio.end(status);
             }
             Some(Finished::Free(copy)) => drop(copy),
-            Some(Finished::ReadHere(vnr, slot)) => {
-                let read =
-                    move |device: &Arc<Device>| submit::read_here(&device.resource, vnr, slot);
-                if !later(resource, vnr, read) {
-                    let failed = Event::LocalDone { ok: false };
-                    tell(&mut resource.shared.lock(), slot, failed);
-                }
-            }
-            Some(Finished::Restart(vnr, bio)) => {
-                // A bio that cannot be restarted ends with an error when it is dropped.
-                later(resource, vnr, move |device| submit::restart(device, bio));
-            }
         }
     }
-}
-
-/// Runs `work` in a thread that may wait: neither an interrupt nor the thread that what it waits for depends on.
-/// Tells whether it will.
-fn later(resource: &Resource, vnr: u16, work: impl FnOnce(&Arc<Device>) + Send + 'static) -> bool {
-    let device = resource
-        .shared
-        .lock()
-        .vol(vnr)
-        .map(|volume| volume.device.clone());
-    let Some(device) = device else { return false };
-    let run = move || {
-        let _noio = NoIo::enter();
-        work(&device);
-    };
-    workqueue::system_long().try_spawn(GFP_ATOMIC, run).is_ok()
 }
 
 /// The connection is gone: what waits for the peer goes on without it, its blocks marked first.
@@ -419,11 +437,16 @@ pub(crate) fn resend(resource: &Resource) {
     resource.connection.wake_sender();
 }
 
+/// How I/O that was suspended by hand goes on now.
+pub(crate) fn thaw(resource: &Resource) -> Thaw {
+    let shared = resource.shared.lock();
+    state::thaw(shared.volumes.iter().map(|volume| volume.state.conn))
+}
+
 /// I/O goes on by the administrator's word: what waits for a peer that is gone goes on without it, and what an earlier
 /// connection carried is sent again.
 pub(crate) fn thawed(resource: &Resource) {
-    let connected = state::is_connected(resource.shared.lock().conn.cstate);
-    if !connected {
+    if thaw(resource) != Thaw::Resend {
         connection_lost(resource);
         return;
     }

@@ -105,7 +105,9 @@ fn run(resource: &Arc<Resource>) {
     // What the worker waits for must not wait for I/O of the device that it serves.
     let _noio = NoIo::enter();
     let worker = &resource.worker;
+    let mut cpus = 0;
     loop {
+        resource.follow_cpus(&mut cpus);
         let watch = local::watch_ms(&resource.shared.lock());
         let wake = || {
             let begins = watch.is_none() && local::watch_ms(&resource.shared.lock()).is_some();

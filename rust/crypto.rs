@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use kernel::{
     error::{from_err_ptr, to_result},
     prelude::*,
+    sync::atomic::{Acquire, Atomic, Release},
 };
 
 /// The CRC-32C of some bytes, continued from `crc`, without a final inversion.
@@ -25,9 +26,20 @@ pub fn random_bytes(buffer: &mut [u8]) {
 ///
 /// # Invariants
 ///
-/// `tfm` is a digest that is ours.
+/// `tfm` is a digest that is ours. Each of `states` has room for one of its states, which belongs to the hasher that
+/// made `busy` 1.
 pub struct Shash {
     tfm: NonNull<bindings::crypto_shash>,
+    states: [State; STATES],
+}
+
+/// Digests of one `Shash` that can always be begun: one of what is sent, one of what is received.
+const STATES: usize = 2;
+
+/// Memory for a state.
+struct State {
+    memory: KVec<u64>,
+    busy: Atomic<usize>,
 }
 
 // SAFETY: A digest is not changed after its key was set; what changes is in a `Hasher`.
@@ -44,10 +56,18 @@ impl Shash {
     pub fn new(name: &CStr, key: Option<&[u8]>) -> Result<Self> {
         // SAFETY: The name is a C string.
         let tfm = from_err_ptr(unsafe { bindings::crypto_alloc_shash(name.as_char_ptr(), 0, 0) })?;
-        // INVARIANT: Just made for us.
-        let shash = Self {
+        // INVARIANT: Just made for us; there is no hasher yet.
+        let mut shash = Self {
             tfm: NonNull::new(tfm).ok_or(ENOENT)?,
+            states: core::array::from_fn(|_| State {
+                memory: KVec::new(),
+                busy: Atomic::new(0),
+            }),
         };
+        let words = shash.state_words();
+        for state in &mut shash.states {
+            state.memory = KVec::from_elem(0u64, words, GFP_KERNEL)?;
+        }
         if let Some(key) = key {
             let length = u32::try_from(key.len()).map_err(|_| EINVAL)?;
             // SAFETY: The digest by the type invariant; the key is there during the call.
@@ -62,24 +82,35 @@ impl Shash {
         unsafe { bindings::kx_shash_digest_bytes(self.tfm.as_ptr()) as usize }
     }
 
-    /// Begins a digest. May sleep, but does not start I/O.
+    fn state_words(&self) -> usize {
+        // SAFETY: By the type invariant.
+        let bytes = unsafe { bindings::kx_shash_state_bytes(self.tfm.as_ptr()) };
+        bytes.div_ceil(core::mem::size_of::<u64>())
+    }
+
+    /// Begins a digest. Needs memory only if two others are in the making; then it may sleep, but does not start I/O.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn begin(&self) -> Result<Hasher<'_>> {
-        let _noio = NoIo::enter();
-        // SAFETY: By the type invariant.
-        let bytes = unsafe { bindings::kx_shash_state_bytes(self.tfm.as_ptr()) };
-        let words = bytes.div_ceil(core::mem::size_of::<u64>());
-        let mut state = KVec::from_elem(0u64, words, GFP_KERNEL)?;
+        let free = |state: &&State| state.busy.xchg(1, Acquire) == 0;
+        let memory = match self.states.iter().find(free) {
+            Some(state) => Memory::Reserved(state),
+            None => {
+                let _noio = NoIo::enter();
+                Memory::Own(KVec::from_elem(0u64, self.state_words(), GFP_KERNEL)?)
+            }
+        };
+        // INVARIANT: The memory is the hasher's alone, and is begun below before anything else is done with it.
+        let hasher = Hasher {
+            shash: self,
+            memory,
+        };
         // SAFETY: The state has the size that the digest asks for, and outlives the hasher's use of it; memory of
         // the kernel's allocator is aligned as the state asks.
-        to_result(unsafe {
-            bindings::kx_shash_begin(state.as_mut_ptr().cast(), self.tfm.as_ptr())
-        })?;
-        // INVARIANT: As just done.
-        Ok(Hasher { shash: self, state })
+        to_result(unsafe { bindings::kx_shash_begin(hasher.state(), self.tfm.as_ptr()) })?;
+        Ok(hasher)
     }
 
     /// The digest of some bytes; `digest` must have [`Shash::digest_size`] bytes.
@@ -101,17 +132,31 @@ impl Drop for Shash {
     }
 }
 
+/// Where the state of a digest is.
+enum Memory<'a> {
+    Reserved(&'a State),
+    Own(KVec<u64>),
+}
+
 /// A digest in the making.
 ///
 /// # Invariants
 ///
-/// `state` was begun by `shash`, which outlives it.
+/// `memory` is ours alone and has room for a state of `shash`, which outlives it.
 pub struct Hasher<'a> {
     shash: &'a Shash,
-    state: KVec<u64>,
+    memory: Memory<'a>,
 }
 
 impl Hasher<'_> {
+    fn state(&self) -> *mut c_void {
+        let memory = match &self.memory {
+            Memory::Reserved(state) => &state.memory,
+            Memory::Own(memory) => memory,
+        };
+        memory.as_ptr().cast_mut().cast()
+    }
+
     /// Adds bytes.
     ///
     /// # Errors
@@ -120,9 +165,7 @@ impl Hasher<'_> {
     pub fn update(&mut self, bytes: &[u8]) -> Result {
         let length = u32::try_from(bytes.len()).map_err(|_| EINVAL)?;
         // SAFETY: The state by the type invariant; the bytes are there during the call.
-        to_result(unsafe {
-            bindings::kx_shash_update(self.state.as_mut_ptr().cast(), bytes.as_ptr(), length)
-        })
+        to_result(unsafe { bindings::kx_shash_update(self.state(), bytes.as_ptr(), length) })
     }
 
     /// Writes the digest.
@@ -130,21 +173,22 @@ impl Hasher<'_> {
     /// # Errors
     ///
     /// `EINVAL` when `digest` has not [`Shash::digest_size`] bytes.
-    pub fn finish(mut self, digest: &mut [u8]) -> Result {
+    pub fn finish(self, digest: &mut [u8]) -> Result {
         if digest.len() != self.shash.digest_size() {
             return Err(EINVAL);
         }
         // SAFETY: The state by the type invariant; the digest has the size that will be written.
-        to_result(unsafe {
-            bindings::kx_shash_finish(self.state.as_mut_ptr().cast(), digest.as_mut_ptr())
-        })
+        to_result(unsafe { bindings::kx_shash_finish(self.state(), digest.as_mut_ptr()) })
     }
 }
 
 impl Drop for Hasher<'_> {
     fn drop(&mut self) {
         // SAFETY: The state by the type invariant. It may tell about a key, so it is wiped.
-        unsafe { bindings::kx_shash_forget(self.state.as_mut_ptr().cast()) };
+        unsafe { bindings::kx_shash_forget(self.state()) };
+        if let Memory::Reserved(state) = &self.memory {
+            state.busy.store(0, Release);
+        }
     }
 }
 

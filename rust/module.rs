@@ -30,6 +30,13 @@ impl<M: ModuleMetadata> Drop for ModuleRef<M> {
     }
 }
 
+/// Waits until nobody is in the middle of what the module's code does: interrupts, and threads that were preempted.
+/// Threads that sleep are not waited for. Sleeps.
+pub fn wait_for_code() {
+    // SAFETY: Called by one that may sleep; that nobody waits for us meanwhile is plain: we are about to go.
+    unsafe { bindings::kx_wait_for_code() };
+}
+
 /// What `modpost` made of the sources of module `M`: `srcversion` in `modinfo`. Empty if it has none.
 pub fn source_version<M: ModuleMetadata>() -> &'static str {
     // SAFETY: The module whose code runs here is there, and its strings are there as long as it is.

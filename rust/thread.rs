@@ -4,7 +4,10 @@
 
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::{error::from_err_ptr, prelude::*};
+use kernel::{
+    error::{from_err_ptr, to_result},
+    prelude::*,
+};
 
 /// A thread of our own. Dropping it asks it to stop and waits until it has.
 ///
@@ -106,6 +109,27 @@ pub fn should_stop() -> bool {
     unsafe { bindings::kthread_should_stop() }
 }
 
+/// Lets the current thread run on the CPUs of `mask` only: hexadecimal, a comma between words of 32 bits (`f,ffffffff`).
+/// On all if it is empty, or names CPUs that do not exist. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL`: no such mask, or none of its CPUs is online; `ENOMEM`.
+pub fn run_on(mask: &CStr) -> Result {
+    // SAFETY: The text ends with its NUL; this is process context.
+    to_result(unsafe { bindings::kx_run_on(mask.as_char_ptr(), true) })
+}
+
+/// Whether [`run_on`] would understand `mask`. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL`: it would not; `ENOMEM`.
+pub fn check_cpus(mask: &CStr) -> Result {
+    // SAFETY: As above.
+    to_result(unsafe { bindings::kx_run_on(mask.as_char_ptr(), false) })
+}
+
 /// # Safety
 ///
 /// Called once by the kthread machinery with the box of [`Thread::spawn`].
@@ -128,6 +152,15 @@ mod tests {
         fn drop(&mut self) {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn a_thread_runs_where_its_mask_says() -> Result {
+        assert!(check_cpus(c"").is_ok() && check_cpus(c"1").is_ok());
+        assert!(check_cpus(c"f,ffffffff").is_ok() && check_cpus(c"x").is_err());
+        let work = || assert!(run_on(c"1").is_ok() && run_on(c"").is_ok());
+        drop(Thread::spawn(c"drbd_test", work)?);
+        Ok(())
     }
 
     /// On one CPU, most of them are stopped before they begin.

@@ -49,8 +49,12 @@ pub(super) fn detach(context: &Context<'_>, info: &mut Info) -> Outcome {
     let device = context.device()?;
     let parms =
         DetachParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
+    if parms.force_detach {
+        // Whoever holds the mutex may be waiting for this very disk.
+        return Ok(engine::give_up(device).into());
+    }
     let _admin = device.resource.admin.lock();
-    Ok(engine::detach(device, parms.force_detach).into())
+    Ok(engine::detach(device).into())
 }
 
 /// `disk-options`

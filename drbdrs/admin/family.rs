@@ -13,6 +13,7 @@ use drbd_core::config::{
     CfgContext,
 };
 use kernel_ext::{
+    block::NoIo,
     module::ModuleRef,
     net::genl::{self, Dump, Family, Op, Registration, HEADER},
     sync::{Global, Installed},
@@ -74,6 +75,8 @@ impl Family for Drbd {
     fn request(request: &genl::Request<'_>) -> Result {
         // The module must not go while a request is handled: that would wait for itself.
         let _stay = ModuleRef::<crate::Drbdrs>::get().ok_or(ENODEV)?;
+        // Commands allocate while they suspend I/O or hold what I/O needs: memory must not be got by I/O to ourselves.
+        let _noio = NoIo::enter();
         let command = Command::from_wire(request.command()).ok_or(EOPNOTSUPP)?;
         let header = parse_header(request.header())?;
         let parsed = Request::parse(command, request.attributes()).map_err(|invalid| {
@@ -102,6 +105,7 @@ impl Family for Drbd {
 
     fn dump(dump: &mut Dump<'_>) -> Result {
         let _stay = ModuleRef::<crate::Drbdrs>::get().ok_or(ENODEV)?;
+        let _noio = NoIo::enter();
         let command = Command::from_wire(dump.command()).ok_or(EOPNOTSUPP)?;
         let registry = Registry::get().ok_or(ENODEV)?;
         dump::go_on(registry, command, dump)

@@ -164,6 +164,7 @@ pub(super) fn options(context: &Context<'_>, info: &mut Info) -> Outcome {
         return Err(RetCode::VerifyRunning.into());
     }
     shared.conn.net_conf = Some(new);
+    resource.connection.configure(&new);
     let connected = shared.conn.cstate == ConnState::WfReportParams;
     let version = shared.conn.agreed_version;
     drop(shared);

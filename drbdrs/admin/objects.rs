@@ -6,7 +6,7 @@ use super::{
     context::{Context, Info},
     network, refuse, role, Answer, Outcome,
 };
-use crate::{attach, device::Device, events, limits, prelude::*, resource::Resource};
+use crate::{attach, cpus, device::Device, events, limits, prelude::*, resource::Resource};
 use drbd_core::{
     config::{schema::SET_DEFAULTS, ResourceOpts},
     types::{DiskState, RetCode, Role, StateRv},
@@ -35,6 +35,7 @@ pub(super) fn new_resource(context: &Context<'_>, info: &mut Info) -> Outcome {
     if context.existing_resource().is_some() {
         return exists(context, info);
     }
+    check_cpus(&opts, info)?;
     let name = CStr::from_bytes_with_nul(name.with_nul()).map_err(|_| RetCode::InvalidRequest)?;
     let name = CString::try_from(name)?;
     match context.registry.create_resource(name, opts) {
@@ -56,6 +57,16 @@ fn exists(context: &Context<'_>, info: &mut Info) -> Outcome {
     Ok(Answer::OK)
 }
 
+fn check_cpus(opts: &ResourceOpts, info: &mut Info) -> Result<(), Answer> {
+    cpus::check(&opts.cpu_mask).map_err(|error| {
+        if error == ENOMEM {
+            return RetCode::Nomem.into();
+        }
+        info.say("cpu-mask must be hexadecimal, with a comma between words of 32 bits");
+        RetCode::InvalidRequest.into()
+    })
+}
+
 /// `resource-options`
 #[inline(never)]
 pub(super) fn resource_options(context: &Context<'_>, info: &mut Info) -> Outcome {
@@ -65,7 +76,11 @@ pub(super) fn resource_options(context: &Context<'_>, info: &mut Info) -> Outcom
     let mut opts = resource.options();
     opts.change(context.request.arguments(), reset)
         .map_err(|refusal| refuse(info, refusal))?;
-    resource.shared.lock().opts = opts;
+    check_cpus(&opts, info)?;
+    let old = core::mem::replace(&mut resource.shared.lock().opts, opts);
+    if old.cpu_mask != opts.cpu_mask {
+        resource.cpus_changed();
+    }
     Ok(Answer::OK)
 }
 
@@ -236,7 +251,7 @@ fn take_down(
         return Err(result.into());
     }
     for device in devices() {
-        let result = attach::detach(&device, false);
+        let result = attach::detach(&device);
         if result.is_refusal() && result != StateRv::IsDiskless {
             info.say("failed to detach");
             return Err(result.into());

@@ -11,6 +11,7 @@ use drbd_core::{
     config::parms::SetRoleParms,
     request::{Request, SlotId},
     state::{self, Attempt, Promotion},
+    trace::{self, Kind, Tried},
     types::{ConnState, Role, State, StateRv},
 };
 use kernel::sync::MutexGuard;
@@ -171,7 +172,7 @@ fn attempts<'a>(
         if last {
             return (result, turn);
         }
-        match state::next_attempt(promotion, result, &state) {
+        match next_attempt(device, promotion, result, state) {
             Attempt::Done(result) => return (result, turn),
             Attempt::Again => {}
             Attempt::FencePeer => {
@@ -188,4 +189,24 @@ fn attempts<'a>(
             }
         }
     }
+}
+
+/// Decides, and writes down, what follows an attempt.
+fn next_attempt(
+    device: &Device,
+    promotion: &mut Promotion,
+    result: StateRv,
+    state: State,
+) -> Attempt {
+    let tried = Tried {
+        promotion: *promotion,
+        result,
+        state,
+    };
+    let (next, after) = tried.decide();
+    *promotion = after;
+    let trace = &device.resource.trace;
+    let answer = trace::attempt(&next, &after);
+    trace.note(device.vnr, Kind::Promote, &tried.pack(), answer);
+    next
 }

@@ -20,9 +20,12 @@ use drbd_core::{
         parms::{NewCUuidParms, StartOvParms, TimeoutParms},
         Secrets,
     },
-    state::{self, Change},
+    state::{self, Change, Thaw},
     types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
 };
+
+/// How long `resume-io` waits for two nodes that introduce each other.
+const SETTLE_MS: u32 = 3000;
 
 fn with_io_locked<R>(device: &Arc<Device>, work: impl FnOnce() -> R) -> R {
     lock_io(device);
@@ -129,6 +132,10 @@ pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
     let device = context.device()?;
     let resource = &device.resource;
     let _admin = resource.admin.lock();
+    // Whether what waits is given up or sent again is known when the nodes have introduced each other; unless they
+    // wait for it to do so.
+    let settled = || transfer::thaw(resource) != Thaw::NotYet;
+    resource.state_wait.wait_timeout(SETTLE_MS, settled);
     begin_put_off_generation(device);
     let result = with_io_locked(device, || {
         let change = Change {

@@ -9,10 +9,11 @@
 //!
 //! Spare pages have been used before: the kernel clears every page that it gives, and these are overwritten anyway.
 //!
-//! A pool keeps a reserve for one request of the largest size. Who does not get what it wants waits until somebody
-//! gives pages back; only one thread collects the pages of a request that way, so two can never hold one half each
-//! of what one of them needs. So a request always gets its pages in the end, as long as those that hold pages need
-//! none of the same pool to go on.
+//! A pool keeps a reserve for one request of the largest size. A page of it that comes back while the network still
+//! holds it (it was sent, and the peer's TCP has not confirmed it) is parked until the network lets it go, so the
+//! reserve cannot drain. Who does not get what it wants waits until somebody gives pages back; only one thread
+//! collects the pages of a request that way, so two can never hold one half each of what one of them needs. So a
+//! request always gets its pages in the end, as long as those that hold pages need none of the same pool to go on.
 
 use super::{
     bio::Bio,
@@ -46,7 +47,7 @@ const AGAIN_MS: u32 = 100;
 ///
 /// # Invariants
 ///
-/// `first` is the first of `count` linked pages, each of them ours alone.
+/// `first` is the first of `count` linked pages. Their links are ours, and so is one reference to each.
 #[derive(Default)]
 struct Chain {
     first: Option<NonNull<bindings::page>>,
@@ -130,12 +131,47 @@ impl Drop for Heads {
     }
 }
 
+/// Pages that are not out.
+#[derive(Default)]
+struct Kept {
+    /// The reserve, and above it the spare pages.
+    free: Chain,
+    /// Pages of the reserve that the network still holds, too: they must not be written again yet.
+    parked: Chain,
+}
+
+impl Kept {
+    /// A page of the reserve.
+    fn pop(&mut self) -> Option<RawPage> {
+        if self.free.count == 0 {
+            self.look_at_parked();
+        }
+        self.free.pop()
+    }
+
+    /// What the network has let go is free.
+    fn look_at_parked(&mut self) {
+        let mut parked = core::mem::take(&mut self.parked);
+        while let Some(page) = parked.pop() {
+            if page.is_shared() {
+                self.parked.push(page);
+            } else {
+                self.free.push(page);
+            }
+        }
+    }
+
+    /// Pages that are, or will be, free.
+    fn count(&self) -> usize {
+        self.free.count.saturating_add(self.parked.count)
+    }
+}
+
 /// See the module's description.
 #[pin_data]
 pub struct PagePool {
-    /// The reserve, and above it the spare pages.
     #[pin]
-    kept: IrqLock<Chain>,
+    kept: IrqLock<Kept>,
     #[pin]
     freed: WaitQueue,
     #[pin]
@@ -165,7 +201,7 @@ impl PagePool {
         let heads = Heads::new()?;
         Arc::pin_init(
             pin_init!(Self {
-                kept <- new_irq_lock!(chain),
+                kept <- new_irq_lock!(Kept { free: chain, ..Kept::default() }),
                 freed <- new_wait_queue!(),
                 turn <- new_mutex!(()),
                 waiting: Atomic::new(0),
@@ -193,10 +229,14 @@ impl PagePool {
         if !self.allows(count) {
             return None;
         }
+        self.gather(count, || RawPage::new(gfp).ok())
+    }
+
+    /// Takes pages, what is not to spare from the `kernel` or else from the reserve.
+    fn gather(&self, count: usize, mut kernel: impl FnMut() -> Option<RawPage>) -> Option<Chain> {
         let mut chain = self.take_spare(count);
         while chain.count < count {
-            let page = RawPage::new(gfp).ok().or_else(|| self.kept.lock().pop());
-            match page {
+            match kernel().or_else(|| self.kept.lock().pop()) {
                 Some(page) => chain.push(page),
                 None => {
                     self.give_back(chain);
@@ -212,8 +252,8 @@ impl PagePool {
     fn take_spare(&self, count: usize) -> Chain {
         let mut chain = Chain::default();
         let mut kept = self.kept.lock();
-        while chain.count < count && kept.count > self.reserved {
-            let Some(page) = kept.pop() else { break };
+        while chain.count < count && kept.free.count > self.reserved {
+            let Some(page) = kept.free.pop() else { break };
             chain.push(page);
         }
         chain
@@ -255,11 +295,11 @@ impl PagePool {
         // These are freed when the lock is let go.
         let mut shared = Chain::default();
         let mut kept = self.kept.lock();
-        while kept.count < most {
+        while kept.free.count < most {
             match chain.pop() {
-                // The network may still hold a page that was sent: it must not be written again.
-                Some(page) if page.is_shared() => shared.push(page),
-                Some(page) => kept.push(page),
+                Some(page) if !page.is_shared() => kept.free.push(page),
+                Some(page) if kept.count() < self.reserved => kept.parked.push(page),
+                Some(page) => shared.push(page),
                 None => break,
             }
         }
@@ -283,7 +323,8 @@ impl PagePool {
 pub struct PageVec {
     pages: Chain,
     bytes: usize,
-    pool: Arc<PagePool>,
+    /// Where the pages go; the kernel gets them if they belong to nobody.
+    pool: Option<Arc<PagePool>>,
 }
 
 impl PageVec {
@@ -295,8 +336,25 @@ impl PageVec {
         Self {
             pages,
             bytes,
-            pool: pool.clone(),
+            pool: Some(pool.clone()),
         }
+    }
+
+    /// Pages that are kept apart from every pool. May sleep, but does not start I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn alone(bytes: usize) -> Result<Self> {
+        let mut pages = Chain::default();
+        for _ in 0..bytes.div_ceil(PAGE_SIZE) {
+            pages.push(RawPage::new(bindings::GFP_NOIO)?);
+        }
+        Ok(Self {
+            pages,
+            bytes,
+            pool: None,
+        })
     }
 
     /// As [`PageVec::new`], for those whom the pool may not let wait.
@@ -306,7 +364,7 @@ impl PageVec {
         Some(Self {
             pages,
             bytes,
-            pool: pool.clone(),
+            pool: Some(pool.clone()),
         })
     }
 
@@ -399,8 +457,9 @@ fn address(page: *mut bindings::page) -> *mut u8 {
 
 impl Drop for PageVec {
     fn drop(&mut self) {
-        let chain = core::mem::take(&mut self.pages);
-        self.pool.put(chain);
+        if let Some(pool) = &self.pool {
+            pool.put(core::mem::take(&mut self.pages));
+        }
     }
 }
 
@@ -408,6 +467,8 @@ impl Drop for PageVec {
 struct Head {
     users: Refcount,
     pages: PageVec,
+    /// Where the head goes.
+    pool: Arc<PagePool>,
 }
 
 /// A copy of a write's data, as it was at one moment: what the application does to its buffer later changes nothing.
@@ -441,12 +502,16 @@ impl StableCopy {
         let mut pages = PageVec {
             pages,
             bytes,
-            pool: pool.clone(),
+            pool: Some(pool.clone()),
         };
         pages.copy_from(bio);
-        let users = Refcount::new(1);
+        let new = Head {
+            users: Refcount::new(1),
+            pages,
+            pool: pool.clone(),
+        };
         // SAFETY: Memory for one head, from the pool of heads.
-        unsafe { head.as_ptr().write(Head { users, pages }) };
+        unsafe { head.as_ptr().write(new) };
         // INVARIANT: Its one user is us.
         Some(Self { head })
     }
@@ -475,8 +540,7 @@ impl Drop for StableCopy {
         }
         // SAFETY: We were the last user; the memory goes back to where it came from.
         unsafe {
-            let Head { pages, .. } = self.head.as_ptr().read();
-            let pool = pages.pool.clone();
+            let Head { pages, pool, .. } = self.head.as_ptr().read();
             drop(pages);
             bindings::mempool_free(self.head.as_ptr().cast(), pool.heads.pool.as_ptr());
         }
@@ -488,7 +552,25 @@ mod tests {
     use super::*;
 
     fn kept(pool: &PagePool) -> usize {
-        pool.kept.lock().count
+        pool.kept.lock().free.count
+    }
+
+    /// Takes another reference to each page, as the network does; `let_go` gives them back.
+    fn hold(chain: &Chain) -> KVec<NonNull<bindings::page>> {
+        let mut held = KVec::new();
+        for page in chain.iter() {
+            // SAFETY: The page is in the chain.
+            unsafe { bindings::kx_page_get(page.as_ptr()) };
+            held.push(page, GFP_KERNEL).unwrap();
+        }
+        held
+    }
+
+    fn let_go(held: KVec<NonNull<bindings::page>>) {
+        for page in held {
+            // SAFETY: The reference of `hold`.
+            unsafe { bindings::__free_pages(page.as_ptr(), 0) };
+        }
     }
 
     #[test]
@@ -530,27 +612,34 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_is_filled_again_but_not_by_what_the_network_holds() {
+    fn the_reserve_comes_back_when_the_network_lets_it_go() {
         let pool = PagePool::new(usize::MAX).unwrap();
-        let pop = || pool.kept.lock().pop();
-        let (one, two) = (pop().unwrap(), pop().unwrap());
-        assert!(kept(&pool) == RESERVED_PAGES - 2);
-        let mut chain = Chain::default();
-        chain.push(one);
-        let held = two.into_raw();
-        // SAFETY: Ours until the put below.
-        unsafe { bindings::kx_page_get(held.as_ptr()) };
-        // SAFETY: From `into_raw`.
-        chain.push(unsafe { RawPage::from_raw(held) });
-        pool.give_back(chain);
-        assert!(kept(&pool) == RESERVED_PAGES - 1);
-        // SAFETY: The reference from above.
-        unsafe { bindings::__free_pages(held.as_ptr(), 0) };
-        let mut more = Chain::default();
+        let all = pool.gather(RESERVED_PAGES, || None).unwrap();
+        assert!(kept(&pool) == 0);
+        let held = hold(&all);
+        pool.give_back(all);
+        assert!(kept(&pool) == 0 && pool.kept.lock().parked.count == RESERVED_PAGES);
+        assert!(pool.gather(1, || None).is_none());
+        let_go(held);
+        let again = pool.gather(RESERVED_PAGES, || None).unwrap();
+        assert!(again.iter().count() == RESERVED_PAGES && kept(&pool) == 0);
+        pool.give_back(again);
+        assert!(kept(&pool) == RESERVED_PAGES);
+    }
+
+    #[test]
+    fn what_the_network_holds_is_parked_only_for_the_reserve() {
+        let pool = PagePool::new(usize::MAX).unwrap();
+        let mut more = pool.gather(3, || None).unwrap();
         more.push(RawPage::new(bindings::KX_GFP_TRY).unwrap());
-        more.push(RawPage::new(bindings::KX_GFP_TRY).unwrap());
+        let held = hold(&more);
         pool.give_back(more);
-        assert!(kept(&pool) == RESERVED_PAGES + 1);
+        assert!(kept(&pool) == RESERVED_PAGES - 3 && pool.kept.lock().parked.count == 3);
+        let_go(held);
+        let mut fresh = Chain::default();
+        fresh.push(RawPage::new(bindings::KX_GFP_TRY).unwrap());
+        pool.give_back(fresh);
+        assert!(kept(&pool) == RESERVED_PAGES - 2);
     }
 
     #[test]

@@ -125,10 +125,21 @@ pub fn find_clear(words: &[u64], from: u64, bits: u64) -> Option<u64> {
     find(words, from, bits, |word| !word)
 }
 
-fn find(words: &[u64], from: u64, bits: u64, view: impl Fn(u64) -> u64) -> Option<u64> {
+/// Whether some bit from `first` to `last` is set.
+pub fn any_set(words: &[u64], first: u64, last: u64) -> bool {
+    find_set(words, first, last.saturating_add(1)).is_some()
+}
+
+/// Whether some bit from `first` to `last` is clear.
+pub fn any_clear(words: &[u64], first: u64, last: u64) -> bool {
+    find_clear(words, first, last.saturating_add(1)).is_some()
+}
+
+/// Does not look behind `bits`, because the bitmap may be large, and locked.
+fn find(words: &[u64], from: u64, bits: u64, mut view: impl FnMut(u64) -> u64) -> Option<u64> {
     let first = from / BITS_PER_WORD;
     let skip = usize::try_from(first).ok()?;
-    for (word, index) in words.iter().skip(skip).zip(first..=u64::MAX) {
+    for (word, index) in words.iter().skip(skip).zip(first..words_for_bits(bits)) {
         let found = view(*word) & mask(index, from, u64::MAX);
         if found != 0 {
             let bit = index
@@ -212,6 +223,31 @@ mod tests {
                 assert_eq!(find_clear(&words, first as u64, 192), clear);
             }
         }
+    }
+
+    #[test]
+    fn a_search_ends_where_it_shall() {
+        let mut words = [0; 1000];
+        words[999] = 1;
+        let looked_at = |from, bits| {
+            let mut looked_at = 0;
+            let view = |word: u64| {
+                looked_at += 1;
+                word
+            };
+            let found = find(&words, from, bits, view);
+            (found, looked_at)
+        };
+        assert_eq!(looked_at(70, 71), (None, 1));
+        assert_eq!(looked_at(70, 192), (None, 2));
+        assert_eq!(looked_at(70, 193), (None, 3));
+        assert_eq!(looked_at(70, 70), (None, 1));
+        assert_eq!(looked_at(70, 0), (None, 0));
+        assert_eq!(looked_at(999 * 64, u64::MAX), (Some(999 * 64), 1));
+        assert!(any_set(&words, 5, 999 * 64) && !any_set(&words, 5, 999 * 64 - 1));
+        assert!(any_clear(&words, 999 * 64, 999 * 64 + 1));
+        assert!(!any_clear(&words, 999 * 64, 999 * 64));
+        assert!(any_set(&words, 0, u64::MAX));
     }
 
     #[test]

@@ -122,6 +122,8 @@ struct Net {
     queued: bool,
     /// The sender works on it and reads the application's pages.
     sending: bool,
+    /// The receiver fills the application's pages with the data of a read.
+    receiving: bool,
     answer: Answer,
     /// The sender handed it to the network.
     sent: bool,
@@ -137,7 +139,7 @@ impl Net {
     /// Whether the application has to wait for it. Not for a mark: our copy has its own.
     fn busy(&self) -> bool {
         let under_way = (self.queued || self.sending) && self.job != Job::OutOfSync;
-        under_way || self.answer == Answer::Expected
+        under_way || self.receiving || self.answer == Answer::Expected
     }
 
     fn ok(&self) -> bool {
@@ -150,7 +152,7 @@ impl Net {
     }
 
     fn over(&self) -> bool {
-        self.job == Job::Nothing || (self.done && !self.sending)
+        self.job == Job::Nothing || (self.done && !self.sending && !self.receiving)
     }
 }
 
@@ -183,6 +185,10 @@ pub enum Event {
     Superseded,
     /// Two primaries: the peer wants us to write again.
     RetryWrite,
+    /// The data of a remote read begin to arrive: the receiver has the application's pages now.
+    Receiving,
+    /// They did not all arrive, or are damaged. The connection ends.
+    ReceiveFailed,
     /// The data of a remote read arrived and is in the application's pages.
     DataReceived,
     /// The barrier behind it was confirmed.
@@ -350,6 +356,21 @@ impl Request {
         limit_ms > 0 && self.local == Local::Pending && now_ms.saturating_sub(since) > limit_ms
     }
 
+    /// Whether `answer`, of the peer, is one to what was asked of it. What the peer does not owe us is an error of its.
+    pub fn owed(&self, answer: Event) -> bool {
+        let net = &self.net;
+        let asked = !net.queued && !net.receiving;
+        match answer {
+            Event::ReceiptAcked
+            | Event::WriteAcked { .. }
+            | Event::Superseded
+            | Event::RetryWrite => asked && net.job == Job::Replicate,
+            Event::Receiving => asked && net.job == Job::Read && net.answer == Answer::Expected,
+            Event::NegAcked => asked && matches!(net.job, Job::Replicate | Job::Read),
+            _ => false,
+        }
+    }
+
     /// Whether a barrier acknowledgement still has to come for it.
     pub fn awaits_barrier(&self) -> bool {
         self.net.job == Job::Replicate && !self.net.done && !self.net.queued
@@ -397,8 +418,17 @@ impl Request {
                 self.answered(Answer::Retry);
                 self.net.done = true;
             }
+            Event::Receiving => self.net.receiving = true,
+            Event::ReceiveFailed => {
+                self.net.receiving = false;
+                if self.net.done {
+                    self.read_here(context, &mut actions);
+                }
+            }
             Event::DataReceived => {
-                self.answered(Answer::Positive);
+                // Also if the connection was given up meanwhile: they are all here.
+                self.net.receiving = false;
+                self.net.answer = Answer::Positive;
                 self.net.done = true;
             }
             Event::BarrierAcked => {
@@ -492,14 +522,14 @@ impl Request {
         self.net.queued = false;
         self.net.answer = Answer::Negative;
         self.net.done = true;
-        if self.net.job == Job::Read {
+        if self.net.job == Job::Read && !self.net.receiving {
             self.read_here(context, actions);
         }
     }
 
     fn resend(&mut self, actions: &mut Actions) {
         let net = &mut self.net;
-        if net.job == Job::Nothing || net.done || net.queued || net.sending {
+        if net.job == Job::Nothing || net.done || net.queued || net.sending || net.receiving {
             return;
         }
         if net.job == Job::OutOfSync {
@@ -559,3 +589,5 @@ impl Request {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_answers;

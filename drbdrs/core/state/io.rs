@@ -21,6 +21,29 @@ pub fn accepts_new_io(s: &State, version: u32) -> bool {
     conn_settled && disk_settled
 }
 
+/// What becomes of requests that wait for the peer when the administrator lets suspended I/O go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thaw {
+    /// There is no peer: they go on without it.
+    Alone,
+    /// The peer is there: what an earlier connection carried is sent again, the rest is still on its way.
+    Resend,
+    /// Two nodes introduce each other: not yet, whose data are good is being found out.
+    NotYet,
+}
+
+/// By the states of all volumes. Not by that of the connection as a whole, which never is beyond
+/// [`ConnState::WfReportParams`].
+pub fn thaw(mut conns: impl Iterator<Item = ConnState>) -> Thaw {
+    conns
+        .try_fold(Thaw::Alone, |so_far, conn| match conn {
+            ConnState::WfReportParams => Err(Thaw::NotYet),
+            conn if is_connected(conn) => Ok(Thaw::Resend),
+            _ => Ok(so_far),
+        })
+        .unwrap_or_else(|found| found)
+}
+
 /// Are writes sent to the peer?
 pub fn replicates(s: &State) -> bool {
     let sync_under_way = is_connected_in_step(s.conn)
@@ -32,4 +55,23 @@ pub fn replicates(s: &State) -> bool {
 /// Is the peer told which blocks a write changed, instead of the write itself?
 pub fn sends_out_of_sync(s: &State) -> bool {
     matches!(s.conn, ConnState::Ahead | ConnState::WfBitmapS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_given_up_only_without_a_peer() {
+        let of = |conns: &[ConnState]| thaw(conns.iter().copied());
+        assert_eq!(of(&[]), Thaw::Alone);
+        assert_eq!(of(&[ConnState::StandAlone]), Thaw::Alone);
+        assert_eq!(of(&[ConnState::WfConnection]), Thaw::Alone);
+        assert_eq!(of(&[ConnState::NetworkFailure]), Thaw::Alone);
+        assert_eq!(of(&[ConnState::Connected]), Thaw::Resend);
+        assert_eq!(of(&[ConnState::SyncSource]), Thaw::Resend);
+        assert_eq!(of(&[ConnState::Ahead]), Thaw::Resend);
+        let one_of_two = [ConnState::Connected, ConnState::WfReportParams];
+        assert_eq!(of(&one_of_two), Thaw::NotYet);
+    }
 }

@@ -52,7 +52,7 @@ pub use effects::{
     BITMAP_WRITE_REASONS,
 };
 pub use fencing::{highest_policy, FenceAnswer};
-pub use io::{accepts_new_io, replicates, sends_out_of_sync};
+pub use io::{accepts_new_io, replicates, sends_out_of_sync, thaw, Thaw};
 pub use judge::{judge, judge_in_connection, Accepted, How};
 pub use list::List;
 pub use predicates::*;

@@ -9,7 +9,15 @@
 //! ```text
 //! judge 0x… 0x… = 0x…        a change of state: states, rules asked | the new state or the refusal
 //! meet 0x… … 0x… = 0x…       two disks meet: generations, bits, policies | rule, strategy, verdict
+//! end 0x… 0x… 0x… = 0x…      a resync or verify ends: state, bits failed, bits set | state, generations, helper
+//! promote 0x… 0x… = 0x…      a role was asked for: state and result, the promotion | what next, the promotion then
 //! ```
+
+mod end;
+mod promote;
+
+pub use end::{ending, Ending};
+pub use promote::{attempt, Tried};
 
 use crate::config::choices::{AfterSb0p, AfterSb1p, AfterSb2p, Fencing, OnNoData, RrConflict};
 use crate::state::{judge, judge_in_connection, Accepted, Conf, How, Negotiation, NetRules};
@@ -30,24 +38,31 @@ pub enum Kind {
     Judge,
     /// [`sync_handshake`].
     Meet,
+    /// [`finished`](crate::resync::finished).
+    End,
+    /// [`next_attempt`](crate::state::next_attempt).
+    Promote,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 2] = [Self::Judge, Self::Meet];
+    pub const ALL: [Self; 4] = [Self::Judge, Self::Meet, Self::End, Self::Promote];
 
     /// The word at the beginning of its line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Judge => "judge",
             Self::Meet => "meet",
+            Self::End => "end",
+            Self::Promote => "promote",
         }
     }
 
     fn words(self) -> usize {
         match self {
-            Self::Judge => 2,
+            Self::Judge | Self::Promote => 2,
             Self::Meet => WORDS,
+            Self::End => 3,
         }
     }
 }
@@ -397,6 +412,11 @@ impl Record {
             Kind::Meet => Some(conclusion(&sync_handshake(&unpack_meeting(
                 &self.question,
             )?))),
+            Kind::End => Some(ending(&Ending::unpack(&self.question)?.decide())),
+            Kind::Promote => {
+                let (next, after) = Tried::unpack(&self.question)?.decide();
+                Some(attempt(&next, &after))
+            }
         }
     }
 
@@ -410,6 +430,14 @@ impl Record {
             Kind::Meet => match unpack_meeting(&self.question) {
                 Some(question) => write!(f, "{question:?}"),
                 None => write!(f, "no generations"),
+            },
+            Kind::End => match Ending::unpack(&self.question) {
+                Some(end) => write!(f, "{end:?}"),
+                None => write!(f, "no state"),
+            },
+            Kind::Promote => match Tried::unpack(&self.question) {
+                Some(tried) => write!(f, "{tried:?}"),
+                None => write!(f, "no promotion"),
             },
         }
     }

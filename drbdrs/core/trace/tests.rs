@@ -3,6 +3,8 @@
 //! What is written down is what was asked, and what is asked again is answered the same.
 
 use super::*;
+use crate::state::Promotion;
+use crate::types::ConnState;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -114,6 +116,30 @@ impl Random {
     }
 }
 
+impl Random {
+    fn ending(&mut self) -> Ending {
+        // Few bits, so that none are left now and then.
+        Ending {
+            own: self.state(),
+            failed: self.word() % 3,
+            out_of_sync: self.word() % 3,
+        }
+    }
+
+    fn tried(&mut self) -> Tried {
+        let mut promotion = Promotion::new(self.one_of(Role::from_wire), self.flag());
+        promotion.change.disk = self.flag().then(|| self.one_of(DiskState::from_wire));
+        promotion.change.pdsk = self.flag().then(|| self.one_of(DiskState::from_wire));
+        promotion.forced = self.flag();
+        promotion.attempts = (self.word() % 6) as u32;
+        Tried {
+            promotion,
+            result: self.one_of(|n| StateRv::from_wire(2 - n as i32)),
+            state: self.state(),
+        }
+    }
+}
+
 fn survives(kind: Kind, words: &[u64], answer: u64) {
     let mut record = Record::EMPTY;
     assert!(record.set(kind, words, answer));
@@ -145,6 +171,47 @@ fn meetings_survive_the_way_through_text() {
         let answer = conclusion(&sync_handshake(&meeting));
         survives(Kind::Meet, &pack_meeting(&meeting), answer);
     }
+}
+
+#[test]
+fn ends_survive_the_way_through_text() {
+    let mut random = Random(5);
+    let mut ended = 0;
+    for _ in 0..20_000 {
+        let end = random.ending();
+        assert_eq!(Ending::unpack(&end.pack()), Some(end));
+        ended += u32::from(end.decide().is_some());
+        survives(Kind::End, &end.pack(), ending(&end.decide()));
+    }
+    assert!(ended > 1000, "{ended}");
+}
+
+#[test]
+fn promotions_survive_the_way_through_text() {
+    let mut random = Random(6);
+    for _ in 0..20_000 {
+        let tried = random.tried();
+        assert_eq!(Tried::unpack(&tried.pack()), Some(tried));
+        let (next, after) = tried.decide();
+        survives(Kind::Promote, &tried.pack(), attempt(&next, &after));
+    }
+}
+
+#[test]
+fn the_end_of_a_resync_that_went_on_is_seen() {
+    let own = State {
+        conn: ConnState::SyncTarget,
+        ..State::NEW
+    };
+    let left = |out_of_sync| Ending {
+        own,
+        failed: 0,
+        out_of_sync,
+    };
+    let mut record = Record::EMPTY;
+    assert!(record.set(Kind::End, &left(1).pack(), ending(&left(0).decide())));
+    assert_eq!(record.again(), Some(0));
+    assert_ne!(record.answer, 0);
 }
 
 #[test]

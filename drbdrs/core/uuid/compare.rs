@@ -3,8 +3,8 @@
 //! The comparison of two sets of UUIDs: a named rule and a strategy for every case.
 //!
 //! The rules are tried from top to bottom; the first that fits decides. They are written from "my" side:
-//! both nodes evaluate them with the roles swapped and must reach mirrored strategies. Where two crossed
-//! relations exist at once, the "I am behind" rules come first, so that there are never two sources.
+//! both nodes evaluate them with the roles swapped and must reach mirrored strategies, whatever the UUIDs are
+//! (`tests_enumerate`): a rule and its mirror are tried together, and where both fit, neither side is newer.
 //!
 //! ```text
 //!   number  what is seen                                            strategy
@@ -16,6 +16,7 @@
 //!   50/70   my current is the peer's bitmap UUID / vice versa       bitmap sync from the newer
 //!   51/71   the start of the last resync was not seen by one side   undo it, bitmap sync
 //!   60/80   my current is in the peer's history / vice versa        full sync from the newer
+//!   100     of two such rules for either direction both fit         split brain
 //!   90      both left the same generation                           split brain, policies may decide
 //!   100     only older history in common / nothing in common        split brain / unrelated
 //! ```
@@ -169,6 +170,8 @@ pub enum Rule {
     LostSyncUuidNeedsProtocol,
     /// The peer's generation is in my history: my data is newer, the bitmap is gone.
     PeerInHistory,
+    /// Each remembers the other's generation as an older one, and in the same way.
+    Crossed,
     /// Both left the same generation.
     SameOrigin,
     /// Only older history in common.
@@ -203,7 +206,7 @@ impl Rule {
             Self::LostSyncUuid | Self::LostSyncUuidNeedsProtocol => 71,
             Self::PeerInHistory => 80,
             Self::SameOrigin => 90,
-            Self::SharedHistory | Self::NothingInCommon => 100,
+            Self::Crossed | Self::SharedHistory | Self::NothingInCommon => 100,
         }
     }
 
@@ -248,6 +251,7 @@ impl Rule {
                 "last syncUUID did not get through; the repair needs protocol 91"
             }
             Self::PeerInHistory => "the peer's generation is in this node's history",
+            Self::Crossed => "each remembers the other's generation as an older one",
             Self::SameOrigin => "both wrote on since the same generation",
             Self::SharedHistory => "both wrote on, only older history in common",
             Self::NothingInCommon => "nothing in common",
@@ -338,8 +342,7 @@ pub fn compare(me: &Side, peer: &Side, agreed: &Agreed) -> Decision {
     let same = || me.uuids.current.unmarked() == peer.uuids.current.unmarked();
     just_created(&me.uuids, &peer.uuids)
         .or_else(|| same().then(|| same_generation(me, peer, agreed)))
-        .or_else(|| i_am_behind(&me.uuids, &peer.uuids, agreed))
-        .or_else(|| i_am_ahead(&me.uuids, &peer.uuids, agreed))
+        .or_else(|| one_is_ahead(&me.uuids, &peer.uuids, agreed))
         .unwrap_or_else(|| both_changed(&me.uuids, &peer.uuids))
 }
 
@@ -350,6 +353,10 @@ fn just_created(me: &Set, peer: &Set) -> Option<Decision> {
     let new = |u: Uuid| u == Uuid::JUST_CREATED;
     if new(mine) && new(theirs) {
         return Some(decide(Rule::BothJustCreated, Strategy::NoSync));
+    }
+    if mine.is_zero() && theirs.is_zero() {
+        // No disk is like that. (8.4: both are the target.)
+        return Some(decide(Rule::NothingInCommon, Strategy::Unrelated));
     }
     if (new(mine) || mine.is_zero()) && !new(theirs) {
         return Some(decide(Rule::JustCreated, Strategy::SetBitmap(Target)));
@@ -431,43 +438,61 @@ fn common_crash(me: &Side, peer: &Side, agreed: &Agreed) -> Decision {
     }
 }
 
-/// Rules 50 to 60: my generation is one that the peer remembers.
-fn i_am_behind(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
-    let mine = me.current.unmarked();
-    if mine == peer.bitmap.unmarked() {
-        return Some(decide(
-            Rule::PeerBitmapSinceMine,
-            Strategy::UseBitmap(Target),
-        ));
-    }
-    if sync_start_unseen(peer, me, agreed) {
-        return Some(if agreed.version < REPAIR_VERSION {
-            let strategy = Strategy::NeedsProtocol(REPAIR_VERSION);
-            decide(Rule::PeerLostSyncUuidNeedsProtocol, strategy)
-        } else {
-            let strategy = Strategy::UseBitmap(Target);
-            repaired(Rule::PeerLostSyncUuid, strategy, Repair::UndoPeersSyncStart)
-        });
-    }
-    in_history(mine, peer).then(|| decide(Rule::InPeerHistory, Strategy::SetBitmap(Target)))
+/// Rules 50 to 80: one side remembers the other's generation. What tells more about the missed changes comes first, so
+/// that both sides find the same. (8.4 asks whether it is behind, by whatever rule, before it asks whether it is ahead:
+/// then both are, now and then.)
+fn one_is_ahead(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
+    let wrote_on = |one: &Set, other: &Set| one.bitmap.unmarked() == other.current.unmarked();
+    let unseen = |one: &Set, other: &Set| sync_start_unseen(one, other, agreed);
+    let left_behind = |one: &Set, other: &Set| in_history(other.current.unmarked(), one);
+    let bitmap_since = |direction| match direction {
+        Source => decide(Rule::BitmapSincePeer, Strategy::UseBitmap(Source)),
+        Target => decide(Rule::PeerBitmapSinceMine, Strategy::UseBitmap(Target)),
+    };
+    let history = |direction| match direction {
+        Source => decide(Rule::PeerInHistory, Strategy::SetBitmap(Source)),
+        Target => decide(Rule::InPeerHistory, Strategy::SetBitmap(Target)),
+    };
+    let sync_start = |direction| lost_sync_uuid(direction, agreed);
+    from_either_side(me, peer, wrote_on, bitmap_since)
+        .or_else(|| from_either_side(me, peer, unseen, sync_start))
+        .or_else(|| from_either_side(me, peer, left_behind, history))
 }
 
-/// Rules 70 to 80: the peer's generation is one that I remember.
-fn i_am_ahead(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
-    let theirs = peer.current.unmarked();
-    if me.bitmap.unmarked() == theirs {
-        return Some(decide(Rule::BitmapSincePeer, Strategy::UseBitmap(Source)));
+/// `ahead(one, other)`: is `one` ahead of `other`? Both of each other: there is no telling.
+fn from_either_side(
+    me: &Set,
+    peer: &Set,
+    ahead: impl Fn(&Set, &Set) -> bool,
+    decision: impl Fn(Direction) -> Decision,
+) -> Option<Decision> {
+    match (ahead(me, peer), ahead(peer, me)) {
+        (true, true) => Some(decide(Rule::Crossed, Strategy::SplitBrain)),
+        (true, false) => Some(decision(Source)),
+        (false, true) => Some(decision(Target)),
+        (false, false) => None,
     }
-    if sync_start_unseen(me, peer, agreed) {
-        return Some(if agreed.version < REPAIR_VERSION {
-            let strategy = Strategy::NeedsProtocol(REPAIR_VERSION);
-            decide(Rule::LostSyncUuidNeedsProtocol, strategy)
-        } else {
-            let strategy = Strategy::UseBitmap(Source);
-            repaired(Rule::LostSyncUuid, strategy, Repair::UndoMySyncStart)
-        });
+}
+
+/// Rules 51 and 71: the start of a resync from me (`Source`) or from the peer was not seen by the other side.
+fn lost_sync_uuid(direction: Direction, agreed: &Agreed) -> Decision {
+    let (rule, too_old, repair) = match direction {
+        Source => (
+            Rule::LostSyncUuid,
+            Rule::LostSyncUuidNeedsProtocol,
+            Repair::UndoMySyncStart,
+        ),
+        Target => (
+            Rule::PeerLostSyncUuid,
+            Rule::PeerLostSyncUuidNeedsProtocol,
+            Repair::UndoPeersSyncStart,
+        ),
+    };
+    if agreed.version < REPAIR_VERSION {
+        decide(too_old, Strategy::NeedsProtocol(REPAIR_VERSION))
+    } else {
+        repaired(rule, Strategy::UseBitmap(direction), repair)
     }
-    in_history(theirs, me).then(|| decide(Rule::PeerInHistory, Strategy::SetBitmap(Source)))
 }
 
 /// Has `source` rotated its UUIDs for a resync whose P_SYNC_UUID never reached `target`?

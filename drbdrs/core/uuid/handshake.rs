@@ -194,7 +194,10 @@ fn resolve(h: &Handshake, out: &mut Outcome) -> Result<Strategy, Refusal> {
             strategy = by_policy(h, ambiguous, out);
         }
     }
-    if strategy == Strategy::SplitBrain && !out.demote_first {
+    // Where a Primary should have given way, the policies have chosen the source, and the other side knows. (8.4 goes by
+    // the administrators' wish if that Primary cannot: two sources.)
+    let chosen = out.demote_first || out.helpers.pri_lost_after_sb;
+    if strategy == Strategy::SplitBrain && !chosen {
         strategy = by_discard_my_data(h, ambiguous, out);
     }
     if strategy == Strategy::SplitBrain {

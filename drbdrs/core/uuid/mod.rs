@@ -19,6 +19,7 @@
 
 mod asb;
 mod compare;
+mod exposed;
 mod handshake;
 mod set;
 
@@ -27,9 +28,12 @@ mod tests_compare;
 #[cfg(test)]
 mod tests_enumerate;
 #[cfg(test)]
+mod tests_enumerate_handshake;
+#[cfg(test)]
 mod tests_handshake;
 
 pub use asb::{recover, Demotion, Policies, Recovery};
 pub use compare::{compare, Agreed, Decision, Direction, Repair, Rule, Side, Strategy};
+pub use exposed::{continues, Continues, Unstored};
 pub use handshake::{sync_handshake, Handshake, Helpers, Outcome, Plan, Policy, Refusal, Solved};
 pub use set::{PeerUuids, Set, Slot};

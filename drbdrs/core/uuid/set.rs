@@ -49,6 +49,13 @@ impl Set {
         begins
     }
 
+    /// `begun` has begun, and this copy of the UUIDs does not say so yet. What the bitmap counts from stays.
+    pub fn resume_generation(&mut self, begun: Uuid, role: Role) {
+        if !self.begin_generation(begun, role) {
+            self.set_current(begun, role);
+        }
+    }
+
     /// Writes a slot; what it held, if anything, becomes the newest history.
     pub fn rotate_into(&mut self, slot: Slot, value: Uuid, role: Role) {
         let old = match slot {

@@ -5,7 +5,6 @@
 use super::set::Generation;
 use super::*;
 use crate::types::{Role, Uuid};
-use Direction::{Source, Target};
 
 const A: u64 = 0xa0;
 const B: u64 = 0xb0;
@@ -484,15 +483,33 @@ fn nothing_in_common() {
     );
 }
 
+/// Each remembers the other's generation. Where both remember it in the same way, neither is newer, and both say so; 8.4
+/// takes either for the target, and both wait for a bitmap for ever.
 #[test]
-fn two_crossed_bitmaps_never_make_two_sources() {
-    let (me, peer) = (side([A, B, C, D]), side([B, A, C, D]));
-    assert_eq!(
-        compare(&me, &peer, &AGREED).strategy,
-        Strategy::UseBitmap(Target)
-    );
-    assert_ne!(
-        compare(&peer, &me, &AGREED).strategy,
-        Strategy::UseBitmap(Source)
-    );
+fn crossed_generations_are_a_split_brain_on_both_sides() {
+    let lost_both = |a, b| [a, sync_of(b), b, D];
+    for (mine, theirs) in [
+        ([A, B, C, D], [B, A, C, D]),
+        (lost_both(A, B), lost_both(B, A)),
+        ([A, 0, B, 0], [B, 0, A, 0]),
+        ([A, C, D, B], [B, D, A, E]),
+    ] {
+        check(side(mine), side(theirs), Rule::Crossed, 100, -100);
+        check(side(theirs), side(mine), Rule::Crossed, 100, -100);
+    }
+}
+
+/// A node that had written on from A was invalidated, and is the target of a resync from A, which breaks: each remembers
+/// the other's generation, but the bitmap counts from the target's. 8.4's source takes itself for the target, by rule 60.
+#[test]
+fn a_bitmap_that_counts_from_the_other_generation_comes_before_history() {
+    let (source, target) = (side([A, F, B, D]), side([F, 0, A, B]));
+    check(source, target, Rule::BitmapSincePeer, 70, 1);
+    check(target, source, Rule::PeerBitmapSinceMine, 50, -1);
+}
+
+#[test]
+fn two_disks_without_any_generation_have_nothing_in_common() {
+    let nothing = side([0, 0, 0, 0]);
+    check(nothing, nothing, Rule::NothingInCommon, 100, -1000);
 }

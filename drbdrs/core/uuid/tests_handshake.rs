@@ -267,6 +267,20 @@ fn a_losing_primary_is_demoted_first() {
     assert!(out.helpers.pri_lost_after_sb && out.helpers.split_brain);
 }
 
+/// The policies have made the other side the source. 8.4 follows the wish of its administrator then: two sources.
+#[test]
+fn a_primary_that_cannot_give_way_does_not_become_the_source_either() {
+    let mut h = of(SPLIT);
+    h.me.role = Role::Primary;
+    h.policy.after_sb.none = AfterSb0p::DiscardLocal;
+    h.policy.after_sb.one = AfterSb1p::CallPriLost;
+    h.demotion = Demotion::Refused;
+    h.peer.discard_my_data = true;
+    let out = sync_handshake(&h);
+    assert_eq!(out.verdict, Err(Refusal::SplitBrain));
+    assert!(out.helpers.pri_lost_after_sb && out.helpers.split_brain);
+}
+
 #[test]
 fn a_primary_does_not_become_target_unless_told_so() {
     let mut h = of(BEHIND);

@@ -12,6 +12,7 @@ mod rules;
 mod stack;
 mod text;
 
+use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -84,13 +85,23 @@ fn source() -> Result<Vec<Finding>, String> {
     Ok(findings)
 }
 
+/// The rules of the house that no compiler checks.
+#[derive(Parser)]
+#[command(name = "tidy")]
+enum Line {
+    /// Read every file that git knows or would add.
+    Source,
+    /// Read a linked kernel module: panics, stack.
+    Link {
+        /// As .build/module/drbdrs.ko.
+        module: PathBuf,
+    },
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match words[..] {
-        ["source"] => source(),
-        ["link", module] => link::check(Path::new(module), &top()),
-        _ => Err("usage: tidy source | tidy link MODULE.ko".into()),
+    let result = match Line::parse() {
+        Line::Source => source(),
+        Line::Link { module } => link::check(&module, &top()),
     };
     match result {
         Ok(findings) => {

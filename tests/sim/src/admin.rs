@@ -13,6 +13,7 @@ use drbd_core::{
     meta::Superblock,
     state::{self, next_attempt, Attempt, Change, How, Promotion},
     types::{ConnState, DiskState, Role, StateRv},
+    uuid::{self, Continues},
     wire::{Command, StateChange},
 };
 
@@ -411,9 +412,21 @@ impl Node {
     fn bring_in(&mut self) -> bool {
         let (mut block, _) = Superblock::read(&self.stable.superblock).expect("our own superblock");
         let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
-        let other = self.exposed.0 & !1 != block.uuids.current.0 & !1;
-        if self.state.pdsk != DiskState::UpToDate && !self.exposed.is_zero() && primary && other {
-            return false;
+        let unstored = self.unstored.take();
+        if self.state.pdsk != DiskState::UpToDate && primary {
+            let (found, disk) = (block.uuids.current, block.device_uuid);
+            let continues = uuid::continues(self.exposed, unstored.as_ref(), found, disk);
+            if continues != Continues::Yes {
+                self.unstored = unstored;
+            }
+            match continues {
+                Continues::Yes => {}
+                Continues::Unaware => {
+                    let role = self.state.role;
+                    block.uuids.resume_generation(self.exposed, role);
+                }
+                Continues::No => return false,
+            }
         }
         let attached = state::attach(
             block.flags,

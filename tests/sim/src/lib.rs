@@ -20,6 +20,7 @@ pub mod mutations;
 pub mod node;
 pub mod oracle;
 pub mod peer_data;
+pub mod progress;
 pub mod receiver;
 pub mod replay;
 mod resize;

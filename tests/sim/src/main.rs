@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Plays COUNT seeds, and says what was violated; or one seed, with everything that happens. See [`USAGE`].
+//! Plays COUNT seeds, and says what was violated; or one seed, with everything that happens.
 
 #[macro_use]
 extern crate drbd_say;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::Parser;
 use drbd_core::config::choices::Protocol;
+use drbd_sim::progress;
 use drbd_sim::world::{run, Config, Fault, Report, FAULTS};
+use indicatif::ProgressBar;
 use std::{
     panic,
-    str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
@@ -84,47 +87,46 @@ fn show(config: Config) {
     );
 }
 
-/// What the command line asks for.
-#[derive(Default)]
+/// Plays seeds of the simulated cluster, and says what was violated; or one seed.
+#[derive(Parser)]
+#[command(name = "drbd-sim")]
 struct Wish {
-    count: Option<u64>,
-    from: Option<u64>,
+    /// How many seeds.
+    #[arg(default_value_t = 50_000)]
+    count: u64,
+    /// The first of them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from: u64,
+    /// Not those behind the first that violates something.
+    #[arg(long)]
     until_first: bool,
+    /// In place of that of the seed.
+    #[arg(long, value_parser = PossibleValuesParser::new(["A", "B", "C"]).map(protocol))]
     protocol: Option<Protocol>,
+    /// Both nodes are Primary.
+    #[arg(long)]
     two_primaries: bool,
+    /// Only this one.
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// In place of those of the seed.
+    #[arg(long, value_name = "N")]
     steps: Option<u32>,
+    /// A bit for each kind of fault that is left out.
+    #[arg(long, value_name = "FAULTS", default_value_t = 0)]
     without: u32,
+    /// Everything that happens.
+    #[arg(long, requires = "seed")]
     trace: bool,
 }
 
-impl Wish {
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wish = Self::default();
-        while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            match &*word {
-                "--from" => wish.from = Some(number(&value()?)?),
-                "--until-first" => wish.until_first = true,
-                "--two-primaries" => wish.two_primaries = true,
-                "--trace" => wish.trace = true,
-                "--seed" => wish.seed = Some(number(&value()?)?),
-                "--steps" => wish.steps = Some(number(&value()?)?),
-                "--without" => wish.without = number(&value()?)?,
-                "--protocol" => {
-                    let name = value()?;
-                    let known = [Protocol::A, Protocol::B, Protocol::C];
-                    let protocol = known.into_iter().find(|known| known.name() == name);
-                    wish.protocol =
-                        Some(protocol.ok_or(format!("{name} is no protocol: A, B, C"))?);
-                }
-                _ if wish.count.is_none() => wish.count = Some(number(&word)?),
-                _ => return Err(format!("{word} is one word too many")),
-            }
-        }
-        Ok(wish)
-    }
+fn protocol(name: String) -> Protocol {
+    let known = [Protocol::A, Protocol::B];
+    let named = known.into_iter().find(|known| known.name() == name);
+    named.unwrap_or(Protocol::C)
+}
 
+impl Wish {
     fn config(&self, seed: u64) -> Config {
         let of_seed = Config::of(seed);
         Config {
@@ -137,22 +139,8 @@ impl Wish {
     }
 }
 
-fn number<N: FromStr>(word: &str) -> Result<N, String> {
-    word.parse().map_err(|_| format!("{word} is no number"))
-}
-
-const USAGE: &str = "usage: drbd-sim [COUNT] [--from N] [--until-first] [--protocol A|B|C] [--two-primaries]
-       drbd-sim --seed N [--steps N] [--without FAULTS] [--protocol A|B|C] [--two-primaries] [--trace]";
-
 fn main() {
-    if std::env::args().any(|word| word == "--help") {
-        println!("{USAGE}");
-        return;
-    }
-    let wish = Wish::parse(std::env::args().skip(1)).unwrap_or_else(|why| {
-        eprintln!("drbd-sim: {why}\n{USAGE}");
-        std::process::exit(2);
-    });
+    let wish = Wish::parse();
     if let Some(seed) = wish.seed {
         let report = run(wish.config(seed), wish.trace);
         println!(
@@ -161,29 +149,33 @@ fn main() {
         );
         return;
     }
-    let (count, from) = (wish.count.unwrap_or(50_000), wish.from.unwrap_or(1));
     let of = |seed| wish.config(seed);
-    std::process::exit(campaign(&of, from, count, wish.until_first));
+    std::process::exit(campaign(&of, wish.from, wish.count, wish.until_first));
 }
 
-/// Plays seeds, all of them or until one violates something.
-fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_first: bool) -> i32 {
-    panic::set_hook(Box::new(|_| {}));
-    let begun = Instant::now();
-    let next = AtomicU64::new(from);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let work = || {
+/// The seeds that are still to be played.
+struct Seeds {
+    next: AtomicU64,
+    end: u64,
+    until_first: bool,
+    bar: ProgressBar,
+}
+
+impl Seeds {
+    /// Plays some of them, until there are none; what happened, and which violated something.
+    fn play(&self, of: &impl Fn(u64) -> Config) -> (Report, Vec<u64>) {
         let mut sum = Report {
             faults: vec![0; FAULTS.len()],
             ..Report::default()
         };
         let mut bad = Vec::new();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + count {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.end {
                 return (sum, bad);
             }
             let report = play(of(seed));
+            self.bar.inc(1);
             for (all, one) in sum.faults.iter_mut().zip(&report.faults) {
                 *all += one;
             }
@@ -191,19 +183,37 @@ fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_f
             sum.ms += report.ms;
             if report.violation.is_some() {
                 bad.push(seed);
-                if until_first {
-                    next.store(from + count, Ordering::Relaxed);
+                self.bar
+                    .set_message(format!("seed {seed} violates something"));
+                if self.until_first {
+                    self.next.store(self.end, Ordering::Relaxed);
                 }
             }
         }
+    }
+}
+
+/// Plays seeds, all of them or until one violates something.
+fn campaign(of: &(impl Fn(u64) -> Config + Sync), from: u64, count: u64, until_first: bool) -> i32 {
+    panic::set_hook(Box::new(|_| {}));
+    let begun = Instant::now();
+    let seeds = Seeds {
+        next: AtomicU64::new(from),
+        end: from + count,
+        until_first,
+        bar: progress::many(count, "schedules"),
     };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let parts: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| seeds.play(of)))
+            .collect();
         threads
             .into_iter()
             .map(|thread| thread.join().expect("panics are caught"))
             .collect()
     });
+    seeds.bar.finish_and_clear();
     let mut faults = vec![0; FAULTS.len()];
     let (mut bad, mut steps, mut ms) = (Vec::new(), 0, 0);
     for (sum, some) in parts {

@@ -63,6 +63,8 @@ impl Node {
             let mut block = *md;
             block.flags.set(Flags::PRIMARY_IND, on_disk);
             block.emit_unclean(&mut self.stable.superblock);
+            let unstored = self.unstored;
+            self.unstored = unstored.filter(|begun| begun.exposed != block.uuids.current);
             self.md_dirty = on_disk != primary;
         }
     }

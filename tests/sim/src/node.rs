@@ -24,7 +24,7 @@ use drbd_core::{
     resync::{Controller, Verify},
     state::{self, Accepted, Change, Conf, Negotiation, NetRules, Now, NowContext},
     types::{ConnState, DiskState, Role, State, StateRv, Uuid},
-    uuid::{PeerUuids, Plan, Refusal},
+    uuid::{PeerUuids, Plan, Refusal, Unstored},
     wire::{Agreed, BitmapRecv, Command},
 };
 use std::collections::VecDeque;
@@ -268,6 +268,8 @@ pub struct Node {
     pub md: Option<Superblock>,
     pub md_dirty: bool,
     pub exposed: Uuid,
+    /// That generation, while the superblock on disk does not have it.
+    pub unstored: Option<Unstored>,
     pub peer_uuids: Option<PeerUuids>,
     pub told_bits: u64,
     pub negotiated: (DiskState, DiskState),
@@ -379,6 +381,7 @@ impl Node {
             md: None,
             md_dirty: false,
             exposed: Uuid::ZERO,
+            unstored: None,
             peer_uuids: None,
             told_bits: 0,
             negotiated: (DiskState::Inconsistent, DiskState::Unknown),
@@ -667,12 +670,18 @@ impl Node {
         let fresh = Uuid(self.rng.any() & !0xff | 0x100);
         let role = self.state.role;
         let Some(md) = self.md.as_mut() else { return };
+        let stored = md.uuids.current;
         if forced {
             md.uuids.new_current(fresh, role);
         } else if !md.uuids.begin_generation(fresh, role) {
             return;
         }
         self.exposed = md.uuids.current;
+        self.unstored = Some(Unstored {
+            exposed: self.exposed,
+            stored: self.unstored.map_or(stored, |before| before.stored),
+            device: md.device_uuid,
+        });
         self.md_dirty = true;
         self.sync_metadata();
     }

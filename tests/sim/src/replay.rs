@@ -55,9 +55,9 @@ fn parse(text: &str) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use drbd_core::state::{Conf, How};
-    use drbd_core::trace::{judgement, Wish};
-    use drbd_core::types::{Role, State};
+    use drbd_core::state::{Conf, How, Promotion};
+    use drbd_core::trace::{attempt, ending, judgement, Ending, Tried, Wish};
+    use drbd_core::types::{ConnState, Role, State, StateRv};
 
     fn line(spoiled: u64) -> String {
         let wish = Wish {
@@ -90,6 +90,38 @@ mod tests {
     }
 
     #[test]
+    fn ends_and_promotions_are_decided_again() {
+        let own = State {
+            conn: ConnState::SyncTarget,
+            ..State::NEW
+        };
+        let (failed, out_of_sync) = (2, 2);
+        let end = Ending {
+            own,
+            failed,
+            out_of_sync,
+        };
+        let tried = Tried {
+            promotion: Promotion::new(Role::Primary, true),
+            result: StateRv::NoUpToDateDisk,
+            state: own,
+        };
+        let (next, after) = tried.decide();
+        let mut text = String::new();
+        let mut note = |kind, words: &[u64], answer| {
+            let mut record = Record::EMPTY;
+            assert!(record.set(kind, words, answer));
+            text += &format!("r0/0 7 1234: {record}\n");
+        };
+        note(Kind::End, &end.pack(), ending(&end.decide()));
+        note(Kind::Promote, &tried.pack(), attempt(&next, &after));
+        assert_eq!(replay(&text).differing, Vec::<String>::new());
+        // One block failed less: the other is still to come.
+        let changed = text.replace(" 0x2 0x2 = ", " 0x1 0x2 = ");
+        assert_eq!(replay(&changed).differing.len(), 1, "{changed}");
+    }
+
+    #[test]
     fn other_text_is_no_decision() {
         for text in [
             "",
@@ -98,6 +130,8 @@ mod tests {
             "judge 0x1 0x2 0x3 = 0x2",
             "judge 0x1 0x2",
             "meet 0x1 0x2 = 0x3",
+            "end 0x1 0x2 = 0x3",
+            "promote 0x1 = 0x3",
             "else 0x1 0x2 = 0x3",
             "judge 1 2 = 3",
             "judge 0x1 0x10000000000000000 = 0x3",

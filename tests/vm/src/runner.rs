@@ -3,8 +3,10 @@
 //! Runs scenarios one after the other: one line for each, a last line with the counts, logs under `.build/vm`.
 
 use crate::cluster::{Setup, LAST_WORDS_FILE};
+use clap::Parser;
 use drbd_lab::image::source_tree;
 use drbd_lab::Result;
+use drbd_sim::progress;
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -22,27 +24,89 @@ pub struct Scenario {
     pub long: &'static [Setup],
     /// Whether the stock driver on both nodes can play it.
     pub control: bool,
+    /// Whether something fails in it: then it is played with the stock driver as the peer on either side.
+    pub fault: bool,
     /// The scenario: the setup, and the folder for its logs.
     pub run: fn(Setup, &Path) -> Result<()>,
 }
 
-/// What the command line asks for.
-#[derive(Clone, Debug, Default)]
+/// Runs the scenarios on virtual machines.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "drbd-vm-tests")]
 pub struct Wish {
-    /// All of these must be in `NAME[SETUP]`.
+    /// Only those whose name, NAME[N1+N2,TOOLS], contains every FILTER.
+    #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
-    /// Also the stock driver on both nodes.
+    /// Also with the stock driver and tools on both nodes.
+    #[arg(long)]
     pub control: bool,
-    /// Also the setups of the long run.
+    /// Also the setups that take too long for every change.
+    #[arg(long)]
     pub long: bool,
-    /// Not what passed in the run before.
+    /// The scenarios in which something fails, and no others, with the stock driver as the first node and as the second.
+    #[arg(long, conflicts_with = "long")]
+    pub faults: bool,
+    /// Not those that passed in the run before.
+    #[arg(long)]
     pub resume: bool,
-    /// Only say what would be run.
+    /// Only say which.
+    #[arg(long)]
     pub list: bool,
 }
 
 fn results() -> PathBuf {
     source_tree().join(".build/vm/results")
+}
+
+/// The setups in which a scenario is wished for.
+fn setups(scenario: &Scenario, wish: &Wish) -> Vec<Setup> {
+    let both = scenario.setups.iter().chain(scenario.long).copied();
+    if wish.faults {
+        let mixed = |setup: &Setup| setup.modules[0] != setup.modules[1];
+        return both.filter(|s| scenario.fault && mixed(s)).collect();
+    }
+    let control = Setup::new(
+        crate::Module::Stock,
+        crate::Module::Stock,
+        crate::Tools::Stock,
+    );
+    let long = scenario.long.iter().filter(|_| wish.long);
+    let control = (wish.control && scenario.control).then_some(control);
+    scenario
+        .setups
+        .iter()
+        .chain(long)
+        .copied()
+        .chain(control)
+        .collect()
+}
+
+/// How many fault scenarios passed with the stock driver on which side.
+#[derive(Default)]
+struct Faults {
+    names: HashSet<&'static str>,
+    first: u32,
+    second: u32,
+}
+
+impl Faults {
+    fn passed(&mut self, name: &'static str, setup: Setup) {
+        self.names.insert(name);
+        if setup.modules[0] == crate::Module::Stock {
+            self.first += 1;
+        } else {
+            self.second += 1;
+        }
+    }
+
+    fn say(&self) {
+        println!(
+            "{} fault scenarios passed with stock 8.4.11 as the peer: {} with it as the first node, {} as the second",
+            self.names.len(),
+            self.first,
+            self.second
+        );
+    }
 }
 
 /// Runs what is wished for; true if nothing failed.
@@ -53,25 +117,13 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         .lines()
         .filter_map(|l| l.strip_suffix(" ok"))
         .collect();
-    let control = [Setup::new(
-        crate::Module::Stock,
-        crate::Module::Stock,
-        crate::Tools::Stock,
-    )];
-    let mut plan = Vec::new();
-    let mut filtered = 0;
+    let (mut plan, mut filtered) = (Vec::new(), 0);
     for scenario in scenarios {
-        let more: &[Setup] = if wish.control && scenario.control {
-            &control
-        } else {
-            &[]
-        };
-        let long: &[Setup] = if wish.long { scenario.long } else { &[] };
-        for setup in scenario.setups.iter().chain(long).chain(more) {
+        for setup in setups(scenario, wish) {
             let name = format!("{}[{setup}]", scenario.name);
             let wanted = wish.filters.iter().all(|f| name.contains(f.as_str()));
             if wanted && !(wish.resume && passed_before.contains(name.as_str())) {
-                plan.push((name, scenario, *setup));
+                plan.push((name, scenario, setup));
             } else {
                 filtered += 1;
             }
@@ -88,12 +140,14 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         OpenOptions::new()
     };
     let mut record = record.create(true).append(true).open(results())?;
-    let mut failures = Vec::new();
+    let (mut failures, mut faults) = (Vec::new(), Faults::default());
     let (start, count) = (Instant::now(), plan.len());
     println!("\nrunning {count} tests");
+    let bar = progress::few(count as u64, "scenarios");
     for (name, scenario, setup) in plan {
         let logs = source_tree().join(".build/vm").join(&name);
         let begin = Instant::now();
+        bar.set_message(name.clone());
         // A scenario that panics has failed, no more.
         let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(setup, &logs)));
         let failure = match result {
@@ -103,15 +157,19 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         };
         let seconds = begin.elapsed().as_secs_f64();
         let word = if failure.is_none() { "ok" } else { "FAILED" };
-        println!("test {name} ... {word} ({seconds:.1} s)");
+        bar.suspend(|| println!("test {name} ... {word} ({seconds:.1} s)"));
+        bar.inc(1);
         writeln!(record, "{name} {word}")?;
         if let Some(text) = failure {
-            println!("{text}\nlogs of this scenario: {}", logs.display());
             let last = fs::read_to_string(logs.join(LAST_WORDS_FILE)).unwrap_or_default();
-            println!("{last}");
+            let logs = logs.display();
+            bar.suspend(|| println!("{text}\nlogs of this scenario: {logs}\n{last}"));
             failures.push(name);
+        } else {
+            faults.passed(scenario.name, setup);
         }
     }
+    bar.finish_and_clear();
     if !failures.is_empty() {
         println!("\nfailures:\n    {}", failures.join("\n    "));
     }
@@ -125,5 +183,8 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         count - failed,
         start.elapsed().as_secs_f64()
     );
+    if wish.faults {
+        faults.say();
+    }
     Ok(failures.is_empty())
 }

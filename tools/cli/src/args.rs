@@ -3,7 +3,7 @@
 //! Command lines in the manner of getopt_long: options anywhere, `--name=value` or `--name value`, unique prefixes,
 //! `-x`, `--` ends the options. Hand-written because scripts depend on these forms.
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -294,7 +294,6 @@ mod tests {
         assert_eq!(offered("drbdmeta - v08 x int"), ["internal"]);
         assert_eq!(offered("drbdmeta - v08 x internal dump"), ["dump-md"]);
         assert_eq!(offered("drbdmeta - v08 x internal restore-md "), ["FILES"]);
-        assert_eq!(offered("drbd-iscsi pl"), ["plan"]);
     }
 
     #[test]

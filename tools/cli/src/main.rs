@@ -19,6 +19,7 @@ mod conf_page;
 mod drbdadm;
 mod drbdmeta;
 mod drbdsetup;
+mod iscsi_page;
 mod last_known;
 mod lock;
 mod names;
@@ -63,8 +64,20 @@ fn main() {
     std::process::exit(exit);
 }
 
+/// The name of the program without the version that the stock tools have in /lib/drbd (`drbdadm-84`).
+fn unversioned(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((program @ ("drbdadm" | "drbdsetup" | "drbdmeta"), version))
+            if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            program
+        }
+        _ => name,
+    }
+}
+
 fn run(name: &str, args: &[String]) -> Option<i32> {
-    match name {
+    match unversioned(name) {
         "drbdsetup" => Some(drbdsetup::main(args)),
         "drbdadm" => Some(drbdadm::main(args)),
         "drbdmeta" => Some(drbdmeta::main(args)),
@@ -72,5 +85,19 @@ fn run(name: &str, args: &[String]) -> Option<i32> {
         "complete" => Some(complete::main(args)),
         "drbd-iscsi" => Some(drbd_iscsi::main(args)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unversioned;
+
+    #[test]
+    fn names_with_a_version_are_the_same_programs() {
+        assert_eq!(unversioned("drbdadm-84"), "drbdadm");
+        assert_eq!(unversioned("drbdsetup-83"), "drbdsetup");
+        assert_eq!(unversioned("drbdadm-"), "drbdadm-");
+        assert_eq!(unversioned("drbd-iscsi"), "drbd-iscsi");
+        assert_eq!(unversioned("drbdadm-x"), "drbdadm-x");
     }
 }

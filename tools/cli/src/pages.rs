@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! `drbd-tools pages DIRECTORY`: man pages and completion for bash, zsh and fish, out of the tables that the programs
-//! themselves are driven by. `make install` runs it; DIRECTORY becomes a `share`.
+//! themselves are driven by (those of drbd-iscsi by [`iscsi_page`]). `make install` runs it; DIRECTORY becomes a `share`.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
+use clap_complete::Shell;
+
 use crate::args::{Spec, Takes};
 use crate::catalog::{self, Flag, Group};
+use crate::iscsi_page;
 
 /// A command of one of the programs.
 pub struct Entry {
@@ -79,40 +82,6 @@ pub struct Program {
     pub exits: &'static [(i32, &'static str)],
 }
 
-/// drbd-iscsi, whose tables stand in its own crate.
-fn iscsi() -> Program {
-    let option = |(name, value, about): &(&'static str, &str, &str)| {
-        let (takes, form) = if value.is_empty() {
-            (Takes::Nothing, format!("--{name}"))
-        } else {
-            (Takes::Value, format!("--{name}={value}"))
-        };
-        (Spec::long(name, takes), format!("{form} {about}"))
-    };
-    let entry = |(name, about): &(&'static str, &'static str)| Entry {
-        name,
-        operands: String::new(),
-        about,
-        options: Vec::new(),
-        details: Vec::new(),
-        words: Vec::new(),
-    };
-    Program {
-        name: "drbd-iscsi",
-        about: "exports mirrored disks by the kernel's iSCSI target",
-        synopsis: "COMMAND [OPTION...]",
-        text: &[
-            "Reads ietd.conf, as the iSCSI Enterprise Target had it, and drbd.conf, and makes the kernel's own target of \
-             them: every line is mapped, warned about or refused. Both nodes show the same disk; the one that is primary \
-             serves.",
-        ],
-        before: 0,
-        entries: drbd_iscsi::COMMANDS.iter().map(entry).collect(),
-        common: drbd_iscsi::OPTIONS.iter().map(option).collect(),
-        exits: drbd_iscsi::EXITS,
-    }
-}
-
 /// An option of all commands, from the table.
 fn common(flag: &Flag) -> (Spec, String) {
     let takes = if flag.value.is_some() {
@@ -138,10 +107,9 @@ fn common(flag: &Flag) -> (Spec, String) {
     )
 }
 
-/// All programs.
+/// The programs with the stock tools' command lines.
 pub fn programs() -> Vec<Program> {
     vec![
-        iscsi(),
         crate::drbdsetup::program(),
         crate::drbdmeta::program(),
         Program {
@@ -220,8 +188,12 @@ fn man(program: &Program) -> String {
             plain(entry.about)
         );
         for spec in &entry.options {
-            let flag = format!("--{}=", spec.name);
-            let detail = entry.details.iter().find(|line| line.starts_with(&flag));
+            let flag = format!("--{}", spec.name);
+            let is_flag = |line: &&String| {
+                let rest = line.strip_prefix(&flag);
+                rest.is_some_and(|rest| rest.starts_with(['=', '[', ' ', ':']))
+            };
+            let detail = entry.details.iter().find(is_flag);
             let line = detail.cloned().unwrap_or_else(|| option(spec));
             let _ = writeln!(out, ".br\n{}", plain(&line));
         }
@@ -320,19 +292,27 @@ fn write(directory: &Path) -> io::Result<()> {
         }
         fs::write(path, text)
     };
+    let program = |name: &str, [man, bash, zsh, fish]: [String; 4]| {
+        put(format!("man/man8/{name}.8"), man)?;
+        put(format!("bash-completion/completions/{name}"), bash)?;
+        put(format!("zsh/site-functions/_{name}"), zsh)?;
+        put(format!("fish/vendor_completions.d/{name}.fish"), fish)
+    };
     put("man/man5/drbd.conf.5".to_owned(), crate::conf_page::man())?;
-    for program in programs() {
-        let name = program.name;
-        for (path, text) in [
-            (format!("man/man8/{name}.8"), man(&program)),
-            (format!("bash-completion/completions/{name}"), bash(name)),
-            (format!("zsh/site-functions/_{name}"), zsh(name)),
-            (format!("fish/vendor_completions.d/{name}.fish"), fish(name)),
-        ] {
-            put(path, text)?;
-        }
+    for stock in programs() {
+        let name = stock.name;
+        program(name, [man(&stock), bash(name), zsh(name), fish(name)])?;
     }
-    Ok(())
+    let shell = iscsi_page::completion;
+    program(
+        iscsi_page::NAME,
+        [
+            iscsi_page::man()?,
+            shell(Shell::Bash)?,
+            shell(Shell::Zsh)?,
+            shell(Shell::Fish)?,
+        ],
+    )
 }
 
 /// `drbd-tools pages DIRECTORY`

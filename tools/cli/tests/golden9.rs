@@ -321,5 +321,18 @@ fn drbdmeta_of_the_ninth_version() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+    for refused in ["create-md 1", "--node-id=1 forget-peer", "wipe-md --force"] {
+        let line = format!("drbdmeta 0 v09 {device} flex-external {refused}");
+        let (exit, _, err) = stage.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(exit, 20, "{refused}");
+        assert!(err.contains("metadata v09 is only read here"), "{err}");
+    }
+    // Its log is not applied.
+    for (force, wanted) in [("-v", 1), ("--force", 0)] {
+        let line = format!("drbdmeta {force} 0 v09 {device} flex-external dump-md");
+        let (exit, out, _) = stage.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(exit, wanted, "{force}");
+        assert_eq!(out.contains("bitmap[1] {\n}\n# bits-set 0;\n"), wanted == 0);
+    }
     assert!(fs::read(&device).unwrap() == bytes, "v09 is never written");
 }

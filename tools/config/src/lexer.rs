@@ -3,7 +3,10 @@
 //! Characters to tokens. Never fails: what it cannot read it reports and skips.
 //!
 //! Text that was pasted from a web page or a word processor is the commonest way that drbd.conf is written: a no-break
-//! space counts as a space (with a warning), curly quotes and long dashes are named with what was probably meant (`pasted`).
+//! space counts as a space (with a warning); what looks like another character is named, and read as that one, so that
+//! nothing else is said about it (`strange`).
+
+mod strange;
 
 use crate::pasted;
 use crate::source::{Diagnostic, Span};
@@ -43,11 +46,15 @@ pub fn tokens(file: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec
         file,
         text,
         at: 0,
+        between_statements: true,
+        zero_seen: false,
         diagnostics,
     };
+    lexer.refuse_utf16();
     let mut tokens = Vec::new();
     loop {
         let token = lexer.next();
+        lexer.between_statements = matches!(token.kind, Kind::Mark('{' | '}' | ';'));
         let end = token.kind == Kind::End;
         tokens.push(token);
         if end {
@@ -60,6 +67,10 @@ struct Lexer<'a> {
     file: usize,
     text: &'a str,
     at: usize,
+    /// A keyword comes next.
+    between_statements: bool,
+    /// Zero bytes were complained about.
+    zero_seen: bool,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -99,29 +110,35 @@ impl Lexer<'_> {
                     span: self.span_from(start),
                 };
             };
-            if in_word(c) {
+            if self.foreign_comment() {
+                continue;
+            }
+            if in_word(c) || strange::in_word(c, true).is_some_and(|word| !word.is_empty()) {
                 return self.word();
             }
             self.at += c.len_utf8();
-            match c {
-                ' ' | '\t' | '\r' | '\n' | '\u{feff}' => {}
-                '#' => self.take_while(|c| c != '\n'),
-                '{' | '}' | ';' | '[' | ']' | ':' => {
-                    return Token {
-                        kind: Kind::Mark(c),
-                        span: self.span_from(start),
-                    };
+            let kind = match c {
+                ' ' | '\t' | '\r' | '\n' | '\u{feff}' => None,
+                '#' => {
+                    self.take_while(|c| c != '\n');
+                    None
                 }
-                '"' => return self.quoted(start),
+                '{' | '}' | ';' | '[' | ']' | ':' => Some(Kind::Mark(c)),
+                '"' => Some(self.quoted(start)),
                 _ if c.is_whitespace() => {
                     let span = self.span_from(start);
                     self.diagnostics.push(Diagnostic::warning(
                         span,
-                        format!("{} taken as a space", character_name(c)),
+                        format!("{} taken as a space", pasted::name(c)),
                         "other programs reject it; retype the space",
                     ));
+                    None
                 }
                 _ => self.strange(c, start),
+            };
+            if let Some(kind) = kind {
+                let span = self.span_from(start);
+                return Token { kind, span };
             }
         }
     }
@@ -129,8 +146,9 @@ impl Lexer<'_> {
     fn word(&mut self) -> Token {
         let start = self.at;
         self.take_while(in_word);
+        let mut word = self.text[start..self.at].to_owned();
+        self.look_alikes(&mut word);
         let span = self.span_from(start);
-        let word = self.text[start..self.at].to_owned();
         if word.len() > WORD_MAX {
             self.error(
                 span,
@@ -144,11 +162,14 @@ impl Lexer<'_> {
         }
     }
 
-    fn quoted(&mut self, start: usize) -> Token {
+    fn quoted(&mut self, start: usize) -> Kind {
         let mut string = String::new();
         loop {
             match self.peek() {
                 None | Some('\n') => {
+                    if let Some(string) = self.ended_alike(start) {
+                        return Kind::Quoted(string);
+                    }
                     let span = self.span_from(start);
                     self.error(
                         span,
@@ -189,41 +210,11 @@ impl Lexer<'_> {
                 "at most 255 are allowed",
             );
         }
-        Token {
-            kind: Kind::Quoted(string),
-            span,
+        if string.contains('\0') {
+            self.zero(span);
         }
+        Kind::Quoted(string)
     }
-
-    fn strange(&mut self, c: char, start: usize) {
-        let advice = match c {
-            '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{ab}' | '\u{bb}' => {
-                "a plain '\"' was probably meant"
-            }
-            '\u{2018}' | '\u{2019}' | '\'' | '`' => "strings stand in '\"'",
-            '\u{2010}'..='\u{2012}' | '\u{2212}' => "a plain '-' was probably meant",
-            '\u{2013}' | '\u{2014}' => "'-' or '--' was probably meant",
-            '=' => "name and value are separated by a space",
-            ',' => "items are separated by a space",
-            '\u{37e}' | '\u{ff1b}' => "a plain ';' was probably meant",
-            NO_TEXT => "save the file as UTF-8",
-            _ => "words are made of letters, digits and / . _ -; put anything else in '\"'",
-        };
-        let span = self.span_from(start);
-        self.error(span, format!("unexpected {}", character_name(c)), advice);
-    }
-}
-
-/// A character as a message names it.
-fn character_name(c: char) -> String {
-    let name = match (pasted::meant(c), c) {
-        (Some((name, _)), _) => name,
-        (None, NO_TEXT) => return "byte that is not UTF-8".to_owned(),
-        (None, c) if pasted::is_space(c) => "no-break space",
-        (None, c) if c.is_ascii_graphic() => return format!("'{c}'"),
-        (None, _) => "character",
-    };
-    format!("{name} (U+{:04X})", u32::from(c))
 }
 
 #[cfg(test)]
@@ -276,20 +267,6 @@ mod tests {
         assert_eq!(diagnostics.len(), 1);
         assert_eq!(diagnostics[0].severity, Severity::Warning);
         assert!(diagnostics[0].message.contains("no-break space"));
-    }
-
-    #[test]
-    fn pasted_quotes_and_dashes_are_named() {
-        let (_, diagnostics) = lex("a \u{201c}b\u{201d} \u{2013}c ;");
-        let messages: Vec<_> = diagnostics.iter().map(|d| d.message.as_str()).collect();
-        assert_eq!(
-            messages,
-            [
-                "unexpected curly quote (U+201C)",
-                "unexpected curly quote (U+201D)",
-                "unexpected en dash (U+2013)"
-            ]
-        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod about;
+mod clip;
 pub mod dump;
 pub mod format;
 pub mod glob;
@@ -22,9 +23,12 @@ pub mod machine;
 pub mod model;
 mod parser;
 pub mod pasted;
+mod refused;
 mod resolve;
 pub mod source;
+pub mod suggest;
 pub mod tables;
+pub mod units;
 pub mod xml;
 
 #[cfg(test)]
@@ -32,7 +36,7 @@ mod tests;
 #[cfg(test)]
 mod tests_golden;
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 pub use model::Config;
@@ -105,20 +109,32 @@ pub fn from_texts(texts: Vec<(String, String)>, without: &[&str]) -> Loaded {
     }
 }
 
+/// No configuration is larger; a device that never ends is.
+const LARGEST: u64 = 64 << 20;
+
+fn read(from: impl Read) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let text = format!("it has more than {} MiB", LARGEST >> 20);
+        return Err(std::io::Error::other(text));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The text of a file, a pipe or a device.
+fn read_file(path: &Path) -> std::io::Result<String> {
+    read(std::fs::File::open(path)?)
+}
+
 /// The text of a file, with the name that messages call it; `-` is the standard input.
 pub fn text_of(path: &str) -> std::io::Result<(String, String)> {
-    let mut bytes = Vec::new();
-    let name = if path == "-" {
-        std::io::stdin().read_to_end(&mut bytes)?;
-        "STDIN"
+    let (name, text) = if path == "-" {
+        ("STDIN", read(std::io::stdin())?)
     } else {
-        bytes = std::fs::read(path)?;
-        path
+        (path, read_file(Path::new(path))?)
     };
-    Ok((
-        name.to_owned(),
-        String::from_utf8_lossy(&bytes).into_owned(),
-    ))
+    Ok((name.to_owned(), text))
 }
 
 /// Reads a file; `-` is the standard input.

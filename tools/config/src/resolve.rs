@@ -39,6 +39,7 @@ pub fn resolve(
         check_fencing(resource, diagnostics);
         check_resync_after(resource, &resources, diagnostics);
     }
+    crate::refused::check(&resources, diagnostics);
     check_unique(&resources, diagnostics);
     Config {
         path,

@@ -3,8 +3,12 @@
 //! The texts that a configuration was read from, places in them, and what there is to say about a place.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
-use unicode_width::UnicodeWidthChar as _;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::clip;
+pub use crate::suggest::nearest;
 
 /// A stretch of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,14 +92,21 @@ impl Sources {
         (line, before.chars().count() + 1)
     }
 
-    fn line(&self, span: Span) -> &str {
+    /// The line that a span begins in, as much as is shown of it, and the span in it.
+    fn line(&self, span: Span) -> (String, Range<usize>) {
         let text = self.text(span.file);
-        let start = text
-            .get(..span.start)
-            .unwrap_or("")
+        let start = text[..clip::boundary(text, span.start)]
             .rfind('\n')
             .map_or(0, |at| at + 1);
-        text.get(start..).unwrap_or("").lines().next().unwrap_or("")
+        let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let within = |at: usize| {
+            let at = at.saturating_sub(start).min(line.len());
+            (0..=at)
+                .rev()
+                .find(|at| line.is_char_boundary(*at))
+                .unwrap_or(0)
+        };
+        clip::line(line, within(span.start)..within(span.end.max(span.start)))
     }
 }
 
@@ -170,61 +181,37 @@ impl Diagnostic {
     }
 }
 
-/// How many columns of a terminal a character takes; what is no character is shown as one.
-fn columns(c: char) -> usize {
-    c.width().unwrap_or(1)
+/// A file must not be able to command the terminal.
+fn harmless(text: &str) -> String {
+    let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
+    text.replace(commands, "\u{fffd}")
 }
 
+/// The headline is ours: editors and scripts look for its `FILE:LINE:COLUMN:`. The line and the caret are
+/// annotate-snippets', which knows how wide characters are and what fits a terminal.
 fn excerpt(out: &mut String, sources: &Sources, span: Span, headline: &str, advice: &str) {
     let (line, column) = sources.position(span);
-    let text = sources.line(span);
-    let number = line.to_string();
-    let gutter = " ".repeat(number.len());
-    // Tabs stay tabs so that the caret stands under its character whatever the terminal's tab stops.
-    let under = |c: char| match c {
-        '\t' => "\t".to_owned(),
-        c => " ".repeat(columns(c)),
+    let (text, mark) = sources.line(span);
+    let (headline, advice) = (clip::sentence(headline), clip::sentence(advice));
+    let (headline, advice) = (harmless(&headline), harmless(&advice));
+    let before = harmless(&text[..mark.start]).len();
+    let end = before + harmless(&text[mark]).len();
+    let text = harmless(&text);
+    let mark = AnnotationKind::Primary.span(before..end);
+    let mark = if advice.is_empty() {
+        mark
+    } else {
+        mark.label(&advice)
     };
-    let indent: String = text.chars().take(column - 1).map(under).collect();
-    let marked = sources.snippet(span).lines().next().unwrap_or("");
-    let carets = "^".repeat(marked.chars().map(columns).sum::<usize>().max(1));
-    // A file must not be able to command the terminal.
-    let harmless = |text: &str| {
-        let commands = |c: char| c.is_control() && c != '\t' && c != '\n';
-        text.replace(commands, "\u{fffd}")
-    };
-    let (text, headline, advice) = (harmless(text), harmless(headline), harmless(advice));
-    let space = if advice.is_empty() { "" } else { " " };
+    let snippet = Snippet::source(&text).line_start(line).annotation(mark);
+    let shown = Renderer::plain().render(&[Group::with_level(Level::ERROR).element(snippet)]);
     let name = sources.name(span.file);
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{name}:{line}:{column}: {headline}");
-    let _ = writeln!(out, " {number} | {text}");
-    let _ = writeln!(out, " {gutter} | {indent}{carets}{space}{advice}");
-}
-
-/// The candidate that a mistyped word most likely meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Edits (insert, delete, replace) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
+    // The bar on top would be an empty line in every message.
+    for line in shown.lines().skip_while(|line| line.trim() == "|") {
+        let _ = writeln!(out, "{}", line.trim_end());
     }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -244,7 +231,7 @@ mod tests {
         let text = Diagnostic::error(span.after(), "';' expected", "put ';' here").render(&sources);
         assert_eq!(
             text,
-            "f:2:11: error: ';' expected\n 2 | \tä rate 33\n   | \t         ^ put ';' here\n"
+            "f:2:11: error: ';' expected\n2 |     ä rate 33\n  |              ^ put ';' here\n"
         );
     }
 
@@ -261,16 +248,82 @@ mod tests {
         // The semicolon of full width takes two columns.
         assert_eq!(
             Diagnostic::error(span, "\u{1b}x", "y").render(&sources),
-            "f:1:6: error: \u{fffd}x\n 1 | \u{fffd}[2J\u{ff1b}x;\n   |       ^ y\n"
+            "f:1:6: error: \u{fffd}x\n1 | \u{fffd}[2J\u{ff1b}x;\n  |       ^ y\n"
         );
     }
 
+    /// Text whose width a terminal and a program may think differently of, cut anywhere: nothing of it commands the
+    /// terminal or makes the drawing panic, and the place stays the first thing in the first line.
     #[test]
-    fn nearest_finds_a_typo_and_not_nonsense() {
-        let words = ["timeout", "ping-int", "protocol"];
-        assert_eq!(nearest("timeuot", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("timeout1", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("protocoll", words.into_iter()), Some("protocol"));
-        assert_eq!(nearest("xyz", words.into_iter()), None);
+    fn no_text_breaks_the_excerpt() {
+        let parts = [
+            "a",
+            " ",
+            "\t",
+            "\n",
+            "\r\n",
+            "\r",
+            "\0",
+            "\u{1b}[31m",
+            "\u{9b}2J",
+            "\u{85}",
+            "\u{a0}",
+            "é",
+            "\u{301}",
+            "\u{200b}",
+            "\u{200d}",
+            "\u{202e}",
+            "\u{2028}",
+            "\u{feff}",
+            "\u{ff1b}",
+            "漢",
+            "👩\u{200d}🚀",
+            "\u{e0100}",
+            "\"x y\"",
+            "{ ",
+            "}",
+        ];
+        let mut lot = 1u64;
+        let mut draw = |limit: usize| {
+            lot = lot
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(lot >> 33).unwrap() % limit
+        };
+        for _ in 0..4_000 {
+            let text: String = (0..draw(60)).map(|_| parts[draw(parts.len())]).collect();
+            let (start, length) = (draw(text.len() + 1), draw(12));
+            let mut sources = Sources::default();
+            let file = sources.add("f", text);
+            let end = start + length;
+            let advice = parts[draw(parts.len())];
+            let span = Span { file, start, end };
+            let shown = Diagnostic::error(span, "what", advice).render(&sources);
+            let (line, column) = sources.position(span);
+            let first = format!("f:{line}:{column}: error: what\n{line} |");
+            assert!(shown.starts_with(&first) && shown.contains('^'), "{shown}");
+            let commands = |c: char| c.is_control() && c != '\n';
+            assert!(!shown.contains(commands), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let mut sources = Sources::default();
+        let text = format!("{} here {}", "before ".repeat(60), "behind ".repeat(60));
+        let start = text.find("here").unwrap();
+        let file = sources.add("f", text);
+        let span = Span {
+            file,
+            start,
+            end: start + 4,
+        };
+        let shown = Diagnostic::error(span, "what", "advice").render(&sources);
+        let lines: Vec<&str> = shown.lines().collect();
+        let column = |line: &str, what: &str| Some(line[..line.find(what)?].chars().count());
+        assert!(lines[1].len() < 160, "{shown}");
+        let place = column(lines[1], "here");
+        assert!(place.is_some(), "{shown}");
+        assert_eq!(column(lines[2], "^^^^ advice"), place, "{shown}");
     }
 }

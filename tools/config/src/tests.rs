@@ -103,7 +103,7 @@ fn a_missing_semicolon_is_shown_where_it_belongs() {
     let loaded = from_text("drbd.conf", &text);
     let line = SEED.lines().position(|line| line == "rate 33;").unwrap() + 1;
     let expected = format!(
-        "drbd.conf:{line}:8: error: ';' expected after '33', but got '}}'\n {line} | rate 33\n    |        ^ put ';' here\n"
+        "drbd.conf:{line}:8: error: ';' expected after '33', but got '}}'\n{line} | rate 33\n   |        ^ put ';' here\n"
     );
     assert!(loaded.report().contains(&expected), "{}", loaded.report());
     assert_eq!(errors(&text).len(), 1);
@@ -516,4 +516,126 @@ fn fencing_needs_a_handler() {
     let told = said(&resource("x", 1, "disk { fencing resource-only; }"));
     assert!(told.contains("cannot be promoted"), "{told}");
     assert_eq!(said(&resource("x", 1, "disk { fencing dont-care; }")), "");
+}
+
+/// The report of a resource with that text in it.
+fn report_of(part: &str) -> String {
+    from_text("t.conf", &format!("resource r0 {{\n{part}\n{TWO}}}\n")).report()
+}
+
+#[test]
+fn a_forgotten_brace_is_one_error() {
+    for (part, place) in [
+        ("net cram-hmac-alg sha1; timeout 60; }", "t.conf:2:4: "),
+        (
+            "net { timeout 60; }\nhandlers pri-lost \"x\"; }",
+            "t.conf:3:9: ",
+        ),
+    ] {
+        let report = report_of(part);
+        assert_eq!(report.matches(": error: ").count(), 1, "{report}");
+        assert!(report.starts_with(place), "{report}");
+        assert!(report.contains("'{' expected after"), "{report}");
+    }
+    for text in [
+        format!("resource r0\n{TWO}}}"),
+        format!(
+            "resource r0 {{ {} }}",
+            TWO.replacen("on alpha {", "on alpha", 1)
+        ),
+    ] {
+        let found = errors(&text);
+        assert_eq!(found.len(), 1, "{text}\n{found:?}");
+        assert!(found[0].2.starts_with("'{' expected after"), "{found:?}");
+    }
+    // Nothing closes a block that nobody began.
+    assert_eq!(
+        errors(&format!(
+            "common {{ disk /dev/sda; }}\nresource r0 {{ {TWO} }}"
+        ))
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn a_time_with_a_unit_is_told_without() {
+    let report = report_of("net { timeout 6s; ping-timeout 500ms; }");
+    assert!(report.contains("the unit is 1/10 s: write 60"), "{report}");
+    assert!(report.contains("the unit is 1/10 s: write 5"), "{report}");
+    let report = report_of("net { timeout 1s; }");
+    assert!(report.contains("warning: 'timeout 1s'"), "{report}");
+    assert!(report.contains("write 10"), "{report}");
+}
+
+#[test]
+fn a_long_line_does_not_fill_the_terminal() {
+    let report = from_text("t.conf", &"x y; ".repeat(5_000)).report();
+    assert!(report.len() < 1_000_000, "{}", report.len());
+    assert!(report.lines().all(|line| line.chars().count() < 250));
+    let report = from_text("t.conf", &format!("{}\n;", "x".repeat(1 << 20))).report();
+    assert!(report.len() < 2_000, "{}", report.len());
+}
+
+#[test]
+fn a_text_that_never_ends_is_refused() {
+    let error = crate::from_file("/dev/zero").unwrap_err();
+    assert_eq!(error.to_string(), "it has more than 64 MiB");
+    let report = from_text("t.conf", "include \"/dev/zero\";\n").report();
+    assert!(
+        report.contains("cannot read '/dev/zero': it has more than 64 MiB"),
+        "{report}"
+    );
+    assert!(!crate::from_file("/dev/null").unwrap().is_broken());
+}
+
+#[test]
+fn what_the_driver_refuses_is_an_error() {
+    for (part, message) in [
+        (
+            "net { protocol A; allow-two-primaries; }",
+            "two Primaries need protocol C",
+        ),
+        (
+            "net { protocol B; allow-two-primaries yes; }",
+            "two Primaries need protocol C",
+        ),
+        (
+            "net { protocol A; } disk { fencing resource-and-stonith; }",
+            "cannot be fenced",
+        ),
+        (
+            "net { on-congestion pull-ahead; }",
+            "congestion is for protocol A",
+        ),
+    ] {
+        let report = report_of(part);
+        assert!(report.contains(message), "{report}");
+        // Once, though two hosts have the disk's options.
+        assert_eq!(report.matches("error: ").count(), 1, "{report}");
+    }
+    for part in [
+        "net { protocol C; allow-two-primaries; }",
+        "net { protocol A; allow-two-primaries no; on-congestion pull-ahead; }",
+        "net { protocol B; } disk { fencing resource-and-stonith; } handlers { fence-peer x; }",
+    ] {
+        assert_eq!(report_of(part), "", "{part}");
+    }
+    let report = report_of("options { cpu-mask zz; }");
+    assert!(
+        report.contains("error: 'zz' for 'cpu-mask' is no mask"),
+        "{report}"
+    );
+    assert_eq!(report_of("options { cpu-mask \"ff,00000000\"; }"), "");
+}
+
+#[test]
+fn a_placeholder_is_one_error() {
+    let text = format!(
+        "resource r0 {{ {} }}",
+        TWO.replacen("10.0.0.1", "<your-ip>", 1)
+    );
+    let found = errors(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].2.contains("stands for a value"), "{found:?}");
 }

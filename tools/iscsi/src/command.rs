@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The command line.
+//! What the commands do.
 
 use std::fs;
 use std::io;
 use std::process::Command;
 
+use clap::Parser as _;
 use drbd_say::os_error;
 use rustix::fs::{flock, FlockOperation};
 
 use crate::allow::Allowed;
 use crate::drbd::{Fencing, Replicated, DETECTION_DS};
+use crate::line::{portal, Line, Options, Verb};
 use crate::machine::Machine;
 use crate::plan::{Plan, Unit, Wishes};
 use crate::policy::{begins_anew, decide, Access, Decision, Rule, View};
@@ -18,69 +20,6 @@ use crate::proc::State;
 use crate::steps::Step;
 use crate::tree::{self, Tree};
 use crate::{conf, follow, from_text, json, Planned};
-
-/// The commands, and what they are for.
-pub const COMMANDS: &[(&str, &str)] = &[
-    ("plan", "what would be exported, and every step of it"),
-    ("apply", "export it; repeating changes nothing"),
-    (
-        "remove",
-        "take down everything that drbd-iscsi has exported",
-    ),
-    ("status", "what is exported, and who serves"),
-    (
-        "follow",
-        "apply, and again whenever a mirror changes, until stopped",
-    ),
-    (
-        "wait-turn",
-        "before a promotion: until the first node of drbd.conf exports, or for a minute",
-    ),
-    (
-        "active",
-        "this node serves, from now on (say 'standby' on the other first)",
-    ),
-    ("standby", "this node's path stays, and serves nothing"),
-    ("json", "the plan as targetcli's saveconfig.json"),
-];
-
-/// The options of all commands: name, value (none: empty), what it is for.
-pub const OPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "config",
-        "FILE",
-        "ietd.conf (/etc/iet/ietd.conf, or /etc/ietd.conf)",
-    ),
-    ("drbd-conf", "FILE", "drbd.conf (/etc/drbd.conf)"),
-    (
-        "initiators",
-        "FILE",
-        "IET's initiators.allow: names, one per line behind the target",
-    ),
-    (
-        "portal",
-        "IP[:PORT]",
-        "where to listen, several times if needed (everywhere, port 3260)",
-    ),
-    (
-        "peer-portal",
-        "IP[:PORT]",
-        "where the peer listens (its address in drbd.conf)",
-    ),
-    (
-        "both-active",
-        "",
-        "both nodes serve at once; then there are no SCSI locks",
-    ),
-    ("node", "NAME|NUMBER", "which node this is (uname -n)"),
-    ("strict", "", "warnings are errors"),
-    (
-        "root",
-        "DIR",
-        "a folder in place of /sys/kernel/config/target",
-    ),
-    ("proc", "FILE", "a file in place of /proc/drbd"),
-];
 
 /// Exit codes and what they mean.
 pub const EXITS: &[(i32, &str)] = &[
@@ -90,69 +29,34 @@ pub const EXITS: &[(i32, &str)] = &[
     (20, "failed"),
 ];
 
-fn usage() -> String {
-    let mut out = "USAGE: drbd-iscsi COMMAND [OPTION...]\n\n".to_owned();
-    for (name, about) in COMMANDS {
-        out += &format!("  {name:<9} {about}\n");
-    }
-    out.push('\n');
-    for (name, value, about) in OPTIONS {
-        let form = format!("--{name} {value}");
-        out += &format!("  {form:<24} {about}\n");
-    }
-    out
-}
-
 /// A refusal: what is wrong, with the remedy.
 pub(crate) type Answer<T> = Result<T, String>;
 
-/// What the command line says.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) config: Option<String>,
-    pub(crate) drbd_conf: Option<String>,
-    pub(crate) initiators: Option<String>,
-    pub(crate) portals: Vec<String>,
-    pub(crate) peer_portals: Vec<String>,
-    pub(crate) both_active: bool,
-    pub(crate) node: Option<String>,
-    pub(crate) strict: bool,
-    pub(crate) root: Option<String>,
-    pub(crate) proc_drbd: Option<String>,
-}
-
 /// Runs a command line; the exit code: 0 done, 1 wrong usage, 10 configuration refused, 20 failed.
 pub fn main(args: &[String]) -> i32 {
-    let Some((verb, rest)) = args.split_first() else {
-        eprint!("{}", usage());
-        return 1;
-    };
-    let asks = |word: &String| ["--help", "-h"].contains(&word.as_str());
-    if verb == "help" || args.iter().any(asks) {
-        print!("{}", usage());
-        return 0;
-    }
-    let options = match parse(rest) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("drbd-iscsi: {problem}");
+    let words = std::iter::once("drbd-iscsi").chain(args.iter().map(String::as_str));
+    let Line { verb, options } = match Line::try_parse_from(words) {
+        Ok(line) => line,
+        Err(told) if told.use_stderr() => {
+            // There is nobody else to tell.
+            let _ = told.print();
             return 1;
         }
-    };
-    let done = match verb.as_str() {
-        "plan" => plan(&options),
-        "json" => load(&options).map(|planned| print!("{}", json::saveconfig(&planned.plan))),
-        "apply" => locked(&options, || apply(&options)),
-        "remove" => locked(&options, || remove(&options)),
-        "status" => status(&options),
-        "follow" => follow::run(&options),
-        "wait-turn" => follow::wait_turn(&options),
-        "active" => locked(&options, || switch(&options, Access::Active)),
-        "standby" => locked(&options, || switch(&options, Access::Standby)),
-        _ => {
-            eprintln!("drbd-iscsi: there is no command '{verb}'\n{}", usage());
-            return 1;
+        Err(help) => {
+            drbd_say::printed(help.print());
+            return 0;
         }
+    };
+    let done = match verb {
+        Verb::Plan => plan(&options),
+        Verb::Json => load(&options).map(|planned| print!("{}", json::saveconfig(&planned.plan))),
+        Verb::Apply => locked(&options, || apply(&options)),
+        Verb::Remove => locked(&options, || remove(&options)),
+        Verb::Status => status(&options),
+        Verb::Follow => follow::run(&options),
+        Verb::WaitTurn => follow::wait_turn(&options),
+        Verb::Active => locked(&options, || switch(&options, Access::Active)),
+        Verb::Standby => locked(&options, || switch(&options, Access::Standby)),
     };
     match done {
         Ok(()) => 0,
@@ -165,53 +69,6 @@ pub fn main(args: &[String]) -> i32 {
             }
         }
     }
-}
-
-fn parse(args: &[String]) -> Answer<Options> {
-    let mut options = Options::default();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (arg.as_str(), None),
-        };
-        let known = name
-            .strip_prefix("--")
-            .and_then(|plain| OPTIONS.iter().find(|row| row.0 == plain));
-        let Some((name, takes, _)) = known else {
-            return Err(format!("there is no option '{name}'; --help lists them"));
-        };
-        let value = match (takes.is_empty(), value) {
-            (true, Some(_)) => return Err(format!("--{name} takes no value")),
-            (true, None) => String::new(),
-            (false, value) => value
-                .or_else(|| args.next().cloned())
-                .ok_or_else(|| format!("--{name} needs a value, {takes}"))?,
-        };
-        match *name {
-            "both-active" => options.both_active = true,
-            "strict" => options.strict = true,
-            "config" => options.config = Some(value),
-            "drbd-conf" => options.drbd_conf = Some(value),
-            "initiators" => options.initiators = Some(value),
-            "node" => options.node = Some(value),
-            "root" => options.root = Some(value),
-            "proc" => options.proc_drbd = Some(value),
-            "portal" => options.portals.push(portal(&value)?),
-            _ => options.peer_portals.push(portal(&value)?),
-        }
-    }
-    Ok(options)
-}
-
-/// `IP`, `IP:PORT` or `[IP]:PORT`, as `IP:PORT`.
-fn portal(text: &str) -> Answer<String> {
-    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
-        return Ok(std::net::SocketAddr::new(ip, 3260).to_string());
-    }
-    let socket: Result<std::net::SocketAddr, _> = text.parse();
-    let problem = |_| format!("'{text}' is no portal: write IP, IP:PORT or [IP]:PORT");
-    socket.map(|s| s.to_string()).map_err(problem)
 }
 
 /// The kernel's tree, or the one in a folder that is there.

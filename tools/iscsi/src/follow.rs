@@ -12,8 +12,9 @@ use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::command::{converge, load, locked, peer_portals, proc_drbd, Answer, Options};
+use crate::command::{converge, load, locked, peer_portals, proc_drbd, Answer};
 use crate::drbd::Replicated;
+use crate::line::Options;
 use crate::policy::{waits_for_its_turn, Portal};
 
 /// How long to wait for an event before looking all the same.

@@ -25,6 +25,7 @@ mod follow;
 pub mod identity;
 pub mod json;
 pub mod keys;
+mod line;
 mod lun;
 pub mod machine;
 pub mod model;
@@ -38,7 +39,8 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use command::{main, COMMANDS, EXITS, OPTIONS};
+pub use command::{main, EXITS};
+pub use line::command;
 
 use drbd_config::source::Span;
 use drbd_config::{Diagnostic, Severity, Sources};

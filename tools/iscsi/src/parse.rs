@@ -3,7 +3,7 @@
 //! The ietd.conf language: lines of words. The first word is the directive, without regard to case; a line that begins
 //! with `#` is a comment (a `#` further on is not); what stands in front of the first `Target` holds for discovery.
 
-use drbd_config::pasted::meant;
+use drbd_config::pasted::{self, Meant};
 use drbd_config::source::{nearest, Diagnostic, Span};
 
 use crate::keys::{find, Becomes, Key, Value, KEYS};
@@ -126,23 +126,25 @@ fn words<'a>(
 /// The first character of a word that pasting brought: where, what, and what to do.
 fn pasted(word: Word<'_>) -> Option<(Span, String, String)> {
     let found = word.text.char_indices();
-    let (at, c, (name, instead)) = found
-        .filter_map(|(at, c)| Some((at, c, meant(c)?)))
-        .next()?;
+    let (at, c, meant) = found
+        .filter_map(|(at, c)| Some((at, c, pasted::find(c)?.1)))
+        .find(|(_, _, meant)| *meant != Meant::Space)?;
     let start = word.span.start + at;
     let span = Span {
         start,
         end: start + c.len_utf8(),
         ..word.span
     };
-    let remedy = match instead {
-        "\"" | "'" | "nothing" => "as pasted text often has it; remove it",
-        _ => "as pasted text often has it; a plain '-' was probably meant",
+    let remedy = match meant {
+        Meant::Char('"' | '\'') | Meant::Nothing => "remove it".to_owned(),
+        Meant::Char(plain) => format!("a plain '{plain}' was probably meant"),
+        Meant::Dash => "a plain '-' was probably meant".to_owned(),
+        Meant::Space | Meant::Unknown => "write what was left out".to_owned(),
     };
     Some((
         span,
-        format!("{name} (U+{:04X})", u32::from(c)),
-        remedy.to_owned(),
+        pasted::name(c),
+        format!("as pasted text often has it; {remedy}"),
     ))
 }
 

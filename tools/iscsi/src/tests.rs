@@ -220,7 +220,7 @@ fn pasted_characters_are_named() {
         ),
         (
             "Lun 1 Path=/dev/disk/by\u{2011}id/x,Type=blockio",
-            "hyphen (U+2011): ",
+            "non-breaking hyphen (U+2011): ",
         ),
     ] {
         let told = said_of(line);

@@ -16,7 +16,12 @@ const EXIT_OUTPUT: i32 = 20;
 
 /// To the standard output.
 pub fn out(text: Arguments<'_>) {
-    match stdout().write_fmt(text) {
+    printed(stdout().write_fmt(text));
+}
+
+/// What became of something that was asked for: a reader that went away, or an error, ends the program.
+pub fn printed(result: std::io::Result<()>) {
+    match result {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(EXIT_PIPE),
         Err(error) => {

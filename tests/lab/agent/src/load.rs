@@ -20,6 +20,7 @@ pub fn run(args: &[String]) -> bool {
     let result = match args.first().map(String::as_str) {
         Some("write") => write(&args[1..]),
         Some("scribble") => scribble(&args[1..]),
+        Some("turns") => turns(&args[1..]),
         Some("overlap") => overlap(&args[1..]),
         Some("stale") => stale(&args[1..]),
         Some("nonsense") => nonsense(&args[1..]),
@@ -160,6 +161,38 @@ fn scribble(args: &[String]) -> io::Result<()> {
         written.map(|()| changes)
     })?;
     println!("{count} writes, {changes} changes");
+    Ok(())
+}
+
+/// `turns DEVICE DEVICE BLOCKS FIRST`: writes FIRST to the first device, directly, then to the second one, then the next
+/// number, each when the write before is complete, until it is killed; says each number that is on both. Number N is in
+/// block N modulo BLOCKS.
+fn turns(args: &[String]) -> io::Result<()> {
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let open = |index: usize| {
+        let path = args
+            .get(index)
+            .ok_or_else(|| io::Error::other("an argument is missing"))?;
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(direct)
+            .open(path)
+    };
+    let (devices, blocks) = ([open(0)?, open(1)?], number(args, 2)?);
+    let mut memory = vec![0u8; 2 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    for n in number(args, 3)?.. {
+        let bytes = memory
+            .get_mut(start..start + BLOCK)
+            .ok_or_else(|| io::Error::other("no aligned memory"))?;
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&n.to_le_bytes());
+        }
+        for device in &devices {
+            device.write_all_at(bytes, n % blocks * BLOCK as u64)?;
+        }
+        say(&format!("{n}\n"));
+    }
     Ok(())
 }
 

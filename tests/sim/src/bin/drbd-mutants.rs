@@ -9,7 +9,10 @@
 #[macro_use]
 extern crate drbd_say;
 
+use clap::Parser;
 use drbd_sim::mutations::{table, Mutation};
+use drbd_sim::progress;
+use indicatif::ProgressBar;
 use std::{
     collections::BTreeMap,
     fs,
@@ -133,10 +136,20 @@ fn read_results(path: &Path) -> BTreeMap<String, (String, String)> {
     text.lines().filter_map(fields).collect()
 }
 
+/// Puts one bug after the other into a copy of the source, and lets the simulator and the unit tests look for it.
+#[derive(Parser)]
+#[command(name = "drbd-mutants")]
+struct Line {
+    /// Also those that were tried before.
+    #[arg(long)]
+    again: bool,
+    /// The bugs (all).
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
 fn main() {
-    let mut names: Vec<String> = std::env::args().skip(1).collect();
-    let again = names.iter().any(|name| name == "--again");
-    names.retain(|name| name != "--again");
+    let Line { again, names } = Line::parse();
     let work = top().join(".build/mutants");
     let (tree, noted) = (work.join("tree"), work.join("results"));
     if let Err(error) = copy(&tree) {
@@ -150,39 +163,25 @@ fn main() {
             std::process::exit(2);
         }
     }
-    let mut results = read_results(&noted);
+    let results = read_results(&noted);
     let list = table();
+    let bar = progress::few(list.len() as u64, "bugs");
+    let mut tries = Tries {
+        tree,
+        noted,
+        results,
+        bar,
+    };
     let (mut killed, mut survivors) = (0, Vec::new());
     for (at, bug) in list.iter().enumerate() {
+        tries.bar.set_position(at as u64);
         let digest = format!("{:016x}", bug.digest());
         let wanted = names.is_empty() || names.contains(&bug.name);
-        let known = results.get(&bug.name).filter(|(of, _)| *of == digest);
+        let known = tries.results.get(&bug.name).filter(|(of, _)| *of == digest);
         let by = match known {
             Some((_, by)) if !(again && wanted) => by.clone(),
             _ if !wanted => continue,
-            _ => {
-                let begun = Instant::now();
-                let by = match try_one(&tree, bug) {
-                    Ok(Some(by)) => by,
-                    Ok(None) => "-".into(),
-                    Err(error) => format!("! {error}"),
-                };
-                println!(
-                    "{:3} of {}  {:28} {by} ({} s)",
-                    at + 1,
-                    list.len(),
-                    bug.name,
-                    begun.elapsed().as_secs()
-                );
-                results.insert(bug.name.clone(), (digest, by.clone()));
-                let lines = results
-                    .iter()
-                    .map(|(name, (digest, by))| format!("{name}\t{digest}\t{by}\n"));
-                if let Err(error) = fs::write(&noted, lines.collect::<String>()) {
-                    eprintln!("{}: {error}", noted.display());
-                }
-                by
-            }
+            _ => tries.one(at + 1, list.len(), bug, digest),
         };
         match by.as_str() {
             "-" => survivors.push((bug, "nobody noticed")),
@@ -190,10 +189,44 @@ fn main() {
             _ => killed += 1,
         }
     }
+    tries.bar.finish_and_clear();
     for (bug, what) in &survivors {
         println!("{what}: {}: {}", bug.name, bug.why);
     }
     let tried = killed + survivors.len();
     println!("{killed} of {tried} mutations killed");
     std::process::exit(i32::from(killed * 100 < tried * 95));
+}
+
+/// What is tried, and was.
+struct Tries {
+    tree: PathBuf,
+    noted: PathBuf,
+    /// By name: digest, and who noticed.
+    results: BTreeMap<String, (String, String)>,
+    bar: ProgressBar,
+}
+
+impl Tries {
+    /// Tries a bug, says and notes who noticed.
+    fn one(&mut self, number: usize, of: usize, bug: &Mutation, digest: String) -> String {
+        let begun = Instant::now();
+        self.bar.set_message(bug.name.clone());
+        let by = match try_one(&self.tree, bug) {
+            Ok(Some(by)) => by,
+            Ok(None) => "-".into(),
+            Err(error) => format!("! {error}"),
+        };
+        let seconds = begun.elapsed().as_secs();
+        self.bar
+            .suspend(|| println!("{number:3} of {of}  {:28} {by} ({seconds} s)", bug.name));
+        self.results.insert(bug.name.clone(), (digest, by.clone()));
+        let lines = self.results.iter();
+        let lines = lines.map(|(name, (digest, by))| format!("{name}\t{digest}\t{by}\n"));
+        if let Err(error) = fs::write(&self.noted, lines.collect::<String>()) {
+            let noted = self.noted.display();
+            self.bar.suspend(|| eprintln!("{noted}: {error}"));
+        }
+        by
+    }
 }

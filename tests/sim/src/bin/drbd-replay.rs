@@ -6,21 +6,28 @@
 #[macro_use]
 extern crate drbd_say;
 
+use clap::Parser;
 use drbd_sim::replay::replay;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Makes the decisions of a live module once more.
+#[derive(Parser)]
+#[command(name = "drbd-replay")]
+struct Line {
+    /// Copies of /sys/kernel/debug/drbd/trace of a node.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
 fn main() -> ExitCode {
-    let files: Vec<String> = std::env::args().skip(1).collect();
-    if files.is_empty() || files.iter().any(|file| file.starts_with('-')) {
-        eprintln!("usage: drbd-replay FILE...   copies of /sys/kernel/debug/drbd/trace of a node");
-        return ExitCode::from(2);
-    }
+    let Line { files } = Line::parse();
     let (mut decisions, mut differ) = (0, 0);
     for file in files {
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) => {
-                eprintln!("drbd-replay: {file}: {error}");
+                eprintln!("drbd-replay: {}: {error}", file.display());
                 return ExitCode::from(2);
             }
         };

@@ -11,21 +11,13 @@
 #[macro_use]
 extern crate drbd_say;
 
+use clap::Parser;
 use drbd_lab::{deadline, LabConfig};
+use drbd_sim::progress;
 use drbd_vm_tests::cluster::{source_logs, Cluster, Config, Module, Setup, Tools, DEVICE};
 use drbd_vm_tests::{Error, Result};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-const USAGE: &str = "\
-usage: bench [--rounds N] [--seconds S] [--at-least RATIO] [--stock]
-
-Prints drbdrs / stock for each load, protocol C: throughput (above 1 is better), and the instructions that both guests
-execute and the processor time for an operation (below 1 is better).
-  --rounds N        timed rounds of both drivers, each with a boot (5); two more count instructions
-  --seconds S       of each load (8)
-  --at-least RATIO  fail if the stock driver needs less than RATIO of our instructions for an operation
-  --stock           stock against itself: what the noise is";
 
 /// A load: its name, fio's words for it, and how much of it is written where instructions are counted.
 const LOADS: [(&str, &str, &str); 3] = [
@@ -48,11 +40,35 @@ const LOADS: [(&str, &str, &str); 3] = [
 const SYNC: &str = "full sync";
 const DISK_SIZE: u64 = 64 << 20;
 
+/// Prints drbdrs / stock for each load.
+///
+/// Protocol C: throughput (above 1 is better), and the instructions that both guests execute and the processor time for
+/// an operation (below 1 is better).
+#[derive(Parser)]
+#[command(name = "bench")]
 struct Wish {
+    /// Timed rounds of both drivers, each with a boot; two more count instructions.
+    #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
+    /// Of each load.
+    #[arg(long, value_name = "S", default_value_t = 8)]
     seconds: u64,
+    /// Fail if the stock driver needs less than RATIO of our instructions for an operation.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     at_least: f64,
-    contender: Module,
+    /// Stock against itself: what the noise is.
+    #[arg(long)]
+    stock: bool,
+}
+
+impl Wish {
+    fn contender(&self) -> Module {
+        if self.stock {
+            Module::Stock
+        } else {
+            Module::Drbdrs
+        }
+    }
 }
 
 /// Operations a second, and what each of them took.
@@ -108,40 +124,8 @@ impl Used {
     }
 }
 
-fn wish() -> std::result::Result<Wish, String> {
-    let mut wish = Wish {
-        rounds: 5,
-        seconds: 8,
-        at_least: 0.0,
-        contender: Module::Drbdrs,
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut number = || {
-            args.next()
-                .and_then(|n| n.parse::<f64>().ok())
-                .ok_or(USAGE.to_owned())
-        };
-        match arg.as_str() {
-            "--rounds" => wish.rounds = number()? as usize,
-            "--seconds" => wish.seconds = number()? as u64,
-            "--at-least" => wish.at_least = number()?,
-            "--stock" => wish.contender = Module::Stock,
-            _ => return Err(USAGE.to_owned()),
-        }
-    }
-    Ok(wish)
-}
-
 fn main() -> ExitCode {
-    let wish = match wish() {
-        Ok(wish) => wish,
-        Err(usage) => {
-            eprintln!("{usage}");
-            return ExitCode::from(2);
-        }
-    };
-    match bench(&wish) {
+    match bench(&Wish::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
@@ -156,17 +140,22 @@ fn bench(wish: &Wish) -> Result<bool> {
         .into_iter()
         .chain(LOADS.iter().map(|(name, ..)| *name))
         .collect();
+    let bar = progress::few(wish.rounds as u64 + 2, "rounds");
+    let done = |what: String| {
+        bar.suspend(|| eprintln!("{what} done"));
+        bar.inc(1);
+    };
     let mut rounds = Vec::new();
     for number in 0..wish.rounds {
-        let measured = round(wish, number, false)?;
-        rounds.push(measured);
-        eprintln!("round {} of {} done", number + 1, wish.rounds);
+        rounds.push(round(wish, number, false)?);
+        done(format!("round {} of {}", number + 1, wish.rounds));
     }
     let mut counted = Vec::new();
     for number in 0..2 {
         counted.push(round(wish, number, true)?);
-        eprintln!("count {} of 2 done", number + 1);
+        done(format!("count {} of 2", number + 1));
     }
+    bar.finish_and_clear();
     Ok(print(wish, &names, &rounds, &counted))
 }
 
@@ -199,9 +188,9 @@ fn round(wish: &Wish, number: usize, counted: bool) -> Result<Round> {
     // Who is first changes, so that what drifts favours nobody.
     if number % 2 == 0 {
         let stock = measure(&c, Module::Stock, length)?;
-        Ok([stock, measure(&c, wish.contender, length)?])
+        Ok([stock, measure(&c, wish.contender(), length)?])
     } else {
-        let ours = measure(&c, wish.contender, length)?;
+        let ours = measure(&c, wish.contender(), length)?;
         Ok([measure(&c, Module::Stock, length)?, ours])
     }
 }

@@ -10,7 +10,9 @@
 #[macro_use]
 extern crate drbd_say;
 
+use clap::Parser;
 use drbd_lab::{deadline, Lot, PowerCut};
+use drbd_sim::progress;
 use drbd_vm_tests::acks::{AckLog, Load, Writer};
 use drbd_vm_tests::cluster::{source_logs, Cluster, Config, Module, Setup, Tools, DEVICE, DISK};
 use drbd_vm_tests::proc_drbd::Minor;
@@ -18,45 +20,23 @@ use drbd_vm_tests::{Error, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "\
-usage: crash [--count N] [--seed S] [--stock]
-
-Cuts power and links at random points under load, checks every acknowledged write and that the mirrors are equal.
-  --count N  cycles (40)
-  --seed S   decides what happens and when (1)
-  --stock    the second node runs the stock driver, both the stock tools";
-
 const SIZE: u64 = 32 << 20;
 /// 4 KiB blocks that are written: several extents of the activity log.
 const BLOCKS: u64 = 6144;
 
+/// Cuts power and links at random points under load, checks every acknowledged write and that the mirrors are equal.
+#[derive(Parser)]
+#[command(name = "crash")]
 struct Wish {
+    /// How many cycles.
+    #[arg(long, value_name = "N", default_value_t = 40)]
     count: u64,
+    /// Decides what happens and when.
+    #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// The second node runs the stock driver, both the stock tools.
+    #[arg(long)]
     stock: bool,
-}
-
-fn wish() -> std::result::Result<Wish, String> {
-    let mut wish = Wish {
-        count: 40,
-        seed: 1,
-        stock: false,
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut number = || {
-            let text = args.next().unwrap_or_default();
-            text.parse::<u64>()
-                .map_err(|_| format!("{arg} wants a number, not '{text}'"))
-        };
-        match arg.as_str() {
-            "--count" => wish.count = number()?,
-            "--seed" => wish.seed = number()?,
-            "--stock" => wish.stock = true,
-            _ => return Err(format!("{arg}: no such option\n{USAGE}")),
-        }
-    }
-    Ok(wish)
 }
 
 /// A pair under load, and what it has promised so far.
@@ -269,25 +249,27 @@ fn campaign(wish: &Wish) -> Result<()> {
         writers: 0,
         promised: AckLog::default(),
     };
+    let bar = progress::few(wish.count, "cycles");
     for cycle in 1..=wish.count {
         let begun = Instant::now();
         campaign.c.note(&format!("cycle {cycle}"));
-        match campaign.cycle() {
-            Ok(what) => println!(
+        let what = campaign.cycle().map_err(|error| {
+            let (seed, logs) = (wish.seed, logs.display());
+            Error::new(format!(
+                "cycle {cycle} of seed {seed}: {error}\nlogs: {logs}"
+            ))
+        })?;
+        bar.suspend(|| {
+            println!(
                 "cycle {cycle} of {}: {what}: {} writes acknowledged so far, none lost ({:.1} s)",
                 wish.count,
                 campaign.promised.acknowledged(),
                 begun.elapsed().as_secs_f64()
-            ),
-            Err(error) => {
-                return Err(Error::new(format!(
-                    "cycle {cycle} of seed {}: {error}\nlogs: {}",
-                    wish.seed,
-                    logs.display()
-                )))
-            }
-        }
+            );
+        });
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     campaign.c.drbdadm(campaign.primary, &["secondary", "r0"])?;
     campaign.c.finish()?;
     println!(
@@ -300,14 +282,7 @@ fn campaign(wish: &Wish) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let wish = match wish() {
-        Ok(wish) => wish,
-        Err(error) => {
-            eprintln!("crash: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    match campaign(&wish) {
+    match campaign(&Wish::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("crash: {error}");

@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The first user's walkthrough on two virtual machines, shown command by command.
-//!
-//! `demo [--stock]`: with the stock driver and tools instead of ours, to compare.
 
 #![forbid(unsafe_code)]
 
 #[macro_use]
 extern crate drbd_say;
 
-use drbd_lab::{deadline, LabConfig, PowerCut};
+use clap::Parser;
+use drbd_lab::{deadline, LabConfig, Output, PowerCut};
+use drbd_sim::progress;
 use drbd_vm_tests::cluster::{source_logs, Cluster, Module, Setup, Tools, SEED};
 use drbd_vm_tests::proc_drbd::Minor;
 use drbd_vm_tests::{Error, Result};
+use indicatif::ProgressBar;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const DISK_SIZE: u64 = 32 << 20;
+const DISK_SIZE: u64 = 64 << 20;
+
+/// Two virtual machines mirror a disk, lose a node and fail over, shown command by command.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Wish {
+    /// With the stock driver and tools instead of ours, to compare.
+    #[arg(long)]
+    stock: bool,
+}
 
 fn main() -> ExitCode {
-    let setup = match std::env::args().nth(1).as_deref() {
-        None => Setup::new(Module::Drbdrs, Module::Drbdrs, Tools::Drbdrs),
-        Some("--stock") => Setup::new(Module::Stock, Module::Stock, Tools::Stock),
-        Some(_) => {
-            eprintln!("usage: demo [--stock]");
-            return ExitCode::from(2);
-        }
+    let setup = if Wish::parse().stock {
+        Setup::new(Module::Stock, Module::Stock, Tools::Stock)
+    } else {
+        Setup::new(Module::Drbdrs, Module::Drbdrs, Tools::Drbdrs)
     };
     let start = Instant::now();
     match demo(setup) {
@@ -52,8 +59,12 @@ impl Show {
         println!("\n== {text}");
     }
 
-    /// Shows a command and what it said; it must succeed.
+    /// Shows a command and what it said; it must succeed. Returns its output without the errors.
     fn command(&self, node: usize, command: &str) -> Result<String> {
+        self.output(node, command).map(|output| output.text())
+    }
+
+    fn output(&self, node: usize, command: &str) -> Result<Output> {
         println!("{}# {command}", self.c.lab.node(node).host());
         let output = self.c.run(node, &["/bin/sh", "-c", command])?;
         print!("{}{}", output.text(), output.errors());
@@ -63,7 +74,7 @@ impl Show {
                 output.code
             )));
         }
-        Ok(output.text())
+        Ok(output)
     }
 
     /// Shows /proc/drbd as it changes until `done`.
@@ -73,15 +84,27 @@ impl Show {
             self.c.lab.node(node).host()
         );
         let mut shown: Option<Instant> = None;
+        let (mut bar, mut total) = (ProgressBar::hidden(), 0);
         drbd_lab::until(what, deadline(300), || {
             let text = self.c.proc_drbd(node)?;
-            let finished =
-                Minor::find(&text, drbd_vm_tests::cluster::MINOR).is_some_and(|m| done(&m));
-            if finished || shown.is_none_or(|at| at.elapsed() > Duration::from_secs(3)) {
+            let minor = Minor::find(&text, drbd_vm_tests::cluster::MINOR).unwrap_or_default();
+            let finished = done(&minor);
+            let left = minor.counter("oos") << 10;
+            if total == 0 && left > 0 {
+                (bar, total) = (progress::bytes(left), left);
+            }
+            bar.set_position(total.saturating_sub(left));
+            if finished {
+                bar.finish_and_clear();
+            }
+            // Where a bar moves, more lines say nothing new.
+            let due = |at: Instant| bar.is_hidden() && at.elapsed() > Duration::from_secs(3);
+            if finished || shown.is_none_or(due) {
                 let lines = text
                     .lines()
                     .filter(|l| l.starts_with(" 1:") || l.starts_with('\t'));
-                println!("{}", lines.collect::<Vec<_>>().join("\n"));
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                bar.suspend(|| println!("{lines}"));
                 shown = Some(Instant::now());
             }
             Ok(finished.then_some(()))
@@ -149,11 +172,11 @@ fn write_data(show: &Show) -> Result<String> {
     show.say("A file system with data on the first node");
     show.command(
         0,
-        "mkfs.ext4 -q /dev/drbd1 && mkdir -p /data && mount /dev/drbd1 /data",
+        "mkfs.ext4 -q -b 4096 -E nodiscard,lazy_itable_init=0 /dev/drbd1 && mkdir -p /data && mount /dev/drbd1 /data",
     )?;
     show.command(
         0,
-        "dd if=/dev/urandom of=/data/disk.img bs=1M count=6 2>&1 | tail -n 1; sync",
+        "dd if=/dev/urandom of=/data/disk.img bs=1M count=4 2>&1 | tail -n 1; sync",
     )?;
     let sum = show.command(0, "sha256sum /data/disk.img")?;
     show.watch(0, "is mirrored", Minor::mirrored)?;
@@ -187,9 +210,11 @@ fn come_back(show: &mut Show) -> Result<()> {
     show.say("The first node is switched on again");
     show.c.lab.node_mut(0).start()?;
     show.c.prepare(0)?;
-    show.command(0, "drbdadm up r0")?;
+    let before = show.c.state(1)?;
+    let up = show.output(0, "drbdadm up r0")?;
     show.watch(1, "is mirrored again", Minor::mirrored)?;
     show.c.wait_both("is mirrored again", 60, Minor::mirrored)?;
+    only_what_was_logged(show, &up, &before)?;
     show.command(1, "umount /data && drbdadm secondary r0")?;
     compare(show)?;
     show.command(
@@ -198,5 +223,29 @@ fn come_back(show: &mut Show) -> Result<()> {
     )?;
     show.command(0, "umount /data && drbdadm status r0; drbdadm down r0")?;
     show.command(1, "drbdadm down r0 && cat /proc/drbd")?;
+    Ok(())
+}
+
+/// Only the extents that the first node's activity log held, and what the second one wrote alone, were resynced.
+fn only_what_was_logged(show: &Show, up: &Output, before: &Minor) -> Result<()> {
+    let said = up.text() + &up.errors();
+    let logged = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Marked additional "))
+        .and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+        .ok_or_else(|| Error::new("the activity log of the first node held nothing"))?;
+    let (alone, disk) = (before.counter("oos"), DISK_SIZE >> 10);
+    let sent = show.c.state(1)?.counter("ns") - before.counter("ns");
+    println!(
+        "(of {disk} KiB the activity log named {} KiB, the second node wrote {alone} KiB alone: {sent} KiB were resynced)",
+        logged << 10
+    );
+    // What the mounted file system writes meanwhile is mirrored, and counted with it.
+    let most = (logged << 10) + alone + 128;
+    if sent < 4096 || sent > most || most > disk / 2 {
+        return Err(Error::new(format!(
+            "{sent} KiB of {disk} were sent where {most} should do"
+        )));
+    }
     Ok(())
 }

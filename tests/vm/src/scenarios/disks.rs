@@ -7,36 +7,43 @@ use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, Fault, Result};
 use std::path::Path;
 
-/// The primary's disk refuses writes.
+/// The primary's disk refuses writes, then the other one's.
 pub(super) fn failing(setup: Setup, logs: &Path) -> Result<()> {
     let c = Cluster::start(setup, logs, 16 << 20, &Config::default().text())?;
     c.mirror(0)?;
-    c.write_noise(0, 1, 1)?;
-    c.lab.node(0).disk(DISK)?.set_fault(Fault::All);
-    c.write_noise(0, 3, 1)?;
-    c.wait(0, "has lost its disk", 60, |m| {
-        m.disks.0 == "Diskless" && m.disks.1 == "UpToDate"
-    })?;
-    // Reads come from the peer.
-    let sum = |node: usize| {
-        c.sh(
-            node,
-            &format!("dd if={DEVICE} bs=64k count=96 iflag=direct 2>/dev/null | sha256sum"),
-        )
-    };
-    let read = sum(0)?;
-    c.write_noise(0, 8, 1)?;
-    c.lab.node(0).disk(DISK)?.set_fault(Fault::None);
-    c.drbdadm(0, &["attach", "r0"])?;
-    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
-    c.compare()?;
-    if sum(0)? != read {
-        return Err(Error::new(
-            "what was read through the peer is not what the disk has now",
-        ));
+    for (node, at) in [(0, 1), (1, 10)] {
+        fails(&c, node, at)?;
     }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
+}
+
+/// The disk of `node` fails under writes from `at` MiB on; n1, the Primary, goes on with the other one alone.
+fn fails(c: &Cluster, node: usize, at: u64) -> Result<()> {
+    c.write_noise(0, at, 1)?;
+    c.lab.node(node).disk(DISK)?.set_fault(Fault::All);
+    c.write_noise(0, at + 1, 1)?;
+    c.wait(node, "has lost its disk", 60, |m| {
+        m.disks.0 == "Diskless" && m.disks.1 == "UpToDate"
+    })?;
+    // On n1 reads come from the peer.
+    let sum = || {
+        let script =
+            format!("dd if={DEVICE} bs=64k count=224 iflag=direct 2>/dev/null | sha256sum");
+        c.sh(0, &script)
+    };
+    c.write_noise(0, at + 3, 1)?;
+    let read = sum()?;
+    c.lab.node(node).disk(DISK)?.set_fault(Fault::None);
+    c.drbdadm(node, &["attach", "r0"])?;
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    c.compare()?;
+    if sum()? != read {
+        return Err(Error::new(
+            "what was read without the disk is not what it has now",
+        ));
+    }
+    Ok(())
 }
 
 const HANDLERS: &str = "handlers { local-io-error \"echo $DRBD_RESOURCE $DRBD_MINOR $DRBD_VOLUME > /tmp/local-io-error\"; }";

@@ -3,10 +3,12 @@
 //! I/O that is frozen: until the peer is fenced, until there are data again, until the administrator says so. What is
 //! frozen ends well in the end, and its data are where they belong.
 
-use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
+use crate::cluster::{Cluster, Config, Module, Setup, DEVICE, DISK};
 use crate::proc_drbd::Minor;
+use drbd_lab::switch::Conditions;
 use drbd_lab::{deadline, Error, Fault, Result};
 use std::path::Path;
+use std::time::Duration;
 
 const SIZE: u64 = 16 << 20;
 
@@ -156,11 +158,57 @@ pub(super) fn fenced_failover(setup: Setup, logs: &Path) -> Result<()> {
     c.finish_allowing(&["w_after_conn_state_ch+"])
 }
 
+/// Each exit code of `fence-peer`: what becomes of the disks, and whether frozen I/O goes on.
+pub(super) fn answers(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "fencing resource-and-stonith;")?;
+    // The code, our disk and the peer's then, and whether I/O goes on.
+    for (mib, code, disks, goes_on) in [
+        (2, 3, ("UpToDate", "Inconsistent"), true),
+        (3, 5, ("UpToDate", "Outdated"), true),
+        (4, 7, ("UpToDate", "Outdated"), true),
+        // A Primary cannot outdate itself: it stays frozen.
+        (5, 6, ("UpToDate", "DUnknown"), false),
+        (6, 1, ("UpToDate", "DUnknown"), false),
+    ] {
+        let before = generation(&c, 0)?;
+        c.lab.network().cut_both(0, 1);
+        c.wait(0, "has frozen its I/O", 90, Minor::frozen)?;
+        write(&c, mib)?;
+        waits(&c, mib)?;
+        answer(&c, Some(code))?;
+        drbd_lab::until("the handler has ended", deadline(60), || {
+            let script = format!("dmesg | grep -c 'fence-peer.* exit code {code}' || true");
+            Ok((c.sh(0, &script)?.trim() != "0").then_some(()))
+        })?;
+        c.wait(0, &format!("does what {code} says"), 30, |m| {
+            m.frozen() != goes_on && (m.disks.0.as_str(), m.disks.1.as_str()) == disks
+        })?;
+        if goes_on {
+            written(&c, mib, &[0])?;
+        } else {
+            waits(&c, mib)?;
+        }
+        // The new generation is there as soon as a write went on without the peer.
+        if (generation(&c, 0)? != before) != goes_on {
+            return Err(Error::new(format!("{code}: the generation was {before}")));
+        }
+        answer(&c, None)?;
+        c.lab.network().heal_all();
+        c.wait_both("is mirrored again", 120, |m| m.mirrored() && !m.frozen())?;
+        written(&c, mib, &[0, 1])?;
+        c.compare()?;
+    }
+    answer(&c, Some(1))?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish_allowing(&["w_after_conn_state_ch+"])
+}
+
 /// Frozen I/O that nobody fenced for: the peer comes back, the administrator decides, the disk comes back.
 pub(super) fn and_thaw(setup: Setup, logs: &Path) -> Result<()> {
     let c = start(setup, logs, "fencing resource-and-stonith;")?;
     peer_returns(&c)?;
     by_hand(&c)?;
+    with_the_peer(&c)?;
     no_data(&c)?;
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
@@ -210,6 +258,49 @@ fn by_hand(c: &Cluster) -> Result<()> {
     c.wait_both("is mirrored again", 120, Minor::mirrored)?;
     written(c, 4, &[0, 1])?;
     c.compare()
+}
+
+/// `suspend-io` while writes are on their way to a peer that answers them meanwhile, and `resume-io`: they end well, and
+/// the connection stays. With our disk and, with ours, without it: only the peer has them then.
+fn with_the_peer(c: &Cluster) -> Result<()> {
+    let lost = || c.sh(0, "dmesg | grep -c 'conn( .* -> Unconnected )' || true");
+    let before = lost()?;
+    answered_while_suspended(c, 7)?;
+    written(c, 7, &[0, 1])?;
+    if c.setup.modules[0] == Module::Drbdrs {
+        c.drbdadm(0, &["detach", "r0"])?;
+        answered_while_suspended(c, 8)?;
+        written(c, 8, &[1])?;
+        c.drbdadm(0, &["attach", "r0"])?;
+        c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    }
+    c.compare()?;
+    let after = lost()?;
+    if after == before {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "resuming I/O cost the connection: lost {} times before, {} after",
+        before.trim(),
+        after.trim()
+    )))
+}
+
+fn answered_while_suspended(c: &Cluster, mib: u64) -> Result<()> {
+    let slow = Conditions {
+        delay: Duration::from_secs(2),
+        ..Conditions::default()
+    };
+    c.lab.network().set(0, 1, slow);
+    write(c, mib)?;
+    c.wait(0, "has a write on its way", 30, |m| m.counter("pe") > 0)?;
+    c.drbdadm(0, &["suspend-io", "r0"])?;
+    c.lab.network().heal_all();
+    c.wait(0, "has its answer", 30, |m| m.counter("pe") == 0)?;
+    if let Some(code) = end(c, mib)? {
+        return Err(Error::new(format!("a suspended write ended with {code}")));
+    }
+    c.drbdadm(0, &["resume-io", "r0"]).map(drop)
 }
 
 /// The last copy fails: I/O waits for data, and begins anew when the disk is back; or fails, if that is wanted.

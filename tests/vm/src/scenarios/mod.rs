@@ -14,6 +14,8 @@ mod disks;
 mod external;
 mod failures;
 mod freeze;
+mod group;
+mod handlers;
 mod hostile;
 mod integrity;
 mod log_shape;
@@ -63,7 +65,21 @@ const fn scenario(
         setups,
         long,
         control: true,
+        fault: false,
         run,
+    }
+}
+
+/// A scenario in which something fails.
+const fn fault(
+    name: &'static str,
+    setups: &'static [Setup],
+    long: &'static [Setup],
+    run: Run,
+) -> Scenario {
+    Scenario {
+        fault: true,
+        ..scenario(name, setups, long, run)
     }
 }
 
@@ -85,13 +101,13 @@ pub fn all() -> Vec<Scenario> {
             &[],
             sync::full,
         ),
-        scenario(
+        fault(
             "bitmap_resync",
             &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             &[],
             sync::bitmap,
         ),
-        scenario(
+        fault(
             "disk_returns",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -99,31 +115,41 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "pause_and_rate",
-            &[],
-            &[OURS_STOCK_TOOLS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS_STOCK_TOOLS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             sync::pause,
         ),
-        scenario("black_hole_a", &[AGAINST_STOCK], &[OURS], protocols::a),
-        scenario("black_hole_b", &[STOCK_AGAINST], &[OURS], protocols::b),
-        scenario(
+        fault(
+            "black_hole_a",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            protocols::a,
+        ),
+        fault(
+            "black_hole_b",
+            &[STOCK_AGAINST],
+            &[OURS, AGAINST_STOCK],
+            protocols::b,
+        ),
+        fault(
             "black_hole_c",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             protocols::c,
         ),
-        scenario(
+        fault(
             "primary_power_cut",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             primary_power_cut,
         ),
-        scenario(
+        fault(
             "logged_extents",
             &[OURS, STOCK_AGAINST],
             &[AGAINST_STOCK, OURS_STOCK_TOOLS],
             acknowledged::logged_extents,
         ),
-        scenario(
+        fault(
             "lone_copy",
             &[STOCK_AGAINST],
             &[OURS, AGAINST_STOCK],
@@ -136,15 +162,25 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK],
             acknowledged::cold_extents,
         ),
-        scenario(
+        fault(
             "secondary_power_cut",
             &[OURS, AGAINST_STOCK],
             &[STOCK_AGAINST],
             secondary_power_cut,
         ),
-        scenario("demoted", &[OURS], &[AGAINST_STOCK], demoted),
-        scenario("both_power_cut", &[AGAINST_STOCK], &[OURS], both_power_cut),
-        scenario("link_loss", &[AGAINST_STOCK], &[OURS], link_loss),
+        fault("demoted", &[OURS], &[AGAINST_STOCK], demoted),
+        fault(
+            "both_power_cut",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            both_power_cut,
+        ),
+        fault(
+            "link_loss",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            link_loss,
+        ),
         scenario(
             "metadata_exchange",
             &[AGAINST_STOCK],
@@ -158,7 +194,12 @@ pub fn all() -> Vec<Scenario> {
             &[STOCK_AGAINST, OURS],
             external::metadata,
         ),
-        scenario("failing_disk", &[AGAINST_STOCK], &[OURS], disks::failing),
+        fault(
+            "failing_disk",
+            &[AGAINST_STOCK],
+            &[OURS, STOCK_AGAINST],
+            disks::failing,
+        ),
         scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
         scenario(
             "discards",
@@ -166,16 +207,16 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             discards::and_zeroes,
         ),
-        scenario(
+        fault(
             "fenced_failover",
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
             freeze::fenced_failover,
         ),
-        scenario(
+        fault(
             "freeze_and_thaw",
             &[OURS],
-            &[AGAINST_STOCK],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             freeze::and_thaw,
         ),
         scenario("status_cost", &[], &[OURS], tools::status_cost),
@@ -196,10 +237,10 @@ pub fn all() -> Vec<Scenario> {
             ..scenario("boot_service", &[], &[OURS], boot_service::after_power_cut)
         },
         scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
-        scenario(
+        fault(
             "more_policies",
-            &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             split_brain::more_policies,
         ),
         scenario(
@@ -208,13 +249,13 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK],
             congestion::send_buffer,
         ),
-        scenario(
+        fault(
             "stable_data",
             &[],
-            &[OURS, AGAINST_STOCK],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
             split_brain::stable_data,
         ),
-        scenario(
+        fault(
             "split_brain",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -232,7 +273,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             control: false,
-            ..scenario("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
+            ..fault("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
         },
         Scenario {
             control: false,
@@ -247,13 +288,13 @@ pub fn all() -> Vec<Scenario> {
             control: false,
             ..scenario("two_primaries", &[OURS], &[], two_primaries::overlapping)
         },
-        scenario(
+        fault(
             "two_primaries_apart",
             &[],
             &[AGAINST_STOCK, STOCK_AGAINST],
             two_primaries::apart,
         ),
-        scenario(
+        fault(
             "two_primaries_split",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -273,13 +314,13 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, AGAINST_STOCK_OUR_TOOLS],
             san_ocfs2::both_mounted,
         ),
-        scenario(
+        fault(
             "verify",
             &[AGAINST_STOCK],
             &[OURS_STOCK_TOOLS, STOCK_AGAINST, OURS],
             verify::online,
         ),
-        scenario(
+        fault(
             "integrity",
             &[AGAINST_STOCK],
             &[OURS, STOCK_AGAINST],
@@ -309,7 +350,25 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             resources::secrets,
         ),
+        fault(
+            "consistency_group",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            group::consistent,
+        ),
         scenario(
+            "handlers",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            handlers::logged,
+        ),
+        fault(
+            "fence_answers",
+            &[],
+            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            freeze::answers,
+        ),
+        fault(
             "volumes",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
@@ -328,29 +387,35 @@ pub fn all() -> Vec<Scenario> {
             resize::external,
         ),
         scenario(
+            "grown_offline",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            resize::offline,
+        ),
+        scenario(
             "log_reshaped",
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
             log_shape::reshaped,
         ),
         scenario("reshape_points", &[OURS], &[], log_shape::points),
-        scenario(
+        fault(
             "pull_ahead",
-            &[],
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             congestion::pull_ahead,
         ),
         Scenario {
             // The stock driver fails it: it may clear the mark of a write that it made while it was ahead.
             control: false,
-            ..scenario(
+            ..fault(
                 "ahead_and_back",
                 &[OURS],
                 &[AGAINST_STOCK],
                 congestion::ahead_and_back,
             )
         },
-        scenario(
+        fault(
             "congestion_disconnect",
             &[],
             &[AGAINST_STOCK, OURS],
@@ -358,32 +423,32 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "write_order",
-            &[],
-            &[OURS, STOCK_AGAINST, AGAINST_STOCK],
+            &[OURS],
+            &[STOCK_AGAINST, AGAINST_STOCK],
             write_order::methods,
         ),
         scenario(
             "read_balance",
-            &[],
-            &[OURS, AGAINST_STOCK, STOCK_AGAINST],
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
             read_balance::policies,
         ),
         scenario(
             "compressed_bitmap",
-            &[],
-            &[AGAINST_STOCK, STOCK_AGAINST],
+            &[AGAINST_STOCK],
+            &[STOCK_AGAINST],
             sync::compressed_bitmap,
         ),
         scenario(
             "thin_resync",
-            &[],
-            &[AGAINST_STOCK, STOCK_AGAINST],
+            &[AGAINST_STOCK],
+            &[STOCK_AGAINST],
             sync::thin,
         ),
         scenario(
             "resync_after",
-            &[],
-            &[AGAINST_STOCK, OURS],
+            &[OURS],
+            &[AGAINST_STOCK],
             resources::resync_after,
         ),
         scenario("ipv6", &[], &[AGAINST_STOCK, OURS], resources::ipv6),

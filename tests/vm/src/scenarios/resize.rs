@@ -79,6 +79,67 @@ pub(super) fn external(setup: Setup, logs: &Path) -> Result<()> {
     c.finish()
 }
 
+/// Both disks grow while the resource is down, with metadata inside (they move), then outside.
+pub(super) fn offline(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "internal")?;
+    grown_while_down(&c)?;
+    c.both(|node| {
+        c.down(node)?;
+        // The stock create-md asks a person about what is left of the old metadata.
+        let script =
+            "dmsetup remove data; dd if=/dev/zero of=/dev/sdb bs=1M conv=fsync 2>/dev/null; \
+                      sed -i 's/meta-disk internal/meta-disk \\/dev\\/sda/' /etc/drbd.conf";
+        c.sh(node, script)
+    })?;
+    small_disks(&c)?;
+    c.mirror(0)?;
+    grown_while_down(&c)?;
+    c.finish()
+}
+
+/// What is new is marked on both sides, and differs until it is written or resynced. (Nothing does that by itself, by
+/// 8.4 neither: the disks call themselves UpToDate.)
+fn grown_while_down(c: &Cluster) -> Result<()> {
+    let before = c.device_size(0, 1)?;
+    let noise = vec![0x5a; 1 << 20];
+    c.lab
+        .node(0)
+        .disk(DISK)?
+        .overwrite(LARGE - (4 << 20), &noise)?;
+    c.write_noise(0, 2, 3)?;
+    let sum = checksum(c, 0)?;
+    for node in 0..2 {
+        c.down(node)?;
+    }
+    grow_disks(c)?;
+    for node in 0..2 {
+        c.drbdadm(node, &["up", "r0"])?;
+    }
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    let size = resized(c, |size| size > before)?;
+    let new = (size - before).div_ceil(4096) * 4;
+    for node in 0..2 {
+        let marked = c.state(node)?.counter("oos");
+        if size < LARGE - (1 << 20) || marked.abs_diff(new) > 4 {
+            return Err(Error::new(format!(
+                "n{}: from {before} to {size} bytes, {marked} KiB are marked of {new} new ones",
+                node + 1
+            )));
+        }
+    }
+    c.drbdadm(0, &["primary", "r0"])?;
+    if checksum(c, 0)? != sum {
+        return Err(Error::new("the old data are not what they were"));
+    }
+    c.drbdadm(0, &["invalidate-remote", "r0"])?;
+    c.wait_both("is mirrored", 120, |m| {
+        m.mirrored() && m.counter("oos") == 0
+    })?;
+    c.compare()?;
+    c.write_noise(0, (size >> 20) - 2, 2)?;
+    c.compare()
+}
+
 fn start(setup: Setup, logs: &Path, meta_disk: &str) -> Result<Cluster> {
     let config = Config {
         meta_disk: meta_disk.into(),
@@ -86,17 +147,16 @@ fn start(setup: Setup, logs: &Path, meta_disk: &str) -> Result<Cluster> {
     };
     let text = config.text().replace("/dev/sdb", "/dev/dm-0");
     let c = Cluster::start(setup, logs, DISK_SIZE, &text)?;
-    let sectors = SMALL >> 9;
-    c.both(|node| {
-        c.sh(
-            node,
-            &format!(
-                "modprobe dm-mod; dmsetup create data --table '0 {sectors} linear /dev/sdb 0'"
-            ),
-        )
-    })?;
+    small_disks(&c)?;
     c.mirror(0)?;
     Ok(c)
+}
+
+fn small_disks(c: &Cluster) -> Result<()> {
+    let sectors = SMALL >> 9;
+    let script =
+        format!("modprobe dm-mod; dmsetup create data --table '0 {sectors} linear /dev/sdb 0'");
+    c.both(|node| c.sh(node, &script)).map(drop)
 }
 
 fn grow_disks(c: &Cluster) -> Result<()> {

@@ -83,7 +83,7 @@ pub(super) fn secrets(setup: Setup, logs: &Path) -> Result<()> {
 }
 
 /// Two nodes with the volumes 0 and 1 of r0 on a disk each, mirrored.
-fn two_volumes(setup: Setup, logs: &Path) -> Result<Cluster> {
+pub(super) fn two_volumes(setup: Setup, logs: &Path) -> Result<Cluster> {
     let mut lab = LabConfig::pair(SIZE);
     for node in &mut lab.nodes {
         node.disks.push(DiskSpec::new("sdc", SIZE));
@@ -218,7 +218,7 @@ fn wait(
     result.map_err(|e| Error::new(format!("{e}; /proc/drbd says:\n{last}")))
 }
 
-fn both_volumes(c: &Cluster, what: &str, wanted: impl Fn(&Minor) -> bool) -> Result<()> {
+pub(super) fn both_volumes(c: &Cluster, what: &str, wanted: impl Fn(&Minor) -> bool) -> Result<()> {
     for (node, minor) in [(0, 1), (1, 1), (0, 2), (1, 2)] {
         wait(c, node, minor, what, &wanted)?;
     }
@@ -239,7 +239,7 @@ fn noise(c: &Cluster, offset: u64) -> Result<()> {
 }
 
 /// The disks of both volumes are equal, from outside.
-fn equal(c: &Cluster) -> Result<()> {
+pub(super) fn equal(c: &Cluster) -> Result<()> {
     both_volumes(c, "is idle", Minor::idle)?;
     c.compare_disks("sdb", 1)?;
     c.compare_disks("sdc", 2)

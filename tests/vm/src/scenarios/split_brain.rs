@@ -7,7 +7,7 @@ use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, Result};
 use std::path::Path;
 
-const SIZE: u64 = 24 << 20;
+const SIZE: u64 = 28 << 20;
 const MIB: usize = 1 << 20;
 
 /// What both nodes did while the link was cut: how many MiB each wrote.
@@ -115,7 +115,7 @@ fn start(setup: Setup, logs: &Path, net: &str) -> Result<Cluster> {
     let text = config.text().replace("device /dev/drbd1", handlers);
     let c = Cluster::start(setup, logs, SIZE, &text)?;
     c.mirror(0)?;
-    c.write_noise(0, 0, 22)?;
+    c.write_noise(0, 0, 24)?;
     Ok(c)
 }
 
@@ -208,27 +208,39 @@ pub(super) fn more_policies(setup: Setup, logs: &Path) -> Result<()> {
 
 /// A Primary would become the target of a resync: its data do not change under its user unless that is wanted.
 pub(super) fn stable_data(setup: Setup, logs: &Path) -> Result<()> {
-    let c = start(setup, logs, "")?;
+    let c = start(setup, logs, "allow-two-primaries yes;")?;
     let older = "after-sb-0pri discard-older-primary;";
-    for (at, words, handler) in [
+    // Whether n2, whose data shall survive, is Primary when they meet, as n1 is.
+    for (at, two, words, handler) in [
         (
             0,
+            false,
             "after-sb-1pri violently-as0p; rr-conflict disconnect;",
             "",
         ),
         (
             4,
+            false,
             "after-sb-1pri violently-as0p; rr-conflict call-pri-lost;",
             "pri-lost",
         ),
         (
             8,
+            false,
             "after-sb-1pri call-pri-lost-after-sb;",
+            "pri-lost-after-sb",
+        ),
+        (
+            20,
+            true,
+            "after-sb-2pri call-pri-lost-after-sb;",
             "pri-lost-after-sb",
         ),
     ] {
         let round = diverge(&c, at, [1, 1])?;
-        demote(&c, &[1])?;
+        if !two {
+            demote(&c, &[1])?;
+        }
         policy(&c, &format!("{older} {words}"))?;
         c.sh(0, "rm -f /tmp/pri-lost*")?;
         c.lab.network().heal_all();
@@ -243,12 +255,29 @@ pub(super) fn stable_data(setup: Setup, logs: &Path) -> Result<()> {
         if called.trim() != handler {
             return Err(Error::new(format!("`{words}` called '{}'", called.trim())));
         }
-        demote(&c, &[0])?;
+        demote(&c, &[0, 1])?;
         together(&c)?;
         survived(&c, &round, 1)?;
     }
+    no_consensus(&c)?;
     ambiguous(&c)?;
     c.finish()
+}
+
+/// What the policies for no Primary say would cost the Primary its data: no consensus, nobody gives in.
+fn no_consensus(c: &Cluster) -> Result<()> {
+    let round = diverge(c, 16, [1, 1])?;
+    demote(c, &[1])?;
+    policy(
+        c,
+        "after-sb-0pri discard-older-primary; after-sb-1pri consensus;",
+    )?;
+    c.both(|node| c.sh(node, "rm -f /tmp/split-brain"))?;
+    refused(c, &round)?;
+    demote(c, &[0])?;
+    policy(c, "after-sb-0pri discard-older-primary;")?;
+    together(c)?;
+    survived(c, &round, 1)
 }
 
 /// Only older history is shared: the policies are asked if `always-asbp` says so, and then everything is copied.

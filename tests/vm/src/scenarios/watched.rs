@@ -44,7 +44,7 @@ pub(super) fn in_a_terminal(setup: Setup, logs: &Path) -> Result<()> {
 fn shows(c: &Cluster, node: usize, words: &str) -> Result<()> {
     let drawn = c.sh(
         node,
-        "script -q -c 'stty rows 24 cols 100; TERM=xterm timeout 6 drbdsetup status --watch' /dev/null </dev/null || true",
+        "script -q -c 'stty rows 24 cols 100; TERM=xterm LC_ALL=C timeout 6 drbdsetup status --watch' /dev/null </dev/null || true",
     )?;
     match words.split('|').find(|word| !drawn.contains(word)) {
         None => Ok(()),

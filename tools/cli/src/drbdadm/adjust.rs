@@ -148,7 +148,7 @@ fn adjust_volume(
         .iter()
         .find(|message| Some(message.header.minor) == volume.minor)
     else {
-        plan.push(steps::new_minor(selected, volume));
+        plan.push(steps::new_minor(selected, volume, &[]));
         plan.extend(steps::attach(selected, volume, &[]));
         return;
     };

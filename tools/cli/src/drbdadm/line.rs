@@ -3,11 +3,11 @@
 //! The command line of drbdadm: options of its own, and those that a command passes on, anywhere; `--name=value` or
 //! `--name value`, unique beginnings of names.
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 
-use super::{shell, COMMANDS};
+use super::{shell, Kind, COMMANDS, TOGETHER};
 use crate::args::{Spec, Takes};
-use crate::drbdsetup::configure;
+use crate::drbdsetup::{self, configure};
 
 /// A command line taken apart.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Line {
                     Some((name, value)) => (name, Some(value.to_owned())),
                     None => (long, None),
                 };
-                let name = whole(name, &passed_on);
+                let name = whole(name, &passed_on)?;
                 let general = GENERAL.iter().find(|(general, ..)| *general == name);
                 let spec = passed_on.iter().find(|spec| spec.name == name);
                 let takes = general.map_or_else(
@@ -177,27 +177,54 @@ fn backend_of(args: &[String]) -> Vec<Spec> {
     command.map_or_else(Vec::new, backend)
 }
 
+/// Whether what stands behind `--` has somewhere to go: the commands of several steps do not know which is meant.
+fn passes_on(name: &str) -> bool {
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        return false;
+    };
+    match command.kind {
+        Kind::Config => false,
+        Kind::Compound => !TOGETHER.contains(&name) && name != "sh-b-pri",
+        _ => true,
+    }
+}
+
 fn backend(name: &str) -> Vec<Spec> {
     if name == "create-md" || name == "wipe-md" {
         return vec![Spec::long("force", Takes::Nothing)];
     }
+    if name.starts_with("wait-") {
+        return drbdsetup::WAIT_OPTIONS.to_vec();
+    }
     configure::find(name).map_or_else(Vec::new, |command| command.specs())
 }
 
-/// The option that begins like this, if it is the only one.
-fn whole<'a>(name: &'a str, passed_on: &[Spec]) -> &'a str {
+/// The option that begins like this, if it is the only one; the name itself if there is none.
+fn whole<'a>(name: &'a str, passed_on: &[Spec]) -> Result<&'a str, String> {
     let general = GENERAL.iter().map(|(general, ..)| *general);
     let names = general.chain(passed_on.iter().map(|spec| spec.name));
-    let mut begin = names.filter(|known| known.starts_with(name));
-    match (begin.next(), begin.next()) {
-        (Some(only), None) if !name.is_empty() => only,
-        _ => name,
+    let mut begin: Vec<&str> = names.filter(|known| known.starts_with(name)).collect();
+    begin.dedup();
+    match begin[..] {
+        _ if name.is_empty() || begin.contains(&name) => Ok(name),
+        [] => Ok(name),
+        [only] => Ok(only),
+        _ => Err(format!(
+            "option '--{name}' is ambiguous: --{}",
+            begin.join(", --")
+        )),
     }
 }
 
 /// Options that a command passes on must be known to it; what stands behind `--` is passed on as it is.
 pub fn check_options(name: &str, line: &Line) -> Result<(), String> {
     let backend = backend(name);
+    let passed = line.backend.first().filter(|_| line.passed > 0);
+    if let Some(option) = passed.filter(|_| !passes_on(name)) {
+        return Err(format!(
+            "'{option}': '{name}' passes no options on; give it to the command that it is for"
+        ));
+    }
     if line.json && !matches!(name, "dump" | "status") {
         return Err("unrecognized option '--json'".to_owned());
     }
@@ -210,14 +237,6 @@ pub fn check_options(name: &str, line: &Line) -> Result<(), String> {
         if !backend.iter().any(|spec| spec.name == long) {
             let general = GENERAL.iter().map(|(general, ..)| *general);
             let known = general.chain(backend.iter().map(|spec| spec.name));
-            let begin: Vec<String> = known
-                .clone()
-                .filter(|known| known.starts_with(long))
-                .map(|known| format!("--{known}"))
-                .collect();
-            if begin.len() > 1 {
-                return Err(format!("'{option}' may be {}", begin.join(" or ")));
-            }
             let hint = nearest(long, known)
                 .map_or_else(String::new, |near| format!("; did you mean '--{near}'?"));
             return Err(format!("unrecognized option '{option}'{hint}"));

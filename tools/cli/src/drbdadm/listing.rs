@@ -193,10 +193,11 @@ pub fn catalog() -> Vec<Entry> {
     });
     let scripts = shell::COMMANDS
         .iter()
-        .map(|name| entry(name, Group::Script, RESOURCES, "for scripts"));
-    let handlers = shell::HANDLERS
-        .iter()
-        .map(|name| entry(name, Group::Handler, "RESOURCE|minor-N", "run the handler"));
+        .map(|name| entry(name, Group::Script, RESOURCES, shell::about(name)));
+    let handlers = shell::HANDLERS.iter().map(|name| {
+        let about = drbd_config::about::about(name);
+        entry(name, Group::Handler, "RESOURCE|minor-N", about)
+    });
     known.chain(scripts).chain(handlers).collect()
 }
 
@@ -220,6 +221,23 @@ pub fn hidden() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_hidden_commands_are_told_alike() {
+        let text = hidden();
+        assert!(text.contains("\n sh-new-minor "), "{text}");
+        let about = |line: &str| {
+            line.trim()
+                .split_once(' ')
+                .map(|(_, about)| about.trim().to_owned())
+        };
+        let commands = text.lines().filter(|line| line.starts_with(' '));
+        let mut abouts: Vec<String> = commands.filter_map(about).collect();
+        let count = abouts.len();
+        abouts.sort();
+        abouts.dedup();
+        assert_eq!(abouts.len(), count, "{text}");
+    }
 
     #[test]
     fn every_command_of_the_stock_tool_is_there() {

@@ -16,7 +16,7 @@ mod target;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 use drbd_config::{Config, Identity};
 
 use crate::drbdsetup;
@@ -487,12 +487,12 @@ fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<S
                     .unwrap_or_default();
                 adjust::adjust(selected, &kernel)?
             }
-            "new-resource" => vec![steps::new_resource(selected)],
+            "new-resource" => vec![steps::new_resource(selected, more)],
             "new-minor" => steps::volumes(selected)
-                .map(|volume| steps::new_minor(selected, volume))
+                .map(|volume| steps::new_minor(selected, volume, more))
                 .collect(),
             "sh-b-pri" if becomes_primary(selected) => steps::per_volume(selected, "primary", &[]),
-            "wait-connect" | "wait-con-int" => steps::wait_connect(selected),
+            "wait-connect" | "wait-con-int" => steps::wait_connect(selected, more),
             _ => Vec::new(),
         },
     })
@@ -553,7 +553,7 @@ fn volume_or_meta(name: &str, line: &Line, selected: &Selected<'_>) -> Vec<Step>
                     .chain(line.backend.iter().cloned()),
             )
         };
-        let on_disk = || steps::meta(volume, &words(&[name]));
+        let on_disk = || steps::meta(volume, &[words(&[name]), line.backend.clone()].concat());
         // The state of a minor that exists is the driver's to tell, with or without disk.
         let driver_knows = if name == "dstate" {
             drbdsetup::driver(false).is_ok_and(|mut kernel| kernel.knows(minor))

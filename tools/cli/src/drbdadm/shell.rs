@@ -40,6 +40,22 @@ pub const COMMANDS: &[&str] = &[
     "sh-lr-of",
 ];
 
+/// One line about each of them.
+pub fn about(command: &str) -> &'static str {
+    match command {
+        "sh-resource" => "the resource's name",
+        "sh-dev" => "devices of the volumes",
+        "sh-minor" => "minor numbers of the volumes",
+        "sh-ll-dev" => "lower disks of the volumes",
+        "sh-md-dev" => "devices of the metadata",
+        "sh-md-idx" => "places of the metadata: internal, flexible, an index",
+        "sh-ip" => "this node's address",
+        "sh-udev" => "names for the rules of udev",
+        "sh-status" => "state as shell assignments",
+        _ => "the lower resource of a stacked one",
+    }
+}
+
 /// The lines that a `sh-` command prints for a resource.
 pub fn lines(selected: &Selected<'_>, command: &str) -> Vec<String> {
     let host = selected.host();

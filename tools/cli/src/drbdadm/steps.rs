@@ -127,23 +127,25 @@ pub fn meta(volume: &Volume, command: &[String]) -> Option<Step> {
 }
 
 /// `new-resource`
-pub fn new_resource(selected: &Selected<'_>) -> Step {
+pub fn new_resource(selected: &Selected<'_>, more: &[String]) -> Step {
     let name = selected.resource.name.clone();
     setup(
         ["new-resource".to_owned(), name]
             .into_iter()
-            .chain(options(&selected.resource.sections.options)),
+            .chain(options(&selected.resource.sections.options))
+            .chain(more.iter().cloned()),
     )
 }
 
 /// `new-minor`
-pub fn new_minor(selected: &Selected<'_>, volume: &Volume) -> Step {
-    setup([
+pub fn new_minor(selected: &Selected<'_>, volume: &Volume, more: &[String]) -> Step {
+    let args = [
         "new-minor".to_owned(),
         selected.resource.name.clone(),
         minor(volume),
         volume.vnr.to_string(),
-    ])
+    ];
+    setup(args.into_iter().chain(more.iter().cloned()))
 }
 
 /// `apply-al` and `attach`
@@ -237,15 +239,15 @@ pub fn per_connection(
 
 /// Everything from nothing to connected.
 pub fn up(selected: &Selected<'_>) -> Result<Vec<Step>, String> {
-    let mut steps = vec![new_resource(selected)];
-    steps.extend(volumes(selected).map(|volume| new_minor(selected, volume)));
+    let mut steps = vec![new_resource(selected, &[])];
+    steps.extend(volumes(selected).map(|volume| new_minor(selected, volume, &[])));
     steps.extend(volumes(selected).flat_map(|volume| attach(selected, volume, &[])));
     steps.push(connect(selected, &[])?);
     Ok(steps)
 }
 
-/// `wait-connect` with the timeouts of the section `startup`.
-pub fn wait_connect(selected: &Selected<'_>) -> Vec<Step> {
+/// `wait-connect` with the timeouts of the section `startup`; of two the last one counts.
+pub fn wait_connect(selected: &Selected<'_>, more: &[String]) -> Vec<Step> {
     let startup = &selected.resource.sections.startup;
     let known = [
         "wfc-timeout",
@@ -258,6 +260,6 @@ pub fn wait_connect(selected: &Selected<'_>) -> Vec<Step> {
         .filter(|opt| known.contains(&opt.name))
         .cloned()
         .collect();
-    let more: Vec<String> = options(&opts).collect();
+    let more: Vec<String> = options(&opts).chain(more.iter().cloned()).collect();
     per_volume(selected, "wait-connect", &more)
 }

@@ -270,15 +270,25 @@ pub fn select<'a>(
         )),
         None if operand == "all" => Ok(all(config, identity, peer_name, mode)),
         None => {
-            let names = everything.iter().map(|s| s.resource.name.as_str());
-            let name = operand.split('/').next().unwrap_or_default();
-            let near = drbd_config::source::nearest(name, names.filter(|near| *near != name));
-            let hint = near.map_or_else(String::new, |near| format!("\nDid you mean '{near}'?"));
+            let hint = hint(&everything, operand);
             Err(format!(
                 "'{operand}' not defined in your config (for this host).{hint}"
             ))
         }
     }
+}
+
+/// What an operand that names nothing most likely meant.
+fn hint(everything: &[Selected<'_>], operand: &str) -> String {
+    let name = operand.split('/').next().unwrap_or_default();
+    if let Some(selected) = everything.iter().find(|s| s.resource.name == name) {
+        let volumes = selected.host().volumes.iter();
+        let volumes: Vec<String> = volumes.map(|v| format!("{name}/{}", v.vnr)).collect();
+        return format!("\nThere are: {}", volumes.join(" "));
+    }
+    let names = everything.iter().map(|s| s.resource.name.as_str());
+    let near = drbd_config::suggest::nearest(name, names);
+    near.map_or_else(String::new, |near| format!("\nDid you mean '{near}'?"))
 }
 
 fn find<'a>(everything: &[Selected<'a>], operand: &str) -> Option<Selected<'a>> {

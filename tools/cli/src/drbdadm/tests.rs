@@ -161,7 +161,7 @@ fn options_are_checked_and_passed_on() {
         .ends_with(" set-gi 1:2:3:4\n"));
     assert!(run("up --config r0")
         .unwrap_err()
-        .contains("may be --config-file or --config-to-test"));
+        .contains("ambiguous: --config-file, --config-to-test"));
     assert!(run("disk-options r0 --al-extents")
         .unwrap_err()
         .contains("needs a value"));
@@ -264,4 +264,41 @@ fn what_the_remembered_file_includes_lies_beside_it() {
     }
     assert_eq!(target::remembered(&run, "minor-7"), None);
     std::fs::remove_dir_all(base).unwrap();
+}
+
+#[test]
+fn options_behind_two_dashes_are_passed_on_or_refused() {
+    let run = |line: &str| expand(CONFIG, "alpha", line);
+    let out = run("-- --wfc-timeout=5 wait-connect r0").unwrap();
+    assert!(out.starts_with("drbdsetup wait-connect 0 "), "{out}");
+    assert!(out.ends_with(" --wfc-timeout=5\n"), "{out}");
+    assert_eq!(run("wait-connect --wfc-timeout=5 r0").unwrap(), out);
+    let out = run("-- --cpu-mask=3 new-resource r0").unwrap();
+    assert!(out.ends_with(" --cpu-mask=3\n"), "{out}");
+    let out = run("-- --foo outdate r0").unwrap();
+    assert_eq!(out.matches(" --foo\n").count(), 2, "{out}");
+    for name in ["up", "adjust", "sh-b-pri", "dump"] {
+        let text = run(&format!("-- --foo {name} r0")).unwrap_err();
+        assert!(text.starts_with("'--foo': "), "{text}");
+    }
+}
+
+#[test]
+fn an_option_of_several_that_begin_alike_is_ambiguous() {
+    let parse = |line: &str| {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Line::parse(&args)
+    };
+    assert_eq!(
+        parse("--config a.conf dump").unwrap_err(),
+        "option '--config' is ambiguous: --config-file, --config-to-test, --config-to-exclude"
+    );
+    let line = parse("--config-f a.conf dump").unwrap();
+    assert_eq!(line.config_file.as_deref(), Some("a.conf"));
+}
+
+#[test]
+fn a_volume_that_is_not_there_is_no_other_resource() {
+    let text = expand(CONFIG, "alpha", "primary r0/7").unwrap_err();
+    assert!(text.ends_with("\nThere are: r0/0"), "{text}");
 }

@@ -13,7 +13,7 @@ use drbd_core::meta::replay::{Apply, Replay, Told, Verdict};
 use drbd_core::meta::{Cleanness, Flags};
 
 use super::disk::{Disk, Found};
-use super::{complain, Session};
+use super::{complain, moved, Session};
 
 /// Sectors of an extent of the activity log, and its bits.
 const EXTENT_BITS: u64 = 1024;
@@ -84,6 +84,7 @@ fn set_bits(disk: &Disk, found: &Found, hot: &BTreeSet<u32>) -> io::Result<u64> 
 
 /// `apply-al`
 pub fn run(session: &Session) -> i32 {
+    moved::follow(session);
     let disk = match session.open(true) {
         Ok(disk) => disk,
         Err(exit) => return exit,

@@ -13,6 +13,7 @@ use drbd_core::uuid::Set;
 
 use super::disk::{Disk, Found};
 use super::{complain, confirm, Session};
+use crate::args::Parsed;
 
 const EXIT_REFUSED: i32 = 40;
 /// What a fresh superblock says about the size of the activity log; the driver writes the configured one.
@@ -161,14 +162,20 @@ fn may_overwrite(session: &Session, disk: &Disk, layout: &Layout) -> Result<bool
     Ok(confirm("Do you want to proceed?", session.force))
 }
 
-/// Writes zeroes to the bitmap, and one initial transaction to each block of the log.
-pub fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
+/// Writes one initial transaction to each block of the log.
+fn initialize_log(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
     println!("initializing activity log");
     let mut block = [0; TRANSACTION_BYTES];
     emit_initial(&mut block);
     for number in 0..log_blocks {
         disk.write(layout.al_sector + 8 * number, &block)?;
     }
+    Ok(())
+}
+
+/// Writes zeroes to the bitmap, and one initial transaction to each block of the log.
+pub fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<()> {
+    initialize_log(disk, layout, log_blocks)?;
     eprintln!(
         "initializing bitmap ({} KB) to all zero",
         layout.bitmap_sectors / 2
@@ -186,46 +193,93 @@ pub fn initialize(disk: &Disk, layout: &Layout, log_blocks: u64) -> io::Result<(
     Ok(())
 }
 
+/// What the command line asks for.
+struct Wanted {
+    stripes: u32,
+    /// Blocks of 4 KiB in a stripe.
+    stripe_4k: u32,
+    peer_max_bio_size: u32,
+    /// The bitmap is written.
+    bitmap: bool,
+}
+
+/// The log has 32 KiB at least and 16 GiB at most, however it is divided.
+const LOG_KIB: std::ops::RangeInclusive<u64> = 32..=16 << 20;
+
+impl Wanted {
+    /// The error is a sentence.
+    fn of(parsed: &Parsed) -> Result<Self, String> {
+        let number = |name, default: u32| match parsed.value(name) {
+            Some(text) => text
+                .parse::<u32>()
+                .map_err(|_| format!("--{name}={text}: a number is expected")),
+            None => Ok(default),
+        };
+        let stripes = number("al-stripes", 1)?;
+        let kib = number("al-stripe-size-kB", 32)?;
+        if !(1..=1024).contains(&stripes) {
+            return Err(format!("--al-stripes={stripes}: 1 to 1024"));
+        }
+        let whole = u64::from(stripes) * u64::from(kib);
+        if kib % 4 != 0 || kib == 0 || !LOG_KIB.contains(&whole) {
+            return Err(format!(
+                "--al-stripe-size-kB={kib}: multiples of 4; all stripes together have {} to {}",
+                LOG_KIB.start(),
+                LOG_KIB.end()
+            ));
+        }
+        let bitmap = match parsed.value("initialize-bitmap") {
+            // The ways to write zeroes are the kernel's business here.
+            None | Some("automatic" | "zero" | "zeroout" | "pwrite") => true,
+            Some("skip") => false,
+            Some(other) => {
+                return Err(format!(
+                    "--initialize-bitmap={other}: automatic, zeroout, pwrite or skip"
+                ))
+            }
+        };
+        Ok(Self {
+            stripes,
+            stripe_4k: kib / 4,
+            peer_max_bio_size: number("peer-max-bio-size", 0)?,
+            bitmap,
+        })
+    }
+
+    /// Where everything goes; the error is a sentence.
+    fn layout(&self, disk: &Disk) -> Result<Layout, String> {
+        if disk.sectors == 0 {
+            return Err(format!("{}: the device has 0 bytes", disk.path));
+        }
+        let data = disk.data_sectors();
+        let (stripes, size) = (self.stripes, self.stripe_4k);
+        Layout::new(disk.index, data, disk.sectors, stripes, size).ok_or_else(|| {
+            let bytes = disk.sectors * 512;
+            format!(
+                "{}: no room for the metadata: the device has {bytes} bytes",
+                disk.path
+            )
+        })
+    }
+}
+
 /// `create-md`
 pub fn run(session: &Session) -> i32 {
-    let number = |name, default: u32| match session.parsed.value(name) {
-        Some(text) => text
-            .parse::<u32>()
-            .map_err(|_| format!("--{name}={text}: a number is expected")),
-        None => Ok(default),
+    let refused = |text: String| {
+        eprintln!("drbdmeta: {text}");
+        super::EXIT_ARGS
     };
-    let numbers = number("al-stripes", 1).and_then(|stripes| {
-        Ok((
-            stripes,
-            number("al-stripe-size-kB", 32)?,
-            number("peer-max-bio-size", 0)?,
-        ))
-    });
-    let (stripes, stripe_kib, peer_max_bio_size) = match numbers {
-        Ok(numbers) => numbers,
-        Err(text) => {
-            eprintln!("drbdmeta: {text}");
-            return 10;
-        }
+    let wanted = match Wanted::of(&session.parsed) {
+        Ok(wanted) => wanted,
+        Err(text) => return refused(text),
     };
     let disk = match session.open(true) {
         Ok(disk) => disk,
         Err(exit) => return exit,
     };
-    let stripe_4k = stripe_kib / 4;
-    let layout = Layout::new(
-        disk.index,
-        disk.data_sectors(),
-        disk.sectors,
-        stripes,
-        stripe_4k,
-    );
-    let Some(layout) = layout.filter(|_| stripe_kib % 4 == 0) else {
-        eprintln!(
-            "{}: no room for the metadata, or an impossible activity log (at least 32 kB in multiples of 4 kB)",
-            disk.path
-        );
-        return 10;
+    let layout = match wanted.layout(&disk) {
+        Ok(layout) => layout,
+        Err(text) => return refused(text),
     };
     match may_overwrite(session, &disk, &layout) {
         Ok(true) => {}
@@ -235,14 +289,20 @@ pub fn run(session: &Session) -> i32 {
         }
         Err(exit) => return exit,
     }
+    let (stripes, size) = (wanted.stripes, wanted.stripe_4k);
     let found = Found {
-        superblock: fresh(&layout, stripes, stripe_4k, peer_max_bio_size),
+        superblock: fresh(&layout, stripes, size, wanted.peer_max_bio_size),
         cleanness: Cleanness::Clean,
         layout,
     };
-    let log_blocks = u64::from(stripes) * u64::from(stripe_4k);
+    let log_blocks = u64::from(stripes) * u64::from(size);
+    let initialized = if wanted.bitmap {
+        initialize(&disk, &layout, log_blocks)
+    } else {
+        initialize_log(&disk, &layout, log_blocks)
+    };
     // The superblock last: before it is there, none of the rest counts.
-    let written = initialize(&disk, &layout, log_blocks)
+    let written = initialized
         .and_then(|()| disk.sync())
         .map(|()| println!("Writing meta data..."))
         .and_then(|()| disk.write_superblock(&found));
@@ -258,6 +318,7 @@ pub fn run(session: &Session) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drbdmeta::tests::Image;
 
     #[test]
     fn recognises_what_people_lose() {
@@ -270,5 +331,50 @@ mod tests {
         head[0xff6..].copy_from_slice(b"SWAPSPACE2");
         assert_eq!(existing(&head).unwrap().what, "swap space");
         assert_eq!(existing(&[]), None);
+    }
+
+    fn wanted(line: &str) -> Result<Wanted, String> {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Wanted::of(&crate::args::parse(&args, crate::drbdmeta::OPTIONS).unwrap())
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_by_its_name() {
+        let refused = |line| wanted(line).err().unwrap();
+        assert_eq!(refused("--al-stripes=0"), "--al-stripes=0: 1 to 1024");
+        assert!(refused("--al-stripe-size-kB=6").contains("multiples of 4"));
+        assert!(refused("--al-stripe-size-kB=4").contains("32 to 16777216"));
+        assert!(refused("--initialize-bitmap=x").contains("skip"));
+        for way in ["automatic", "zero", "zeroout", "pwrite", "skip"] {
+            let bitmap = wanted(&format!("--initialize-bitmap={way}"))
+                .unwrap()
+                .bitmap;
+            assert_eq!(bitmap, way != "skip", "{way}");
+        }
+    }
+
+    #[test]
+    fn an_empty_device_has_0_bytes() {
+        let image = Image::new("empty", 0);
+        let disk = Disk::open(&image.path(), INDEX_FLEX_EXTERNAL, false, true).unwrap();
+        let text = wanted("-v").unwrap().layout(&disk).err().unwrap();
+        assert!(text.ends_with(": the device has 0 bytes"), "{text}");
+        assert_eq!(image.run("internal", "create-md"), 10);
+    }
+
+    #[test]
+    fn a_dry_run_writes_nothing() {
+        let image = Image::new("dry", 8 << 20);
+        assert_eq!(image.run("internal", "create-md --dry-run"), 0);
+        assert!(std::fs::read(image.path()).unwrap().iter().all(|b| *b == 0));
+        assert_eq!(
+            image.run("internal", "create-md --initialize-bitmap=skip"),
+            0
+        );
+        let before = std::fs::read(image.path()).unwrap();
+        for command in ["create-md", "wipe-md", "outdate", "write-dev-uuid 7"] {
+            image.run("internal", &format!("{command} --dry-run --force"));
+            assert!(std::fs::read(image.path()).unwrap() == before, "{command}");
+        }
     }
 }

@@ -8,8 +8,9 @@
 //! agreed size: only impossible values are found, and not mended.
 
 use drbd_core::meta::layout::{is_internal, INDEX_FLEX_EXTERNAL};
+use drbd_core::meta::log::CONTEXT;
 use drbd_core::meta::superblock::BYTES_PER_BIT;
-use drbd_core::meta::{Layout, Superblock, Why, SUPERBLOCK_BYTES};
+use drbd_core::meta::{Flags, Layout, Superblock, Why, SUPERBLOCK_BYTES};
 
 /// A superblock as it is on disk.
 pub type Block = [u8; SUPERBLOCK_BYTES];
@@ -163,7 +164,7 @@ fn unclean_magic(block: &Block) -> u32 {
         effective_size: 0,
         uuids: drbd_core::uuid::Set::from_array([drbd_core::types::Uuid::ZERO; 4]),
         device_uuid: 0,
-        flags: drbd_core::meta::Flags::default(),
+        flags: Flags::default(),
         md_size_sect: 0,
         al_offset: 0,
         al_nr_extents: 0,
@@ -175,6 +176,13 @@ fn unclean_magic(block: &Block) -> u32 {
     };
     template.emit_unclean(&mut copy);
     u32_at(&copy, MAGIC_AT)
+}
+
+/// Most extents that a log of that shape can tell of: one block may be torn, each of the others has so many numbers.
+fn extents_max(shape: (u32, u32)) -> u32 {
+    const PER_BLOCK: u32 = CONTEXT as u32;
+    let blocks = shape.0.saturating_mul(shape.1);
+    blocks.saturating_sub(1).saturating_mul(PER_BLOCK)
 }
 
 /// Examines a superblock. None: it is none, as far as can be told.
@@ -231,6 +239,10 @@ impl Diagnosis {
                 format!("{size} sectors were agreed upon, the metadata has room for {room}; if the disk shrank, create-md and a full sync are needed"),
             );
         }
+        if u64_at(block, 24) == 0 && u64_at(block, 32) != 0 {
+            let text = "the older one is set, the younger one is zero; copy them from the peer (get-gi there, set-gi here)";
+            self.report("history UUIDs", 24, text.to_owned());
+        }
         if size != 0 && u64_at(block, 8) == 0 {
             self.report(
                 "current UUID",
@@ -248,6 +260,14 @@ impl Diagnosis {
                 FLAGS_AT,
                 flags & KNOWN_FLAGS,
                 format!("0x{flags:08x} has bits that mean nothing"),
+            );
+        }
+        let flags = Flags::from_bits(flags);
+        if flags.contains(Flags::WAS_UP_TO_DATE) && !flags.contains(Flags::CONSISTENT) {
+            self.report(
+                "flags",
+                FLAGS_AT,
+                "the data was up to date and is not consistent, which cannot be; if in doubt: 'drbdadm invalidate' here and a full sync".to_owned(),
             );
         }
         if !magic_known {
@@ -273,7 +293,7 @@ impl Diagnosis {
             self.mend(name, at, value, text);
         }
         let extents = u32_at(block, 72);
-        if !EXTENTS.contains(&extents) {
+        if !EXTENTS.contains(&extents) || extents > extents_max(self.shape) {
             self.mend(
                 "al_nr_extents",
                 72,
@@ -466,8 +486,62 @@ pub(super) mod tests {
         assert_eq!(named(8, &[0; 8]), [("current UUID", false)]);
         assert_eq!(named(56, &[0x80]), [("flags", true)]);
         assert_eq!(named(72, &[0; 4]), [("al_nr_extents", true)]);
+        // More than a log of eight blocks can tell of.
+        assert_eq!(named(72, &[0, 0, 0x20, 0]), [("al_nr_extents", true)]);
+        assert_eq!(named(56, &[0, 0, 0, 0x10]), [("flags", false)]);
+        let history = [0, 0, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(named(24, &history), [("history UUIDs", false)]);
         assert_eq!(named(84, &[1]), [("la_peer_max_bio_size", true)]);
         assert_eq!(named(4000, &[1]), [("after the last field", true)]);
+    }
+
+    /// Each bit of a superblock flipped: how many flips of a field nothing tells. Whatever is not in this list is
+    /// noticed, all of the reserved places included.
+    #[test]
+    fn what_cannot_be_noticed() {
+        const FIELDS: [(&str, usize, usize); 15] = [
+            ("la_size_sect", 0, 8),
+            ("current UUID", 8, 16),
+            ("bitmap UUID", 16, 24),
+            ("history UUIDs", 24, 40),
+            ("device_uuid", 40, 48),
+            ("reserved", 48, 56),
+            ("flags", 56, 60),
+            ("magic", 60, 64),
+            ("md_size_sect, al_offset", 64, 72),
+            ("al_nr_extents", 72, 76),
+            ("bm_offset", 76, 80),
+            ("bm_bytes_per_bit", 80, 84),
+            ("la_peer_max_bio_size", 84, 88),
+            ("al_stripes, al_stripe_size_4k", 88, 96),
+            ("after the last field", 96, SUPERBLOCK_BYTES),
+        ];
+        let block = stock();
+        let shape = (u32_at(&block, 88), u32_at(&block, 92));
+        let truth = |_: &Layout, asked: (u32, u32)| asked == shape;
+        let silent = |bit: &usize| {
+            let mut damaged = block;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let diagnosis = examine(&damaged, INTERNAL, &truth).unwrap();
+            diagnosis.findings.is_empty()
+        };
+        let unnoticed: Vec<(&str, usize)> = FIELDS
+            .iter()
+            .map(|(name, from, to)| (*name, (from * 8..to * 8).filter(silent).count()))
+            .filter(|(_, count)| *count != 0)
+            .collect();
+        // A superblock has no checksum: another size that fits, another identifier, another possible number.
+        let silent = [
+            ("la_size_sect", 11),
+            ("current UUID", 64),
+            ("bitmap UUID", 64),
+            ("history UUIDs", 128),
+            ("device_uuid", 64),
+            ("flags", 8),
+            ("al_nr_extents", 13),
+            ("la_peer_max_bio_size", 1),
+        ];
+        assert_eq!(unnoticed, silent);
     }
 
     /// No stripes, and another field is damaged: it is metadata all the same.

@@ -18,6 +18,8 @@ pub struct Disk {
     pub sectors: u64,
     /// `meta_dev_idx`.
     pub index: i32,
+    /// What would be written is told only.
+    dry: bool,
 }
 
 /// Metadata that was found.
@@ -52,7 +54,13 @@ impl Disk {
             path: path.to_owned(),
             sectors,
             index,
+            dry: false,
         })
+    }
+
+    /// The same disk, to which nothing is written (`--dry-run`).
+    pub fn unwritten(self) -> Self {
+        Self { dry: true, ..self }
     }
 
     /// The same disk as it was when it ended there.
@@ -62,6 +70,7 @@ impl Disk {
             path: self.path.clone(),
             sectors,
             index: self.index,
+            dry: self.dry,
         })
     }
 
@@ -72,6 +81,15 @@ impl Disk {
 
     /// Writes bytes at a sector.
     pub fn write(&self, sector: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.dry {
+            eprintln!(
+                "{}: {} bytes at byte {} not written (--dry-run)",
+                self.path,
+                bytes.len(),
+                sector.saturating_mul(512)
+            );
+            return Ok(());
+        }
         self.file.write_all_at(bytes, sector * 512)
     }
 

@@ -12,29 +12,53 @@ use drbd_core::meta::{Cleanness, Flags};
 use super::disk::{Disk, Found};
 use super::{complain, confirm, Session};
 
+/// The first lines; `now` is in seconds since 1970.
+pub fn head(command: &str, now: u64, host: &str, version: &str) -> String {
+    let (date, clock) = crate::time::civil(now);
+    format!(
+        "# DRBD meta data dump\n# {date} {clock} +0000 [{now}]\n# {host}> {command}\n#\n\n\
+         version \"{version}\";\n\n"
+    )
+}
+
+/// Whoever restores an unclean dump by mistake is stopped by a word that is no keyword; the stock tool has the same.
+pub const UNCLEAN: &str = "This_is_an_unclean_meta_data_dump._Don't_trust_the_bitmap.\n\
+     # You should \"apply-al\" first, if you plan to restore this.\n\n";
+
+/// Says that the log is not applied; whether the dump is printed all the same.
+pub fn although_unclean(session: &Session) -> bool {
+    eprintln!("Found meta data is \"unclean\", please apply-al first");
+    session.force
+}
+
+/// The time and this host's name, for the head.
+pub fn here() -> (u64, String) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    (now, host.trim().to_owned())
+}
+
 /// The whole text.
 pub fn text(disk: &Disk, found: &Found, command: &str, now: u64, host: &str) -> io::Result<String> {
-    let (date, clock) = crate::time::civil(now);
     let sb = &found.superblock;
     let [current, base, younger, older] = sb.uuids.to_array();
     let mut flags = sb.flags;
     // Whether the log is clean is said by the magic number of v08.
     flags.remove(Flags::AL_CLEAN);
-    // Whoever restores this by mistake is stopped by a word that is no keyword; the stock tool has the same.
     let unclean = match found.cleanness {
         Cleanness::Clean => "",
-        Cleanness::Unclean => {
-            "This_is_an_unclean_meta_data_dump._Don't_trust_the_bitmap.\n\
-             # You should \"apply-al\" first, if you plan to restore this.\n\n"
-        }
+        Cleanness::Unclean => UNCLEAN,
     };
+    let head = head(command, now, host, "v08");
     let bytes = bitmap_bytes(sb.effective_size).min(found.layout.bitmap_sectors * 512);
     let mut image = vec![0; usize::try_from(bytes).unwrap_or(0)];
     disk.read(found.layout.bitmap_sector, &mut image)?;
     let (words, bits) = bitmap_text(&image);
     Ok(format!(
-        "# DRBD meta data dump\n# {date} {clock} +0000 [{now}]\n# {host}> {command}\n#\n\n\
-         version \"v08\";\n\n{unclean}\
+        "{head}{unclean}\
          # md_size_sect {}\n# md_offset {}\n# al_offset {}\n# bm_offset {}\n\n\
          uuid {{\n    0x{:016X}; 0x{:016X}; 0x{:016X}; 0x{:016X};\n    flags 0x{:08X};\n}}\n\
          # al-extents {};\nla-size-sect {};\nbm-byte-per-bit {};\ndevice-uuid 0x{:016X};\n\
@@ -66,9 +90,14 @@ fn bitmap_bytes(sectors: u64) -> u64 {
 
 /// The words, four in a line, equal lines folded into `N times`; and how many bits are set.
 fn bitmap_text(image: &[u8]) -> (String, u64) {
-    const PER_LINE: usize = 4;
     let mut words = vec![0; image.len() / 8];
     bitmap::words_from_page(image, &mut words);
+    words_text(&words)
+}
+
+/// The same of words.
+pub fn words_text(words: &[u64]) -> (String, u64) {
+    const PER_LINE: usize = 4;
     let mut text = String::new();
     let mut at = 0;
     while let Some(&word) = words.get(at) {
@@ -94,7 +123,7 @@ fn bitmap_text(image: &[u8]) -> (String, u64) {
             at += PER_LINE;
         }
     }
-    (text, bitmap::count(&words))
+    (text, bitmap::count(words))
 }
 
 /// `dump-md`
@@ -122,18 +151,11 @@ pub fn run(session: &Session) -> i32 {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    if found.cleanness == Cleanness::Unclean {
-        eprintln!("Found meta data is \"unclean\", please apply-al first");
-        if !session.force {
-            return 1;
-        }
+    if found.cleanness == Cleanness::Unclean && !although_unclean(session) {
+        return 1;
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match text(&disk, &found, &session.command_line, now, host.trim()) {
+    let (now, host) = here();
+    match text(&disk, &found, &session.command_line, now, &host) {
         Ok(text) => {
             print!("{text}");
             0

@@ -20,7 +20,7 @@ mod v09;
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 use drbd_core::meta::layout::{INDEX_FLEX_EXTERNAL, INDEX_FLEX_INTERNAL};
 use drbd_core::meta::Why;
 
@@ -71,7 +71,7 @@ static COMMANDS: &[Command] = &[
     writes(
         "create-md",
         "",
-        "new metadata [--al-stripes=N --al-stripe-size-kB=N]",
+        "new metadata [--al-stripes=N --al-stripe-size-kB=N --initialize-bitmap=automatic|skip]",
         create::run,
     ),
     writes(
@@ -144,6 +144,9 @@ const OPTIONS: &[Spec] = &[
     Spec::long("al-stripes", Takes::Value),
     Spec::long("al-stripe-size-kB", Takes::Value),
     Spec::long("peer-max-bio-size", Takes::Value),
+    Spec::long("initialize-bitmap", Takes::Value),
+    Spec::long("dry-run", Takes::Nothing),
+    Spec::long("ignore-sanity-checks", Takes::Nothing),
     Spec::long("node-id", Takes::Value),
 ];
 
@@ -163,8 +166,10 @@ impl Session {
     /// Opens the device.
     fn open(&self, write: bool) -> Result<Disk, i32> {
         // Reading does not disturb a driver that has the device open.
-        Disk::open(&self.device, self.index, write, !write)
-            .map_err(|error| cannot_open(&self.device, &error))
+        let dry = self.parsed.has("dry-run");
+        let disk = Disk::open(&self.device, self.index, write && !dry, !write)
+            .map_err(|error| cannot_open(&self.device, &error))?;
+        Ok(if dry { disk.unwritten() } else { disk })
     }
 
     /// Finds the metadata, or says why there is none.
@@ -236,7 +241,9 @@ pub fn program() -> Program {
             "create-md" => OPTIONS
                 .iter()
                 .filter(|spec| {
-                    spec.name == "force" || spec.name.contains("al-") || spec.name.contains("max")
+                    ["force", "initialize-bitmap"].contains(&spec.name)
+                        || spec.name.contains("al-")
+                        || spec.name.contains("max")
                 })
                 .cloned()
                 .collect(),
@@ -253,7 +260,7 @@ pub fn program() -> Program {
         text: &[
             "MINOR is the device that the metadata belongs to: its lock is taken, and what writes is refused while it \
              is attached. '-' stands for none. DEVICE may be an image file.",
-            "Metadata v09 of DRBD 9 is read only: get-gi --node-id=N, show-gi, dstate, check, read-dev-uuid.",
+            "Metadata v09 of DRBD 9 is read only: get-gi --node-id=N, show-gi, dump-md, dstate, check, read-dev-uuid.",
         ],
         before: 4,
         common: Vec::new(),
@@ -273,7 +280,8 @@ fn usage() -> String {
     let mut text = String::from(
         "USAGE: drbdmeta [--force] MINOR v08|v09 DEVICE internal|flex-external|INDEX COMMAND [OPERAND]\n\n\
          MINOR is the device that the metadata belongs to (its lock is taken; '-' for none).\n\
-         DEVICE may be a block device or an image file. v09 is read only (get-gi --node-id=N, show-gi, dstate, check).\n\nCOMMANDS:\n",
+         DEVICE may be a block device or an image file. v09 is read only (get-gi --node-id=N, show-gi, dump-md, dstate, check).\n\
+         --dry-run tells what would be written, and writes nothing.\n\nCOMMANDS:\n",
     );
     for command in COMMANDS {
         text += &format!(
@@ -336,6 +344,9 @@ fn session(parsed: Parsed, args: &[String]) -> Result<(&'static Command, Session
             "'{format}': v08 is supported, and v09 is read; DRBD 8.4 and drbdrs use no older\n"
         );
         return Err((EXIT_BUSY, text));
+    }
+    if format == "v09" {
+        v09::may(name).map_err(|text| (EXIT_BUSY, text))?;
     }
     let minor = match minor {
         "-" => None,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `check-resize`: a disk that grew while it was not attached has its internal metadata where its end was. They are moved
-//! to where the end is now.
+//! `check-resize`, and what precedes `apply-al`: a disk that grew while it was not attached has its internal metadata
+//! where its end was. They are moved to where the end is now.
 
 use std::path::Path;
 
@@ -25,6 +25,16 @@ pub fn check_resize(session: &Session) -> i32 {
         }
         // Nothing is remembered: but a disk that is not there is told.
         _ => session.open(false).map_or_else(|exit| exit, |_| 0),
+    }
+}
+
+/// Before a disk is attached. What hinders it is said here, and again by whoever finds no metadata.
+pub fn follow(session: &Session) {
+    let Some(minor) = session.minor.filter(|_| is_internal(session.index)) else {
+        return;
+    };
+    if let Some(known) = LastKnown::load(Path::new(FOLDER), minor) {
+        look(session, minor, &known, Path::new(FOLDER));
     }
 }
 

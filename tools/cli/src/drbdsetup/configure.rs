@@ -326,9 +326,12 @@ impl Configure {
                 continue;
             };
             let text = text.as_deref().unwrap_or("yes");
-            let value = attr
-                .parse(text)
-                .map_err(|bad| bad_value(given, text, bad))?;
+            let value =
+                attr.parse(text)
+                    .map_err(|bad| match drbd_config::units::time(attr, text) {
+                        Some(advice) => format!("--{given}={text}: {advice}"),
+                        None => bad_value(given, text, bad),
+                    })?;
             values.retain(|(nr, _)| *nr != attr.nr);
             values.push((attr.nr, value));
         }
@@ -710,6 +713,10 @@ mod tests {
         assert_eq!(check("--set-defaults"), Ok(0));
         assert!(check("--al-extents=1").unwrap_err().contains("[67..65534]"));
         assert!(check("--on-io-error=foo").unwrap_err().contains("detach"));
+        let net = find("net-options").unwrap();
+        let parsed = parse(&["--timeout=6s".to_owned()], &net.specs()).unwrap();
+        let text = net.values(&parsed).unwrap_err();
+        assert_eq!(text, "--timeout=6s: the unit is 1/10 s: write 60");
         // What is fixed at attach cannot be changed later.
         assert!(check("--size=1G").unwrap_err().contains("unrecognized"));
     }

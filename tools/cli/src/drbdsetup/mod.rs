@@ -9,6 +9,7 @@ pub mod configure;
 mod events;
 mod events84;
 mod gi;
+mod help;
 mod json;
 mod kernel;
 mod metrics;
@@ -20,7 +21,7 @@ mod wait;
 mod watch;
 mod xml_help;
 
-use drbd_config::source::nearest;
+use drbd_config::suggest::nearest;
 
 use crate::args::{parse, Parsed, Spec, Takes};
 use crate::catalog::flag;
@@ -28,6 +29,7 @@ use crate::pages::{words_of, Entry, Program};
 
 pub use gi::GenerationIds;
 pub use kernel::{attached_to, driver, minor_operand};
+pub use wait::OPTIONS as WAIT_OPTIONS;
 
 /// Local failures: the kernel was not even asked.
 pub const EXIT_LOCAL: i32 = 20;
@@ -167,7 +169,7 @@ pub fn main(args: &[String]) -> i32 {
         return EXIT_USAGE;
     };
     if matches!(name.as_str(), "--help" | "-h" | "help" | "xml-help") {
-        return help(name == "xml-help", args.get(1).map(String::as_str));
+        return tell(name == "xml-help", args.get(1).map(String::as_str));
     }
     if matches!(name.as_str(), "--version" | "-V") {
         println!(
@@ -232,7 +234,7 @@ fn unknown(name: &str) -> i32 {
 }
 
 /// `help [COMMAND]`, `xml-help COMMAND`.
-fn help(xml: bool, name: Option<&str>) -> i32 {
+fn tell(xml: bool, name: Option<&str>) -> i32 {
     match name {
         Some(name) if xml => match xml_help::text(name) {
             Some(text) => {
@@ -263,19 +265,19 @@ impl Observer {
     }
 
     fn usage(&self) -> String {
-        let options: String = self
-            .options
-            .iter()
-            .map(|spec| match spec.takes {
-                Takes::Nothing => format!(" [--{}]", spec.name),
-                Takes::Maybe => format!(" [--{}[=...]]", spec.name),
-                Takes::Value => format!(" [--{}=...]", spec.name),
-            })
-            .collect();
-        format!(
+        let options = if self.options.is_empty() {
+            ""
+        } else {
+            " [OPTIONS]"
+        };
+        let mut text = format!(
             "USAGE: drbdsetup {} {}{options}\n  {}\n",
             self.name, self.operands, self.help
-        )
+        );
+        for line in help::lines(self.options) {
+            text += &format!("    {line}\n");
+        }
+        text
     }
 }
 
@@ -298,7 +300,7 @@ pub fn program() -> Program {
         operands: observer.operands.to_owned(),
         about: observer.help,
         options: observer.options.to_vec(),
-        details: Vec::new(),
+        details: help::lines(observer.options),
         words: Vec::new(),
     });
     Program {
@@ -321,6 +323,17 @@ pub fn program() -> Program {
     }
 }
 
+/// What is answered without the kernel.
+const ABOUT: [(&str, &str, &str); 3] = [
+    ("help", "[COMMAND]", "this text, or that of a command"),
+    (
+        "xml-help",
+        "COMMAND",
+        "operands and options as XML, for programs",
+    ),
+    ("--version", "", "the version of these tools"),
+];
+
 fn usage() -> String {
     let mut text = String::from(
         "USAGE: drbdsetup COMMAND [OPERANDS] [OPTIONS]\n\n\
@@ -341,6 +354,10 @@ fn usage() -> String {
             "  {:<18} {:<34} {}\n",
             observer.name, observer.operands, observer.help
         );
+    }
+    text += "\nAbout this program:\n";
+    for (name, operands, about) in ABOUT {
+        text += &format!("  {name:<18} {operands:<34} {about}\n");
     }
     text +=
         "\nExit codes: 0 done, 5 timeout or inconsistent, 10 refused, 11 state change refused,\n\
@@ -371,6 +388,7 @@ mod tests {
     #[test]
     fn every_command_has_help() {
         let text = usage();
+        assert!(text.contains("  xml-help "), "{text}");
         for name in OBSERVERS
             .iter()
             .map(|o| o.name)

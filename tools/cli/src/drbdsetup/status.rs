@@ -74,25 +74,40 @@ impl Picture {
 /// How much is printed, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    verbose: bool,
-    statistics: bool,
-    color: bool,
+    pub verbose: bool,
+    pub statistics: bool,
+    pub color: bool,
+}
+
+/// A stretch of a line in one colour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub text: String,
+    /// The parameters of the terminal's SGR sequence; empty: as everything.
+    pub paint: &'static str,
 }
 
 /// Lines that break before they get wider than a terminal.
 struct Lines {
-    text: String,
+    done: Vec<Vec<Piece>>,
+    line: Vec<Piece>,
     column: usize,
     indent: usize,
-    color: bool,
 }
 
 impl Lines {
+    fn put(&mut self, text: impl Into<String>, paint: &'static str) {
+        let text = text.into();
+        if !text.is_empty() {
+            self.line.push(Piece { text, paint });
+        }
+    }
+
     fn start(&mut self, indent: usize, continued: usize) {
         if self.column > 0 {
-            self.text.push('\n');
+            self.done.push(std::mem::take(&mut self.line));
         }
-        self.text += &" ".repeat(indent);
+        self.put(" ".repeat(indent), "");
         self.column = indent;
         self.indent = continued;
     }
@@ -103,22 +118,19 @@ impl Lines {
     }
 
     /// Appends `key` + `value`, the value in a colour.
-    fn painted(&mut self, key: &str, value: &str, paint: &str) {
+    fn painted(&mut self, key: &str, value: &str, paint: &'static str) {
         let width = key.chars().count() + value.chars().count();
-        let fresh = self.text.ends_with(' ') || self.text.is_empty() || self.text.ends_with('\n');
+        let last = self.line.last();
+        let fresh = last.is_none_or(|piece| piece.text.ends_with(' '));
         if !fresh && self.column + 1 + width >= 80 {
             let indent = self.indent;
             self.start(indent, indent);
         } else if !fresh {
-            self.text.push(' ');
+            self.put(" ", "");
             self.column += 1;
         }
-        self.text += key;
-        if self.color && !paint.is_empty() {
-            self.text += &format!("\x1b[{paint}m{value}\x1b[0m");
-        } else {
-            self.text += value;
-        }
+        self.put(key, "");
+        self.put(value, paint);
         self.column += width;
     }
 }
@@ -137,11 +149,27 @@ fn kib(sectors: u64) -> u64 {
 
 /// One resource as text, an empty line behind it.
 pub fn text(picture: &Picture, style: Style) -> String {
+    let mut text = String::new();
+    for line in lines(picture, style) {
+        for Piece { text: part, paint } in line {
+            if style.color && !paint.is_empty() {
+                text += &format!("\x1b[{paint}m{part}\x1b[0m");
+            } else {
+                text += &part;
+            }
+        }
+        text.push('\n');
+    }
+    text + "\n"
+}
+
+/// One resource, line by line.
+pub fn lines(picture: &Picture, style: Style) -> Vec<Vec<Piece>> {
     let mut out = Lines {
-        text: String::new(),
+        done: Vec::new(),
+        line: Vec::new(),
         column: 0,
         indent: 4,
-        color: style.color,
     };
     out.word(&picture.name);
     out.painted(
@@ -178,7 +206,8 @@ pub fn text(picture: &Picture, style: Style) -> String {
             }
         }
     }
-    out.text + "\n\n"
+    out.done.push(out.line);
+    out.done
 }
 
 fn chosen(reasons: [(bool, &'static str); 3]) -> Vec<&'static str> {

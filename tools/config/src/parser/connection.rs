@@ -18,7 +18,7 @@ impl Parser<'_> {
             mesh,
             ..Connection::default()
         };
-        if !mesh && !self.is_mark('{') {
+        if !mesh && !self.is_mark('{') && !self.lacks_brace_before(CONNECTION) {
             let (name, at) = self.word("'{'")?;
             self.warn(
                 at,
@@ -225,8 +225,8 @@ impl Parser<'_> {
         let span = self.template_at;
         let path = self.beside(span, file);
         resource.template = Some(file.to_owned());
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
+        let text = match crate::read_file(&path) {
+            Ok(text) => text,
             Err(error) => {
                 let message = format!("cannot read the template '{}': {error}", path.display());
                 self.error(span, message, "it is a file with a section 'common'");
@@ -236,7 +236,7 @@ impl Parser<'_> {
         let mut raw = Raw::default();
         parse_source(
             &path.to_string_lossy(),
-            String::from_utf8_lossy(&bytes).into_owned(),
+            text,
             self.sources,
             self.diagnostics,
             &mut raw,

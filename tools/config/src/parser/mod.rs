@@ -17,7 +17,8 @@ use drbd_core::config::Kind as AttrKind;
 
 use crate::lexer::{self, Kind, Token};
 use crate::model::{Global, Resource, Sections, Volume};
-use crate::source::{nearest, Diagnostic, Sources, Span};
+use crate::source::{Diagnostic, Sources, Span};
+use crate::suggest;
 use crate::tables::{Section, GLOBAL};
 
 /// A statement could not be read; it was reported, the caller skips its rest.
@@ -87,7 +88,9 @@ fn parse_source(
 ) {
     let file = sources.add(name, text);
     let tokens = lexer::tokens(file, sources.text(file), diagnostics);
+    let count = |mark| tokens.iter().filter(|t| t.kind == Kind::Mark(mark)).count();
     let mut parser = Parser {
+        spare_braces: count('}').saturating_sub(count('{')),
         tokens,
         at: 0,
         sources,
@@ -103,6 +106,8 @@ fn parse_source(
 struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
+    /// How many '}' are more than there are '{': where one is missing, it was forgotten.
+    spare_braces: usize,
     sources: &'a mut Sources,
     diagnostics: &'a mut Vec<Diagnostic>,
     raw: &'a mut Raw,
@@ -183,12 +188,8 @@ impl Parser<'_> {
 
     /// A word that is none of `words`.
     fn unknown<T>(&mut self, word: &str, span: Span, place: &str, words: &[&str]) -> Parsed<T> {
-        let advice = if let Some(near) = nearest(word, words.iter().copied()) {
-            format!("did you mean '{near}'?")
-        } else {
-            format!("one of: {}", words.join(" "))
-        };
-        self.error(span, format!("'{word}' is not known in {place}"), advice);
+        let message = format!("'{word}' is not known in {place}");
+        self.error(span, message, suggest::advice(word, words));
         Err(Skip)
     }
 
@@ -288,12 +289,34 @@ impl Parser<'_> {
         }
     }
 
+    /// Whether a `{` was forgotten in front of the next word, which is one of those that stand in the block.
+    fn lacks_brace_before(&self, words: &[&str]) -> bool {
+        let known = |word: &String| words.contains(&word.as_str());
+        self.spare_braces > 0 && matches!(&self.peek().kind, Kind::Word(word) if known(word))
+    }
+
+    /// The `{` of a block. One that was forgotten is reported, and the block is read all the same.
+    fn open(&mut self) -> Parsed<Span> {
+        if self.spare_braces == 0 || !matches!(self.peek().kind, Kind::Word(_)) {
+            return self.mark('{');
+        }
+        self.spare_braces -= 1;
+        let (before, next) = (self.previous(), self.peek().clone());
+        let message = format!(
+            "'{{' expected after '{}', but got {}",
+            self.sources.snippet(before),
+            self.show(&next)
+        );
+        self.error(before.after(), message, "put '{' here");
+        Ok(before)
+    }
+
     /// `{ statement* }`; `statement` gets the first word of each.
     fn block(
         &mut self,
         mut statement: impl FnMut(&mut Self, &str, Span) -> Parsed<()>,
     ) -> Parsed<()> {
-        let opened = self.mark('{')?;
+        let opened = self.open()?;
         while !self.is_mark('}') {
             if self.is_end() {
                 let end = self.peek().span;
@@ -492,10 +515,10 @@ impl Parser<'_> {
             if !self.seen.insert(real) {
                 continue;
             }
-            match std::fs::read(&path) {
-                Ok(bytes) => parse_source(
+            match crate::read_file(&path) {
+                Ok(text) => parse_source(
                     &path.to_string_lossy(),
-                    String::from_utf8_lossy(&bytes).into_owned(),
+                    text,
                     self.sources,
                     self.diagnostics,
                     self.raw,

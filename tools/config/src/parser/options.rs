@@ -7,8 +7,11 @@ use drbd_core::config::{Attr, BadValue, Kind as AttrKind};
 use super::{Parsed, Parser};
 use crate::lexer::Kind;
 use crate::model::{Opt, Sections};
-use crate::source::{nearest, Diagnostic, Span};
+use crate::refused;
+use crate::source::{Diagnostic, Span};
+use crate::suggest;
 use crate::tables::{only_nine, only_nine_choice, Section, BECOME_PRIMARY_ON};
+use crate::units;
 
 impl Parser<'_> {
     pub(super) fn section(&mut self, section: Section, sections: &mut Sections) -> Parsed<()> {
@@ -108,6 +111,8 @@ impl Parser<'_> {
         }
         let bad = match attr.parse(value) {
             Ok(_) => {
+                self.diagnostics
+                    .extend(refused::text(attr.name, value, span));
                 let plain = value.bytes().all(|b| b.is_ascii_digit());
                 if plain && (word == "rate" || attr.name == "resync-rate") {
                     self.warn(
@@ -116,10 +121,18 @@ impl Parser<'_> {
                         format!("write {value}M for MiB/s, or {value}K if you mean that"),
                     );
                 }
+                if let Some(advice) = units::time(attr, value) {
+                    let message = format!("'{word} {value}': 's' stands for sectors of 512");
+                    self.warn(span, message, advice);
+                }
                 return;
             }
             Err(bad) => bad,
         };
+        if let Some(advice) = units::time(attr, value) {
+            self.error(span, format!("'{value}' for '{word}'"), advice);
+            return;
+        }
         let (message, advice) = match bad {
             BadValue::NotABool => (
                 format!("'{value}' for '{word}'"),
@@ -145,11 +158,8 @@ impl Parser<'_> {
             }
             BadValue::NotAChoice { names } => {
                 let words: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-                let advice = match nearest(value, words.iter().copied()) {
-                    Some(near) => format!("did you mean '{near}'?"),
-                    None => format!("one of: {}", words.join(" ")),
-                };
-                (format!("'{value}' is no value of '{word}'"), advice)
+                let message = format!("'{value}' is no value of '{word}'");
+                (message, suggest::advice(value, &words))
             }
             BadValue::TooLong { max } => (
                 format!("the value of '{word}' is too long"),

@@ -151,7 +151,7 @@ impl Parser<'_> {
         match word {
             "on" => {
                 host.names.push(self.word("a host's name")?.0);
-                while !self.is_mark('{') {
+                while !self.is_mark('{') && !self.lacks_brace_before(HOST) {
                     host.names.push(self.word("'{' or another name")?.0);
                 }
             }
@@ -246,6 +246,10 @@ impl Parser<'_> {
             None => (word.as_str(), None),
         };
         let Ok(ip) = ip.parse::<std::net::IpAddr>() else {
+            // A placeholder was reported as one.
+            if self.sources.snippet(span).starts_with('<') {
+                return Err(Skip);
+            }
             let advice = "an IP address like 10.0.0.1:7788 or [fe80::1]:7788 is expected; names are not resolved";
             self.error(span, format!("'{word}' is not an IP address"), advice);
             return Err(Skip);

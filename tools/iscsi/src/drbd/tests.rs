@@ -89,11 +89,11 @@ fn each_volume_is_a_device_of_its_own() {
 
 #[test]
 fn options_are_those_that_drbdadm_connects_with() {
-    let connection = "net { protocol C; allow-two-primaries; ping-int 3; ping-timeout 10; } \
-        connection { host alpha; host beta; net { protocol A; ping-int 7; } \
+    let connection = "net { protocol A; ping-int 3; ping-timeout 10; } \
+        connection { host alpha; host beta; net { protocol C; allow-two-primaries; ping-int 7; } \
         disk { fencing resource-and-stonith; } }";
     let device = &of(&two(connection, ONE_VOLUME), "alpha").devices[0];
-    assert_eq!(device.protocol, "A");
+    assert_eq!(device.protocol, "C");
     assert!(device.two_primaries);
     assert_eq!(device.detection_ds, 80);
     assert_eq!(device.fencing, Fencing::ResourceAndStonith);
@@ -109,7 +109,14 @@ fn options_are_those_that_drbdadm_connects_with() {
 #[test]
 fn the_letter_of_a_protocol_may_be_small() {
     assert_eq!(seed("protocol C;", "protocol c;").protocol, "C");
-    assert_eq!(seed("protocol C;", "protocol b;").protocol, "B");
+    let alone = SEED
+        .replace("allow-two-primaries;", "")
+        .replace("become-primary-on both;", "");
+    let b = of(
+        &alone.replace("protocol C;", "protocol b;"),
+        "iSCSI1.au.intranet",
+    );
+    assert_eq!(b.devices[0].protocol, "B");
 }
 
 #[test]

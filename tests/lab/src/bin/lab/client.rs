@@ -2,6 +2,7 @@
 
 //! The command's side: starts the daemon, passes words and input on, prints the answer.
 
+use crate::line::{Machines, Word};
 use drbd_lab::frame::{Exec, Frame, Kind};
 use drbd_lab::{Error, Result};
 use rustix::termios::{self, OptionalActions, Termios};
@@ -29,7 +30,7 @@ fn connect(dir: &Path) -> Result<UnixStream> {
 }
 
 /// Starts a daemon and waits until its nodes are up.
-pub(crate) fn up(dir: &Path, args: &[String]) -> Result<u8> {
+pub(crate) fn up(dir: &Path, machines: &Machines) -> Result<u8> {
     if connect(dir).is_ok() {
         return Err(Error::new(format!(
             "a lab is up in {} already: `lab down` ends it",
@@ -45,14 +46,14 @@ pub(crate) fn up(dir: &Path, args: &[String]) -> Result<u8> {
         .arg("--dir")
         .arg(&dir)
         .arg("daemon")
-        .args(args)
+        .args(machines.words())
         .stdin(Stdio::null())
         .stdout(said.try_clone()?)
         .stderr(said)
         .spawn()?;
     loop {
         if connect(&dir).is_ok() {
-            return send(&dir, &["status".to_owned()]);
+            return send(&dir, &Word::Status, &["status".to_owned()]);
         }
         if daemon.try_wait()?.is_some() {
             let why = fs::read_to_string(&log).unwrap_or_default();
@@ -82,22 +83,22 @@ impl Drop for Raw {
     }
 }
 
-/// Sends the words to the daemon and prints its answer; returns the exit code.
-pub(crate) fn send(dir: &Path, args: &[String]) -> Result<u8> {
+/// Sends a word, as it was written, to the daemon and prints its answer; returns the exit code.
+pub(crate) fn send(dir: &Path, word: &Word, args: &[String]) -> Result<u8> {
     let mut stream = connect(dir)?;
     let stdin_terminal = std::io::stdin().is_terminal();
-    let shell = args.len() == 2 && args[0] == "sh";
+    let shell = matches!(word, Word::Sh { script: None, .. });
     let size = termios::tcgetwinsize(std::io::stdin()).ok();
     let terminal = size
         .filter(|_| shell && stdin_terminal)
         .map(|s| (s.ws_row, s.ws_col));
-    let takes_input = shell || args.first().is_some_and(|a| a == "exec" || a == "run");
+    let takes_input = shell || matches!(word, Word::Exec { .. });
     let stdin = terminal.is_some() || (takes_input && !stdin_terminal);
     // Paths mean what they mean here, not where the daemon was started.
     let exec = Exec {
         terminal,
         stdin,
-        args: absolute(args),
+        args: absolute(word, args),
     };
     Frame::new(Kind::Exec, 0, exec.to_bytes()).write(&mut stream)?;
     let _raw = terminal.map(|_| Raw::new()).transpose()?;
@@ -128,18 +129,25 @@ pub(crate) fn send(dir: &Path, args: &[String]) -> Result<u8> {
     Err(Error::new("the lab went down"))
 }
 
-/// The host's file in put, get and insmod.
-fn absolute(args: &[String]) -> Vec<String> {
-    let place = match args.first().map(String::as_str) {
-        Some("put" | "insmod") => 2,
-        Some("get") => 3,
-        _ => usize::MAX,
+/// The host's file in put, get and insmod by its full name.
+fn absolute(word: &Word, args: &[String]) -> Vec<String> {
+    let file = match word {
+        Word::Put { file, .. } | Word::Get { file, .. } | Word::Insmod { file, .. } => file,
+        _ => return args.to_vec(),
+    };
+    let Ok(full) = std::path::absolute(file) else {
+        return args.to_vec();
+    };
+    let last = matches!(word, Word::Get { .. });
+    let is = |arg: &String| Path::new(arg) == file;
+    let at = if last {
+        args.iter().rposition(is)
+    } else {
+        args.iter().skip(2).position(is).map(|at| at + 2)
     };
     let mut args = args.to_vec();
-    if let Some(arg) = args.get_mut(place) {
-        if let Ok(path) = std::path::absolute(&*arg) {
-            *arg = path.display().to_string();
-        }
+    if let Some(arg) = at.and_then(|at| args.get_mut(at)) {
+        *arg = full.display().to_string();
     }
     args
 }

@@ -3,6 +3,7 @@
 //! The daemon: holds a lab, and does what clients say until one says `down`.
 
 use crate::client::control;
+use crate::line::{Line, Machines, Word};
 use crate::verbs;
 use drbd_lab::frame::{Exec, Frame, Kind};
 use drbd_lab::{DiskBack, Error, Input, Lab, LabConfig, Process, Result};
@@ -76,72 +77,23 @@ impl Client {
     }
 }
 
-fn size(text: &str) -> Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..) {
-        Some("") => 0,
-        Some("K" | "k" | "KiB") => 10,
-        Some("M" | "m" | "MiB") => 20,
-        Some("G" | "g" | "GiB") => 30,
-        _ => return Err(Error::new(format!("'{text}' is no size: 128M, 1G"))),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| Error::new(format!("'{text}' is no size: 128M, 1G")))?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| Error::new(format!("'{text}' is too much")))
-}
-
-fn configure(args: &[String]) -> Result<LabConfig> {
-    let (mut nodes, mut disk, mut memory, mut cpus) = (2, 128 << 20, 256, 1);
-    let (mut plain, mut detectors, mut kernel_args) = (false, true, String::new());
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .ok_or_else(|| Error::new(format!("{word} needs a value")))
-        };
-        match word.as_str() {
-            "--nodes" => {
-                nodes = value()?
-                    .parse()
-                    .map_err(|_| Error::new("--nodes needs a number"))?
-            }
-            "--disk" => disk = size(value()?)?,
-            "--memory" => {
-                memory = value()?
-                    .parse()
-                    .map_err(|_| Error::new("--memory needs a number (MiB)"))?
-            }
-            "--cpus" => {
-                cpus = value()?
-                    .parse()
-                    .map_err(|_| Error::new("--cpus needs a number"))?
-            }
-            "--kernel-args" => kernel_args = value()?.clone(),
-            "--plain" => plain = true,
-            "--no-detectors" => detectors = false,
-            other => return Err(Error::new(format!("'{other}' is not an option of up"))),
-        }
-    }
-    let mut config = LabConfig::nodes(nodes, disk);
+fn configure(machines: &Machines) -> LabConfig {
+    let mut config = LabConfig::nodes(machines.nodes, machines.disk);
     for node in &mut config.nodes {
-        node.memory_mib = memory;
-        node.cpus = cpus;
-        node.detectors = detectors;
-        node.kernel_args.clone_from(&kernel_args);
-        if plain {
+        node.memory_mib = machines.memory;
+        node.cpus = machines.cpus;
+        node.detectors = !machines.no_detectors;
+        node.kernel_args.clone_from(&machines.kernel_args);
+        if machines.plain {
             node.disks.iter_mut().for_each(|d| d.back = DiskBack::File);
         }
     }
-    Ok(config)
+    config
 }
 
 /// Runs until a client says `down`.
-pub(crate) fn run(dir: &Path, args: &[String]) -> Result<()> {
-    let config = configure(args)?.logs(dir);
+pub(crate) fn run(dir: &Path, machines: &Machines) -> Result<()> {
+    let config = configure(machines).logs(dir);
     for old in fs::read_dir(dir)?.flatten() {
         let name = old.file_name();
         let name = name.to_string_lossy();
@@ -185,14 +137,20 @@ fn serve(stream: UnixStream, shared: &Shared) -> Option<Client> {
     let mut client = Client { stream };
     let request = Frame::read(&mut client.stream).ok().flatten();
     let exec = request.and_then(|frame| Exec::from_bytes(&frame.payload))?;
-    if exec.args.first().is_some_and(|a| a == "down") {
-        return Some(client);
-    }
-    let code = match verbs::run(&exec, shared, &mut client) {
-        Ok(code) => code,
-        Err(e) => {
-            let _ = client.put(Kind::Stderr, format!("lab: {e}\n").as_bytes());
-            125
+    let code = match Line::of(&exec.args) {
+        Ok(Line {
+            word: Word::Down, ..
+        }) => return Some(client),
+        Ok(line) => match verbs::run(&line.word, &exec, shared, &mut client) {
+            Ok(code) => code,
+            Err(e) => {
+                let _ = client.put(Kind::Stderr, format!("lab: {e}\n").as_bytes());
+                125
+            }
+        },
+        Err(wrong) => {
+            let _ = client.put(Kind::Stderr, wrong.to_string().as_bytes());
+            wrong.exit_code()
         }
     };
     let _ = Frame::exit(0, code).write(&mut client.stream);

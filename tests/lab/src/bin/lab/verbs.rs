@@ -3,82 +3,79 @@
 //! What the words of the command line do to the lab.
 
 use crate::daemon::{Client, Shared};
+use crate::line::{End, Link, Nodes, Word};
 use drbd_lab::frame::Exec;
 use drbd_lab::switch::Conditions;
-use drbd_lab::{Error, Fault, Lab, PowerCut, Result};
+use drbd_lab::{Error, Lab, Result};
 use std::path::Path;
 use std::time::Duration;
 
 /// Does one command; returns its exit code.
-pub(crate) fn run(exec: &Exec, shared: &Shared, client: &mut Client) -> Result<i32> {
-    let args: Vec<&str> = exec.args.iter().map(String::as_str).collect();
-    match args.as_slice() {
-        ["status"] => client.say(&status(&mut shared.lab()))?,
-        ["exec" | "run", node, "--", command @ ..] | ["exec" | "run", node, command @ ..] => {
-            return in_nodes(node, command, exec, shared, client);
+pub(crate) fn run(word: &Word, exec: &Exec, shared: &Shared, client: &mut Client) -> Result<i32> {
+    match word {
+        Word::Status => client.say(&status(&mut shared.lab()))?,
+        Word::Exec { node, command } => return in_nodes(node, command, exec, shared, client),
+        Word::Sh { node, script } => {
+            let words = match script {
+                None => vec!["/bin/bash", "-i"],
+                Some(script) => vec!["/bin/bash", "-c", script],
+            };
+            return in_nodes(node, &words, exec, shared, client);
         }
-        ["sh", node] => return in_nodes(node, &["/bin/bash", "-i"], exec, shared, client),
-        ["sh", node, script] => {
-            return in_nodes(node, &["/bin/bash", "-c", script], exec, shared, client)
-        }
-        ["put", nodes, file, path] => {
+        Word::Put { node, file, path } => {
             let lab = shared.lab();
-            for index in select(&lab, nodes)? {
-                lab.node(index).put_file(Path::new(file), path)?;
+            for index in select(&lab, node)? {
+                lab.node(index).put_file(file, path)?;
             }
         }
-        ["get", node, path, file] => {
+        Word::Get { node, path, file } => {
             let lab = shared.lab();
             std::fs::write(file, lab.node(lab.find(node)?).get(path)?)?;
         }
-        ["insmod", nodes, file, params @ ..] => {
-            let lab = shared.lab();
-            for index in select(&lab, nodes)? {
-                let node = lab.node(index);
-                let name = Path::new(file)
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy();
-                let path = format!("/lab/{name}");
-                node.put_file(Path::new(file), &path)?;
-                node.run(&[&["insmod", path.as_str()][..], params].concat())?
-                    .success()?;
-            }
+        Word::Insmod {
+            node,
+            file,
+            parameters,
+        } => insmod(&shared.lab(), node, file, parameters)?,
+        Word::Log { node, lines } => {
+            client.say(&console(shared, node, lines.unwrap_or(usize::MAX))?)?;
         }
-        ["log", node] => client.say(&console(shared, node, usize::MAX)?)?,
-        ["log", node, lines] => client.say(&console(shared, node, number(lines)? as usize)?)?,
-        ["check"] => shared.lab().check_consoles(&[])?,
-        ["fail", node, disk, how] => {
+        Word::Check => shared.lab().check_consoles(&[])?,
+        Word::Fail { node, disk, how } => {
             let lab = shared.lab();
-            lab.node(lab.find(node)?).disk(disk)?.set_fault(fault(how)?);
+            lab.node(lab.find(node)?)
+                .disk(disk)?
+                .set_fault((*how).into());
         }
-        ["compare", disk] => return compare(&shared.lab(), disk, client),
-        ["heal"] => shared.lab().network().heal_all(),
-        ["cut" | "delay" | "lose", ..] => link(&args, &shared.lab())?,
-        [word, rest @ ..] => power(word, rest, &mut shared.lab())?,
-        [] => return Err(Error::new("no word")),
+        Word::Compare { disk } => return compare(&shared.lab(), disk, client),
+        Word::Heal => shared.lab().network().heal_all(),
+        Word::Cut(between) => link(&shared.lab(), between, |c| Conditions { cut: true, ..c })?,
+        Word::Delay { link: on, delay_ms } => {
+            let delay = Duration::from_millis(*delay_ms);
+            link(&shared.lab(), on, |c| Conditions { delay, ..c })?;
+        }
+        Word::Lose { link: on, percent } => {
+            let loss_per_million = (percent * 10_000.0) as u32;
+            link(&shared.lab(), on, |c| Conditions {
+                loss_per_million,
+                ..c
+            })?;
+        }
+        _ => power(word, &mut shared.lab())?,
     }
     Ok(0)
 }
 
-fn number(text: &str) -> Result<u64> {
-    text.parse()
-        .map_err(|_| Error::new(format!("'{text}' is no number")))
-}
-
-fn fault(how: &str) -> Result<Fault> {
-    Ok(match how {
-        "none" => Fault::None,
-        "reads" => Fault::Reads,
-        "writes" => Fault::Writes,
-        "all" => Fault::All,
-        "stall" => Fault::Stall,
-        _ => {
-            return Err(Error::new(format!(
-                "'{how}': reads, writes, all, stall or none"
-            )))
-        }
-    })
+fn insmod(lab: &Lab, nodes: &str, file: &Path, parameters: &[String]) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let path = format!("/lab/{name}");
+    let mut command = vec!["insmod", path.as_str()];
+    command.extend(parameters.iter().map(String::as_str));
+    for index in select(lab, nodes)? {
+        lab.node(index).put_file(file, &path)?;
+        lab.node(index).run(&command)?.success()?;
+    }
+    Ok(())
 }
 
 /// One node, or `all`.
@@ -91,17 +88,12 @@ fn select(lab: &Lab, name: &str) -> Result<Vec<usize>> {
 
 fn in_nodes(
     nodes: &str,
-    command: &[&str],
+    command: &[impl ToString],
     exec: &Exec,
     shared: &Shared,
     client: &mut Client,
 ) -> Result<i32> {
-    let command = if command.first() == Some(&"--") {
-        command.get(1..).unwrap_or(&[])
-    } else {
-        command
-    };
-    let args = command.iter().map(|word| (*word).to_owned()).collect();
+    let args = command.iter().map(ToString::to_string).collect();
     let request = Exec {
         args,
         stdin: exec.stdin,
@@ -146,80 +138,57 @@ fn compare(lab: &Lab, disk: &str, client: &mut Client) -> Result<i32> {
     Ok(0)
 }
 
-fn link(args: &[&str], lab: &Lab) -> Result<()> {
-    let one_way = args.last() == Some(&"--one-way");
-    let words = args.get(..args.len() - usize::from(one_way)).unwrap_or(&[]);
-    let (a, b, change): (_, _, Box<dyn Fn(Conditions) -> Conditions>) = match words {
-        ["cut", a, b] => (a, b, Box::new(|c| Conditions { cut: true, ..c })),
-        ["delay", a, b, ms] => {
-            let delay = Duration::from_millis(number(ms)?);
-            (a, b, Box::new(move |c| Conditions { delay, ..c }))
-        }
-        ["lose", a, b, percent] => {
-            let percent: f64 = percent
-                .parse()
-                .map_err(|_| Error::new(format!("'{percent}' is no number")))?;
-            let loss_per_million = (percent * 10_000.0) as u32;
-            (
-                a,
-                b,
-                Box::new(move |c| Conditions {
-                    loss_per_million,
-                    ..c
-                }),
-            )
-        }
-        _ => return Err(Error::new("which nodes? see `lab help`")),
-    };
-    let (a, b, network) = (lab.find(a)?, lab.find(b)?, lab.network());
+fn link(lab: &Lab, link: &Link, change: impl Fn(Conditions) -> Conditions) -> Result<()> {
+    let (a, b, network) = (lab.find(&link.a)?, lab.find(&link.b)?, lab.network());
     network.set(a, b, change(network.conditions(a, b)));
-    if !one_way {
+    if !link.one_way {
         network.set(b, a, change(network.conditions(b, a)));
     }
     Ok(())
 }
 
-fn power(word: &str, rest: &[&str], lab: &mut Lab) -> Result<()> {
-    let mut cut = PowerCut::Keep;
-    let mut nodes = Vec::new();
-    for arg in rest {
-        match *arg {
-            "--keep" => cut = PowerCut::Keep,
-            "--drop" => cut = PowerCut::Drop,
-            "out" | "in" => {}
-            arg => match arg.strip_prefix("--random=") {
-                Some(seed) => cut = PowerCut::Random(number(seed)?),
-                None => nodes.extend(select(lab, arg)?),
-            },
-        }
-    }
-    if nodes.is_empty() {
-        return Err(Error::new(format!("'{word}': which node? see `lab help`")));
-    }
-    for node in &nodes {
-        let node = lab.node_mut(*node);
-        match word {
-            "power-cut" | "reset" => node.power_cut(cut)?,
-            "start" => node.launch()?,
-            "freeze" => node.freeze()?,
-            "thaw" => node.thaw()?,
-            "cable" => node.set_cable(!rest.contains(&"out"))?,
-            _ => {
-                return Err(Error::new(format!(
-                    "'{word}' is not a word of lab; see `lab help`"
-                )))
+fn several(lab: &Lab, Nodes { nodes }: &Nodes) -> Result<Vec<usize>> {
+    let each = nodes.iter().map(|name| select(lab, name));
+    Ok(each.collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn power(word: &Word, lab: &mut Lab) -> Result<()> {
+    match word {
+        Word::PowerCut { nodes, cache } => several(lab, nodes)?
+            .into_iter()
+            .try_for_each(|node| lab.node_mut(node).power_cut(cache.cut())),
+        Word::Reset { nodes, cache } => {
+            let nodes = several(lab, nodes)?;
+            for &node in &nodes {
+                lab.node_mut(node).power_cut(cache.cut())?;
+                lab.node_mut(node).launch()?;
             }
+            wait_up(lab, &nodes)
         }
-        if word == "reset" {
-            node.launch()?;
+        Word::Start(nodes) => {
+            let nodes = several(lab, nodes)?;
+            for &node in &nodes {
+                lab.node_mut(node).launch()?;
+            }
+            wait_up(lab, &nodes)
         }
+        Word::Freeze(nodes) => several(lab, nodes)?
+            .into_iter()
+            .try_for_each(|node| lab.node_mut(node).freeze()),
+        Word::Thaw(nodes) => several(lab, nodes)?
+            .into_iter()
+            .try_for_each(|node| lab.node_mut(node).thaw()),
+        Word::Cable { node, end } => select(lab, node)?
+            .into_iter()
+            .try_for_each(|node| lab.node_mut(node).set_cable(*end == End::In)),
+        _ => Err(Error::new("a lab is up already: `lab down` ends it")),
     }
-    if matches!(word, "start" | "reset") {
-        nodes
-            .iter()
-            .try_for_each(|node| lab.node_mut(*node).wait_up())?;
-    }
-    Ok(())
+}
+
+fn wait_up(lab: &mut Lab, nodes: &[usize]) -> Result<()> {
+    nodes
+        .iter()
+        .try_for_each(|node| lab.node_mut(*node).wait_up())
 }
 
 fn status(lab: &mut Lab) -> String {
