@@ -461,7 +461,10 @@ impl Planner<'_> {
                     "two paths to {} with protocol {}: a write that is complete on one may be missing on the other",
                     device.device, device.protocol
                 ),
-                format!("resource {}: net {{ protocol C; }}", device.resource),
+                format!(
+                    "resource {}: net {{ protocol C; }}, also in its sections 'connection'",
+                    device.resource
+                ),
             );
         }
         if !behind.is_mirror {
