@@ -325,6 +325,7 @@ impl MetaIo {
             entry.sent = result.is_ok();
         }
         let in_time = wait_for_all(device, &self.window);
+        let mut missing = false;
         for entry in self.window.drain_all() {
             let ended = match entry.sent {
                 true => collect(device, entry.at),
@@ -333,10 +334,14 @@ impl MetaIo {
             each(entry.tag, ended.as_ref().ok());
             match ended {
                 Ok(pages) => give_back(device, entry.at, pages),
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => {
+                    missing |= error == ETIMEDOUT;
+                    result = result.and(Err(error));
+                }
             }
         }
-        if !in_time {
+        // One that came at the last moment came.
+        if missing && !in_time {
             late(device);
         }
         result
@@ -452,7 +457,8 @@ fn carry(
         device.meta_pages.count_back([at].into_iter()) > 0
     });
     let ended = collect(device, at).map(|pages| give_back(device, at, pages));
-    if !in_time {
+    // One that came at the last moment came.
+    if !in_time && ended == Err(ETIMEDOUT) {
         late(device);
     }
     ended
