@@ -74,8 +74,8 @@ impl Pages {
 
     fn take(&self) -> Option<(usize, PageVec)> {
         let mut slots = self.slots.lock();
-        let mut free = slots.iter_mut().enumerate();
-        let (at, slot) = free.find(|(_, slot)| matches!(slot, Slot::Free(_)))?;
+        let mut free = slots.iter_mut().zip(0..=PAGES);
+        let (slot, at) = free.find(|(slot, _)| matches!(slot, Slot::Free(_)))?;
         match core::mem::replace(slot, Slot::Out) {
             Slot::Free(pages) => Some((at, pages)),
             _ => None,
@@ -124,8 +124,12 @@ impl Pages {
     fn count_back(&self, list: impl Iterator<Item = usize>) -> usize {
         let slots = self.slots.lock();
         let is_back = |at: &usize| matches!(slots.get(*at), Some(Slot::Back(..)));
-        list.filter(is_back).count()
+        count(list.filter(is_back))
     }
+}
+
+fn count<T>(list: impl Iterator<Item = T>) -> usize {
+    list.fold(0, |sum: usize, _| sum.saturating_add(1))
 }
 
 /// Travels with the bio.
@@ -524,7 +528,7 @@ fn wait_for_all(device: &Device, window: &[Entry]) -> bool {
         let places = sent().map(|entry| entry.at);
         device.meta_pages.count_back(places)
     };
-    let all = sent().count();
+    let all = count(sent());
     let mut before = 0;
     loop {
         if wait(device, || back() >= all) {
