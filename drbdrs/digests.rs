@@ -46,7 +46,7 @@ impl Use {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest {
     bytes: [u8; SIZE],
-    length: usize,
+    length: u8,
 }
 
 impl Digest {
@@ -58,7 +58,7 @@ impl Digest {
     pub(crate) fn fill(length: usize, fill: impl FnOnce(&mut [u8]) -> Result) -> Result<Self> {
         let mut digest = Self {
             bytes: [0; SIZE],
-            length,
+            length: u8::try_from(length).map_err(|_| EPROTO)?,
         };
         fill(digest.bytes.get_mut(..length).ok_or(EPROTO)?)?;
         Ok(digest)
@@ -66,7 +66,7 @@ impl Digest {
 
     /// Its bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
+        self.bytes.get(..usize::from(self.length)).unwrap_or(&[])
     }
 }
 

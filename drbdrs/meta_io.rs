@@ -74,8 +74,8 @@ impl Pages {
 
     fn take(&self) -> Option<(usize, PageVec)> {
         let mut slots = self.slots.lock();
-        let mut free = slots.iter_mut().enumerate();
-        let (at, slot) = free.find(|(_, slot)| matches!(slot, Slot::Free(_)))?;
+        let mut free = slots.iter_mut().zip(0..=PAGES);
+        let (slot, at) = free.find(|(slot, _)| matches!(slot, Slot::Free(_)))?;
         match core::mem::replace(slot, Slot::Out) {
             Slot::Free(pages) => Some((at, pages)),
             _ => None,
@@ -124,8 +124,12 @@ impl Pages {
     fn count_back(&self, list: impl Iterator<Item = usize>) -> usize {
         let slots = self.slots.lock();
         let is_back = |at: &usize| matches!(slots.get(*at), Some(Slot::Back(..)));
-        list.filter(is_back).count()
+        count(list.filter(is_back))
     }
+}
+
+fn count<T>(list: impl Iterator<Item = T>) -> usize {
+    list.fold(0, |sum: usize, _| sum.saturating_add(1))
 }
 
 /// Travels with the bio.
@@ -325,6 +329,7 @@ impl MetaIo {
             entry.sent = result.is_ok();
         }
         let in_time = wait_for_all(device, &self.window);
+        let mut missing = false;
         for entry in self.window.drain_all() {
             let ended = match entry.sent {
                 true => collect(device, entry.at),
@@ -333,10 +338,14 @@ impl MetaIo {
             each(entry.tag, ended.as_ref().ok());
             match ended {
                 Ok(pages) => give_back(device, entry.at, pages),
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => {
+                    missing |= error == ETIMEDOUT;
+                    result = result.and(Err(error));
+                }
             }
         }
-        if !in_time {
+        // One that came at the last moment came.
+        if missing && !in_time {
             late(device);
         }
         result
@@ -452,7 +461,8 @@ fn carry(
         device.meta_pages.count_back([at].into_iter()) > 0
     });
     let ended = collect(device, at).map(|pages| give_back(device, at, pages));
-    if !in_time {
+    // One that came at the last moment came.
+    if !in_time && ended == Err(ETIMEDOUT) {
         late(device);
     }
     ended
@@ -518,7 +528,7 @@ fn wait_for_all(device: &Device, window: &[Entry]) -> bool {
         let places = sent().map(|entry| entry.at);
         device.meta_pages.count_back(places)
     };
-    let all = sent().count();
+    let all = count(sent());
     let mut before = 0;
     loop {
         if wait(device, || back() >= all) {

@@ -74,7 +74,7 @@ pub(crate) struct Wanted {
     /// Its interval in the set, if it leaves that when it is answered.
     pub(crate) node: Option<NodeId>,
     /// What the peer has, or says that it has.
-    pub(crate) digest: Option<KBox<Digest>>,
+    pub(crate) digest: Option<Digest>,
     /// When the resync began that wants it; 0 if none does.
     pub(crate) resync_ms: u64,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Reply {
     pub(crate) block_id: u64,
     pub(crate) pages: PageVec,
     pub(crate) node: Option<NodeId>,
-    pub(crate) digest: Option<KBox<Digest>>,
+    pub(crate) digest: Option<Digest>,
     pub(crate) resync_ms: u64,
     pub(crate) ok: bool,
     /// It was answered without the data.

@@ -461,10 +461,9 @@ pub(crate) fn data_request(packet: &Arrived<'_>) -> Result {
 }
 
 /// The payload of a packet that is nothing but a digest.
-pub(crate) fn receive_digest(packet: &Arrived<'_>) -> Result<KBox<Digest>> {
+pub(crate) fn receive_digest(packet: &Arrived<'_>) -> Result<Digest> {
     let length = packet.payload as usize;
-    let digest = Digest::fill(length, |bytes| packet.stream.recv_exact(bytes))?;
-    Ok(KBox::new(digest, GFP_KERNEL)?)
+    Digest::fill(length, |bytes| packet.stream.recv_exact(bytes))
 }
 
 /// Sends a packet about a block with its digest. May sleep.
@@ -500,7 +499,7 @@ pub(crate) fn has_digest(resource: &Resource, what: Use, reply: &Reply) -> Resul
     let Some(theirs) = reply.digest.as_ref() else {
         return Ok(false);
     };
-    Ok(digests::of_pages(resource, what, &reply.pages)? == **theirs)
+    Ok(digests::of_pages(resource, what, &reply.pages)? == *theirs)
 }
 
 /// Waits until our application does not write these blocks, and keeps it off them.

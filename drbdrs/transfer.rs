@@ -78,23 +78,25 @@ impl Transfer {
     pub(crate) fn new() -> Result<KBox<Self>> {
         let mut held = KVVec::with_capacity(SLOTS, GFP_KERNEL)?;
         for _ in 0..SLOTS {
-            held.push(Held::default(), GFP_KERNEL)?;
+            held.push_within_capacity(Held::default())
+                .map_err(|_| ENOMEM)?;
         }
         let nodes = SLOTS.saturating_add(PEER_SLOTS);
-        let new = Self {
-            log: Log::new(KVVec::from_elem(Slot::default(), SLOTS, GFP_KERNEL)?),
-            writes: interval::Set::new(KVVec::from_elem(
-                interval::Node::default(),
-                nodes,
-                GFP_KERNEL,
-            )?),
+        let nodes = KVVec::from_elem(interval::Node::default(), nodes, GFP_KERNEL)?;
+        let slots = KVVec::from_elem(Slot::default(), SLOTS, GFP_KERNEL)?;
+        let finished = KVVec::with_capacity(SLOTS.saturating_mul(2), GFP_KERNEL)?;
+        let again = Ring::new(SLOTS)?;
+        // Written where it will stay: it is too large for the stack.
+        let new = init!(Self {
+            log: Log::new(slots),
+            writes: interval::Set::new(nodes),
             held,
-            finished: KVVec::with_capacity(SLOTS.saturating_mul(2), GFP_KERNEL)?,
-            again: Ring::new(SLOTS)?,
+            finished,
+            again,
             reads: 0,
             waiting: false,
-        };
-        Ok(KBox::new(new, GFP_KERNEL)?)
+        });
+        KBox::init(new, GFP_KERNEL)
     }
 
     /// Whether there is no room for one more request.
@@ -392,7 +394,7 @@ pub(crate) fn take_read(resource: &Resource, vnr: u16) -> Option<SlotId> {
     if transfer.reads == 0 {
         return None;
     }
-    let mut slots = transfer.held.iter_mut().zip(0u32..);
+    let mut slots = transfer.held.iter_mut().zip(0..=u32::MAX);
     let (held, slot) = slots.find(|(held, _)| held.read_here == Some(vnr))?;
     held.read_here = None;
     transfer.reads = transfer.reads.saturating_sub(1);

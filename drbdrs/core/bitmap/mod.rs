@@ -138,8 +138,9 @@ pub fn any_clear(words: &[u64], first: u64, last: u64) -> bool {
 /// Does not look behind `bits`, because the bitmap may be large, and locked.
 fn find(words: &[u64], from: u64, bits: u64, mut view: impl FnMut(u64) -> u64) -> Option<u64> {
     let first = from / BITS_PER_WORD;
+    let last = bits.checked_sub(1)? / BITS_PER_WORD;
     let skip = usize::try_from(first).ok()?;
-    for (word, index) in words.iter().skip(skip).zip(first..words_for_bits(bits)) {
+    for (word, index) in words.iter().skip(skip).zip(first..=last) {
         let found = view(*word) & mask(index, from, u64::MAX);
         if found != 0 {
             let bit = index
