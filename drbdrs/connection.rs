@@ -394,8 +394,11 @@ fn forget_peer(resource: &Arc<Resource>) {
         }
         shared.volumes.iter().any(|volume| volume.suspended())
     };
-    // Suspended requests stay: the next peer may still confirm them.
-    if !suspended {
+    // Suspended requests stay: the next peer may still confirm them. It gets none of them before it is known whether
+    // its data are ours.
+    if suspended {
+        transfer::park(resource);
+    } else {
         transfer::connection_lost(resource);
     }
     resource.state_wait.wake_all();

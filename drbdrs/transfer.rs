@@ -433,6 +433,11 @@ pub(crate) fn connection_lost(resource: &Resource) {
     tell_everybody(resource, Event::ConnectionLost);
 }
 
+/// The connection is gone while I/O is suspended: what waits for the peer goes on waiting.
+pub(crate) fn park(resource: &Resource) {
+    tell_everybody(resource, Event::Parked);
+}
+
 /// The peer is back, and our I/O was suspended while it was away: what it has not confirmed is sent again.
 pub(crate) fn resend(resource: &Resource) {
     tell_everybody(resource, Event::Resend);

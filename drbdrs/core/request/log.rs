@@ -397,15 +397,35 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         })
     }
 
+    fn epoch_of(&self, id: u32) -> Option<EpochNumber> {
+        let request = self.slots.get(id as usize)?.request.as_ref()?;
+        Some(request.epoch)
+    }
+
+    /// Behind what is as old: a barrier parts the epochs, so what is sent again must not come behind what is younger.
     fn enqueue(&mut self, id: u32) {
-        let tail = core::mem::replace(&mut self.send_tail, id);
-        if let Some(slot) = self.slots.get_mut(id as usize) {
-            slot.send_previous = tail;
-            slot.send_next = NIL;
+        let Some(epoch) = self.epoch_of(id) else {
+            return;
+        };
+        let (mut previous, mut next) = (self.send_tail, NIL);
+        while self
+            .epoch_of(previous)
+            .is_some_and(|other| epoch.is_before(other))
+        {
+            next = previous;
+            previous = (self.slots.get(previous as usize)).map_or(NIL, |slot| slot.send_previous);
         }
-        match self.slots.get_mut(tail as usize) {
+        if let Some(slot) = self.slots.get_mut(id as usize) {
+            slot.send_previous = previous;
+            slot.send_next = next;
+        }
+        match self.slots.get_mut(previous as usize) {
             Some(before) => before.send_next = id,
             None => self.send_head = id,
+        }
+        match self.slots.get_mut(next as usize) {
+            Some(after) => after.send_previous = id,
+            None => self.send_tail = id,
         }
     }
 

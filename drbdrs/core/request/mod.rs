@@ -195,6 +195,8 @@ pub enum Event {
     BarrierAcked,
     /// The connection is gone.
     ConnectionLost,
+    /// The connection is gone, and I/O is suspended: what it is to be told later waits for [`Event::Resend`].
+    Parked,
     /// I/O was suspended while the peer was away, and it is back: send again what it may lack.
     Resend,
     /// I/O was suspended for the lack of data, and there are data again: what failed begins anew.
@@ -438,6 +440,9 @@ impl Request {
                 }
             }
             Event::ConnectionLost => self.connection_lost(context, &mut actions),
+            Event::Parked => {
+                actions.dequeue = core::mem::take(&mut self.net.queued);
+            }
             Event::Resend => self.resend(&mut actions),
             Event::Restart => self.restart(&mut actions),
             Event::Resumed => {}

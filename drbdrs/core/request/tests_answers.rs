@@ -101,3 +101,52 @@ fn data_that_do_not_all_arrive_are_read_here() {
         assert_eq!(read.complete, Some(true));
     }
 }
+
+#[test]
+fn what_is_sent_again_goes_out_in_the_order_of_its_epochs() {
+    let mut log = Log::new(vec![Slot::default(); 4]);
+    let mut wire = crate::epoch::Wire::default();
+    let stopped = Context {
+        suspended: true,
+        ..RUN
+    };
+    let new = request(Kind::Write, Job::Replicate);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        // Each in an epoch of its own.
+        ids.push(log.admit(&new, 1).unwrap());
+    }
+    for _ in 0..2 {
+        let sent = loop {
+            match log.next_to_send(&mut wire, false).unwrap() {
+                Outgoing::Request(work) => break work.slot,
+                Outgoing::Barrier(_) => {}
+            }
+        };
+        log.on(sent, Event::Sent, stopped);
+    }
+    // The connection goes while the last one still waits to be sent.
+    for &id in &ids {
+        log.on(id, Event::Parked, stopped);
+    }
+    let mut wire = crate::epoch::Wire::default();
+    assert!(
+        !log.has_to_send(&wire, false),
+        "nothing goes to a peer that nobody knows yet"
+    );
+    // Told in any order, as volume follows volume.
+    for &id in [ids[2], ids[0], ids[1]].iter() {
+        assert!(log.on(id, Event::Resend, stopped).enqueue);
+    }
+    let mut order = Vec::new();
+    while let Some(next) = log.next_to_send(&mut wire, false) {
+        match next {
+            Outgoing::Request(work) => {
+                log.on(work.slot, Event::Sent, stopped);
+                order.push(work.request.epoch.0);
+            }
+            Outgoing::Barrier(_) => {}
+        }
+    }
+    assert_eq!(order, [0, 1, 2]);
+}

@@ -15,6 +15,7 @@ use drbd_core::{
     epoch::Incoming,
     handshake,
     interval::{Owner, Range},
+    request::Event,
     state::{self, Change, How},
     types::{ConnState, StateRv},
     wire::{
@@ -275,7 +276,9 @@ impl Node {
                 }
                 self.state_sent = false;
                 self.peer_uuids = None;
-                if !self.suspended() {
+                if self.suspended() {
+                    self.tell_all(Event::Parked, |_| true);
+                } else {
                     self.requests_lost();
                 }
                 self.sync_metadata();
