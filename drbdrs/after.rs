@@ -152,7 +152,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
         After::SendState => {
             sent(device, "a state", params::send_state_value(device, *new));
             crate::congestion::told(device);
-            if !crate::resource::usable(new.disk) {
+            if state::tells_of_loss(new) {
                 told_of_loss(device);
             }
         }

@@ -110,6 +110,11 @@ pub fn both_have_data(state: &State) -> bool {
     !has_no_data(state.disk) && !has_no_data(state.pdsk)
 }
 
+/// A state that tells the peer of such a loss. What was committed before it may say that a disk comes: it is no such news.
+pub fn tells_of_loss(told: &State) -> bool {
+    matches!(told.disk, DiskState::Diskless | DiskState::Failed)
+}
+
 /// This side's disk goes, or will not be had after all: until the peer hears that, it may take the disk for a good one, and
 /// not mark a block that only it gets.
 pub fn loses_disk(old: &State, new: &State) -> bool {

@@ -811,3 +811,10 @@ fn a_disk_that_fails_or_is_refused_is_lost() {
     assert!(!lost(D::Attaching, D::Diskless));
     assert!(!lost(D::Failed, D::Diskless));
 }
+
+#[test]
+fn a_disk_that_comes_is_no_news_of_a_loss() {
+    let tells = |disk| tells_of_loss(&State { disk, ..CONNECTED });
+    assert!(tells(D::Failed) && tells(D::Diskless));
+    assert!(!tells(D::Attaching) && !tells(D::Negotiating) && !tells(D::UpToDate));
+}

@@ -207,7 +207,7 @@ impl Node {
             After::SendUuids => self.send_uuids(),
             After::SendState => {
                 self.send_state(*new);
-                self.flags.loss_untold &= Self::usable(new.disk);
+                self.flags.loss_untold &= !state::tells_of_loss(new);
             }
             After::SendBitmap => return self.send_bitmap_from_worker(),
             After::AbortLocalIo => {
