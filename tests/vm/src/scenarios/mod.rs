@@ -271,6 +271,12 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             failures::scribble,
         ),
+        scenario(
+            "scribble_million",
+            &[],
+            &[OURS, STOCK_AGAINST],
+            failures::scribble_million,
+        ),
         Scenario {
             control: false,
             ..fault("hostile_port", &[AGAINST_STOCK], &[OURS], hostile::port)
