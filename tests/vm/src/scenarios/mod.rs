@@ -200,7 +200,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             disks::failing,
         ),
-        scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
+        fault(
+            "disk_policies",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            disks::policies,
+        ),
         scenario(
             "discards",
             &[AGAINST_STOCK],
