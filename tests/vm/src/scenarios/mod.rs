@@ -426,12 +426,16 @@ pub fn all() -> Vec<Scenario> {
                 congestion::ahead_and_back,
             )
         },
-        fault(
-            "congestion_disconnect",
-            &[],
-            &[AGAINST_STOCK, OURS],
-            congestion::disconnect,
-        ),
+        Scenario {
+            // The stock driver stays Disconnecting as long as the writer writes.
+            control: false,
+            ..fault(
+                "congestion_disconnect",
+                &[],
+                &[AGAINST_STOCK, OURS],
+                congestion::disconnect,
+            )
+        },
         scenario(
             "write_order",
             &[OURS],
