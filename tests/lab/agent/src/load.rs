@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub fn run(args: &[String]) -> bool {
     let result = match args.first().map(String::as_str) {
         Some("write") => write(&args[1..]),
         Some("scribble") => scribble(&args[1..]),
+        Some("scribbles") => scribbles(&args[1..]),
         Some("turns") => turns(&args[1..]),
         Some("overlap") => overlap(&args[1..]),
         Some("stale") => stale(&args[1..]),
@@ -161,6 +162,61 @@ fn scribble(args: &[String]) -> io::Result<()> {
         written.map(|()| changes)
     })?;
     println!("{count} writes, {changes} changes");
+    Ok(())
+}
+
+/// `scribbles DEVICE BLOCKS COUNT THREADS`: as `scribble`, COUNT writes of 4 KiB in all, by THREADS at once, each over
+/// its share of the first BLOCKS blocks. All write the same buffer: one change of it changes all that are under way.
+fn scribbles(args: &[String]) -> io::Result<()> {
+    let device = args
+        .first()
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let (blocks, count) = (number(args, 1)?, number(args, 2)?);
+    let threads = number(args, 3)?.max(1);
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).custom_flags(direct).open(device)?;
+    let memory = vec![0u8; 2 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let buffer = memory
+        .get(start..start + BLOCK)
+        .ok_or_else(|| io::Error::other("no aligned memory"))?;
+    let address = buffer.as_ptr() as u64;
+    let own = OpenOptions::new().write(true).open("/proc/self/mem")?;
+    let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (share, each) = ((blocks / threads).max(1), count / threads);
+    let changes = thread::scope(|scope| {
+        let writers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (file, begun, ended) = (&file, &begun, &ended);
+                scope.spawn(move || {
+                    (0..each).try_for_each(|round| {
+                        let block = thread * share + round % share;
+                        begun.fetch_add(1, Ordering::Relaxed);
+                        let written = file.write_all_at(buffer, block * BLOCK as u64);
+                        ended.fetch_add(1, Ordering::Relaxed);
+                        written
+                    })
+                })
+            })
+            .collect();
+        let (mut lot, mut changes) = (1, 0u64);
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            let value = random(&mut lot);
+            let place = address + value % BLOCK as u64 / 8 * 8;
+            let under_way = begun.load(Ordering::Relaxed) - ended.load(Ordering::Relaxed);
+            own.write_all_at(&value.to_le_bytes(), place)?;
+            changes += under_way;
+            // The writers need the processor, too.
+            thread::sleep(Duration::from_micros(300));
+        }
+        for writer in writers {
+            let written = writer.join();
+            written.map_err(|_| io::Error::other("a writer died"))??;
+        }
+        Ok::<u64, io::Error>(changes)
+    })?;
+    println!("{} writes, {changes} changes", each * threads);
     Ok(())
 }
 

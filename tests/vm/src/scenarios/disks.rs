@@ -2,7 +2,7 @@
 
 //! A disk that fails: the node goes on through its peer, and is made whole when the disk is well again.
 
-use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
+use crate::cluster::{Cluster, Config, Module, Setup, DEVICE, DISK};
 use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, Fault, Result};
 use std::path::Path;
@@ -60,8 +60,11 @@ pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
     c.mirror(0)?;
     pass_on(&c)?;
     call_handler(&c)?;
-    for (by_hand, cold) in [(true, false), (false, false), (true, true), (false, true)] {
-        stalled(&c, by_hand, cold)?;
+    // The stock driver panics when a request that it gave up ends after all: the memory may be another's by then.
+    if setup.modules[0] == Module::Drbdrs {
+        for (by_hand, cold) in [(true, false), (false, false), (true, true), (false, true)] {
+            stalled(&c, by_hand, cold)?;
+        }
     }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()

@@ -2,10 +2,11 @@
 
 //! What goes wrong beside a dead node: buffers that change in flight, and what fails on purpose.
 
-use crate::cluster::{Cluster, Config, Module, Setup, DEVICE};
+use crate::cluster::{Cluster, Config, Module, Setup, DEVICE, DISK, MINOR};
 use crate::proc_drbd::Minor;
-use drbd_lab::{Error, Result};
+use drbd_lab::{deadline, Error, Result};
 use std::path::Path;
+use std::time::Instant;
 
 /// A program writes with O_DIRECT from a buffer that it changes meanwhile; the mirrors are equal afterwards. The
 /// stock driver does not promise that.
@@ -28,6 +29,57 @@ pub(super) fn scribble(setup: Setup, logs: &Path) -> Result<()> {
         }
     }
     c.note(&format!("{differences} of 3 runs left a difference"));
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The same in as many writes as one cares to wait for (`DRBDRS_SCRIBBLES`, a million; far fewer by the stock driver,
+/// which must leave differences, or this scenario shows nothing). A verify tells how much differs, and so do the disks.
+pub(super) fn scribble_million(setup: Setup, logs: &Path) -> Result<()> {
+    const THREADS: u64 = 32;
+    let stock = setup.modules[0] == Module::Stock;
+    let wanted = std::env::var("DRBDRS_SCRIBBLES").ok();
+    let count = match wanted.and_then(|text| text.parse::<u64>().ok()) {
+        Some(count) => count,
+        None if stock => 20_000,
+        None => 1_000_000,
+    };
+    let config = Config {
+        net: "verify-alg crc32c;".into(),
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, 16 << 20, &config.text())?;
+    c.mirror(0)?;
+    let blocks = c.device_size(0, MINOR)? / 4096;
+    let start = Instant::now();
+    let line = format!("/proc/1/exe scribbles {DEVICE} {blocks} {count} {THREADS}");
+    let said = c
+        .lab
+        .node(0)
+        .run_within(deadline(3600), &["/bin/sh", "-c", &line])?;
+    let (said, seconds) = (said.success()?.text(), start.elapsed().as_secs());
+    if said.contains(" 0 changes") {
+        return Err(Error::new(format!("nothing was changed in flight: {said}")));
+    }
+    c.drbdadm(0, &["verify", "r0"])?;
+    c.wait_both("has verified", 300, |m| {
+        m.connection == "Connected" && m.idle()
+    })?;
+    let differ = c.state(0)?.counter("oos") * 2;
+    let difference = c.compare_disks(DISK, MINOR);
+    println!(
+        "scribble: {} in flight in {seconds} s, {differ} sectors out of sync",
+        said.trim()
+    );
+    match (stock, differ, difference) {
+        (false, 0, difference) => difference?,
+        (true, 1.., Err(_)) => {}
+        (_, _, difference) => {
+            return Err(Error::new(format!(
+                "{differ} sectors are out of sync; the disks: {difference:?}"
+            )));
+        }
+    }
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
 }

@@ -200,7 +200,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS, STOCK_AGAINST],
             disks::failing,
         ),
-        scenario("disk_policies", &[OURS], &[AGAINST_STOCK], disks::policies),
+        fault(
+            "disk_policies",
+            &[OURS],
+            &[AGAINST_STOCK, STOCK_AGAINST],
+            disks::policies,
+        ),
         scenario(
             "discards",
             &[AGAINST_STOCK],
@@ -270,6 +275,12 @@ pub fn all() -> Vec<Scenario> {
             &[OURS],
             &[AGAINST_STOCK, STOCK_AGAINST],
             failures::scribble,
+        ),
+        scenario(
+            "scribble_million",
+            &[],
+            &[OURS, STOCK_AGAINST],
+            failures::scribble_million,
         ),
         Scenario {
             control: false,
@@ -415,12 +426,16 @@ pub fn all() -> Vec<Scenario> {
                 congestion::ahead_and_back,
             )
         },
-        fault(
-            "congestion_disconnect",
-            &[],
-            &[AGAINST_STOCK, OURS],
-            congestion::disconnect,
-        ),
+        Scenario {
+            // The stock driver stays Disconnecting as long as the writer writes.
+            control: false,
+            ..fault(
+                "congestion_disconnect",
+                &[],
+                &[AGAINST_STOCK, OURS],
+                congestion::disconnect,
+            )
+        },
         scenario(
             "write_order",
             &[OURS],
