@@ -9,6 +9,7 @@ use crate::{
     receiver::Outcome::{self, Broken, Done, Wait},
 };
 use drbd_core::{
+    bitmap::{self, SECTORS_PER_BIT_SHIFT},
     interval::{Owner, Range},
     peer_request::{self, Ack, Conflict, Origin},
     state,
@@ -169,6 +170,9 @@ impl Node {
         } = write.range;
         let outcome = peer_request::written(write.origin, ok, state::is_resync(self.state.conn));
         if outcome.set_in_sync {
+            if write.origin == Origin::Resync {
+                self.check_mark(sector);
+            }
             self.set_in_sync(sector, sectors.into());
         }
         if outcome.set_out_of_sync {
@@ -198,6 +202,19 @@ impl Node {
         }
         self.put_local();
         self.leave_log(&write.range, write.hold);
+    }
+
+    /// A block that a resync has copied may still be lost from the cache: the bitmap on disk has to name it.
+    fn check_mark(&self, sector: u64) {
+        let bit = sector >> SECTORS_PER_BIT_SHIFT;
+        let marked = |bits: &[u64]| bitmap::is_set(bits, bit);
+        // What a second Primary marks itself may be in its activity log only.
+        let alone = !self.net.is_some_and(|net| net.two_primaries);
+        let expected = alone && state::is_sync_target(self.state.conn) && !self.owes_full_sync();
+        assert!(
+            !expected || !marked(&self.bits) || marked(&self.stable.bitmap),
+            "what the cache may lose is not marked on disk"
+        );
     }
 
     pub(crate) fn barrier(&mut self, packet: &Arrived) -> Outcome {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `drbd-mutants [--again] [NAME...]`: puts one bug after the other into a copy of the source, and lets the simulator
-//! and the unit tests look for it.
+//! `drbd-mutants [--again] [--sim-only] [NAME...]`: puts one bug after the other into a copy of the source, and lets the
+//! unit tests of the core and the simulator look for it; with `--sim-only` the simulator alone.
 //!
-//! What was tried is noted in `.build/mutants/results`, and tried again only when the bug has changed (or with
-//! `--again`). Nothing counts unless both are content with the source as it is. The last line is `N of M mutations killed`.
+//! What was tried is noted in `.build/mutants/results` (`results-sim`), and tried again only when the bug has changed (or
+//! with `--again`). Nothing counts unless both are content with the source as it is. The last line is
+//! `N of M mutations killed`; the one before counts those that are modelled on bugs of DRBD.
 
 #[macro_use]
 extern crate drbd_say;
 
 use clap::Parser;
-use drbd_sim::mutations::{table, Mutation};
+use drbd_sim::mutations::{table, Change, Mutation};
 use drbd_sim::progress;
 use indicatif::ProgressBar;
 use std::{
@@ -21,8 +22,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Seeds, in growing portions.
-const SEEDS: [(u32, u32); 3] = [(1, 300), (301, 3_000), (3_301, 20_000)];
+/// Seeds, in growing portions, and a mode.
+const SEEDS: [(u32, u32, &str); 4] = [
+    (1, 300, ""),
+    (301, 3_000, ""),
+    (3_301, 20_000, ""),
+    (1, 4_000, "--two-primaries"),
+];
 /// A bug that makes a test or a run endless is noticed, too.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -81,7 +87,15 @@ fn cargo(tree: &Path, arguments: &[&str]) -> Ran {
 }
 
 /// Who noticed the bug; none: nobody did. The unit tests come first, because they take seconds.
-fn hunt(tree: &Path) -> Result<Option<String>, String> {
+fn hunt(tree: &Path, sim_only: bool) -> Result<Option<String>, String> {
+    let noticed = if sim_only { None } else { unit_tests(tree)? };
+    match noticed {
+        None => schedules(tree),
+        by => Ok(by),
+    }
+}
+
+fn unit_tests(tree: &Path) -> Result<Option<String>, String> {
     let build = [
         "test",
         "--quiet",
@@ -94,35 +108,53 @@ fn hunt(tree: &Path) -> Result<Option<String>, String> {
         return Err("it does not compile".into());
     }
     let tests = ["test", "--quiet", "--lib", "--package", "drbd_core"];
-    match cargo(tree, &tests) {
-        Ran::Good => {}
-        Ran::Bad => return Ok(Some("unit tests".into())),
-        Ran::Late => return Ok(Some("unit tests, which do not end".into())),
-    }
+    Ok(match cargo(tree, &tests) {
+        Ran::Good => None,
+        Ran::Bad => Some("unit tests".into()),
+        Ran::Late => Some("unit tests, which do not end".into()),
+    })
+}
+
+fn schedules(tree: &Path) -> Result<Option<String>, String> {
     let build = ["build", "--release", "--quiet", "--package", "drbd-sim"];
     if !matches!(cargo(tree, &build), Ran::Good) {
         return Err("the simulator does not compile".into());
     }
     let simulator = tree.join(".build/cargo/release/drbd-sim");
-    for (from, count) in SEEDS {
+    for (from, count, mode) in SEEDS {
         let (count, from) = (count.to_string(), from.to_string());
-        let arguments = [&count, "--from", &from, "--until-first"];
+        let mut arguments = vec![&*count, "--from", &*from, "--until-first"];
+        arguments.extend(mode.split_whitespace());
         match run(tree, &simulator.to_string_lossy(), &arguments) {
             Ran::Good => {}
-            Ran::Bad => return Ok(Some(format!("simulator, before seed {from} + {count}"))),
+            Ran::Bad => {
+                let by = format!("simulator, before seed {from} + {count} {mode}");
+                return Ok(Some(by.trim_end().into()));
+            }
             Ran::Late => return Ok(Some("simulator, which does not end".into())),
         }
     }
     Ok(None)
 }
 
-fn try_one(tree: &Path, bug: &Mutation) -> Result<Option<String>, String> {
-    let path = tree.join(&bug.path);
-    let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", bug.path))?;
-    let write = |text: &str| fs::write(&path, text).map_err(|error| error.to_string());
-    write(&bug.apply(&source)?)?;
-    let found = hunt(tree);
-    write(&source)?;
+fn try_one(tree: &Path, bug: &Mutation, sim_only: bool) -> Result<Option<String>, String> {
+    let read = |change: &Change| {
+        fs::read_to_string(tree.join(&change.path))
+            .map_err(|error| format!("{}: {error}", bug.name))
+    };
+    let write = |change: &Change, text: &str| {
+        fs::write(tree.join(&change.path), text).map_err(|error| error.to_string())
+    };
+    let before: Vec<_> = bug.changes.iter().map(read).collect::<Result<_, _>>()?;
+    // Two changes may be of one file.
+    let made = bug
+        .changes
+        .iter()
+        .try_for_each(|change| write(change, &change.apply(&read(change)?)?));
+    let found = made.and_then(|()| hunt(tree, sim_only));
+    for (change, source) in bug.changes.iter().zip(&before) {
+        write(change, source)?;
+    }
     found
 }
 
@@ -143,20 +175,28 @@ struct Line {
     /// Also those that were tried before.
     #[arg(long)]
     again: bool,
+    /// Without the unit tests: what the simulator sees by itself.
+    #[arg(long)]
+    sim_only: bool,
     /// The bugs (all).
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
 fn main() {
-    let Line { again, names } = Line::parse();
+    let Line {
+        again,
+        sim_only,
+        names,
+    } = Line::parse();
     let work = top().join(".build/mutants");
-    let (tree, noted) = (work.join("tree"), work.join("results"));
+    let noted = work.join(if sim_only { "results-sim" } else { "results" });
+    let tree = work.join("tree");
     if let Err(error) = copy(&tree) {
         eprintln!("{error}");
         std::process::exit(2);
     }
-    match hunt(&tree) {
+    match hunt(&tree, sim_only) {
         Ok(None) => {}
         other => {
             eprintln!("the source without a bug is not accepted either: {other:?}");
@@ -169,10 +209,11 @@ fn main() {
     let mut tries = Tries {
         tree,
         noted,
+        sim_only,
         results,
         bar,
     };
-    let (mut killed, mut survivors) = (0, Vec::new());
+    let (mut killed, mut survivors) = (Vec::new(), Vec::new());
     for (at, bug) in list.iter().enumerate() {
         tries.bar.set_position(at as u64);
         let digest = format!("{:016x}", bug.digest());
@@ -186,14 +227,21 @@ fn main() {
         match by.as_str() {
             "-" => survivors.push((bug, "nobody noticed")),
             by if by.starts_with('!') => survivors.push((bug, "could not be tried")),
-            _ => killed += 1,
+            _ => killed.push(bug),
         }
     }
     tries.bar.finish_and_clear();
     for (bug, what) in &survivors {
         println!("{what}: {}: {}", bug.name, bug.why);
     }
-    let tried = killed + survivors.len();
+    let of_drbd = |bugs: &[&Mutation]| bugs.iter().filter(|bug| !bug.drbd.is_empty()).count();
+    let left: Vec<_> = survivors.iter().map(|(bug, _)| *bug).collect();
+    let (modelled, missed) = (of_drbd(&killed), of_drbd(&left));
+    println!(
+        "{modelled} of {} that are modelled on bugs of DRBD",
+        modelled + missed
+    );
+    let (killed, tried) = (killed.len(), killed.len() + left.len());
     println!("{killed} of {tried} mutations killed");
     std::process::exit(i32::from(killed * 100 < tried * 95));
 }
@@ -202,6 +250,7 @@ fn main() {
 struct Tries {
     tree: PathBuf,
     noted: PathBuf,
+    sim_only: bool,
     /// By name: digest, and who noticed.
     results: BTreeMap<String, (String, String)>,
     bar: ProgressBar,
@@ -212,7 +261,7 @@ impl Tries {
     fn one(&mut self, number: usize, of: usize, bug: &Mutation, digest: String) -> String {
         let begun = Instant::now();
         self.bar.set_message(bug.name.clone());
-        let by = match try_one(&self.tree, bug) {
+        let by = match try_one(&self.tree, bug, self.sim_only) {
             Ok(Some(by)) => by,
             Ok(None) => "-".into(),
             Err(error) => format!("! {error}"),
