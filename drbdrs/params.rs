@@ -268,6 +268,10 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
         uuid
     };
     metadata::sync(device);
+    if state::is_failed_or_less(device.disk_state()) {
+        // Our disk may not know of it. The peer must not, either: the two would have nothing in common.
+        return Ok(());
+    }
     let packet = SyncUuid { uuid: uuid.0 };
     device
         .resource

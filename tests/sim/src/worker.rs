@@ -230,6 +230,9 @@ impl Node {
         let uuid = md.uuids.start_sync_source(fresh);
         self.md_dirty = true;
         self.sync_metadata();
+        if state::is_failed_or_less(self.state.disk) {
+            return;
+        }
         self.send(DATA, Command::SyncUuid, &SyncUuid { uuid: uuid.0 }, &[]);
     }
 
