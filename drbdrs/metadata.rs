@@ -79,14 +79,18 @@ pub(crate) fn sync(device: &Arc<Device>) {
         crate::local::io_error(device, crate::local::Failure::Metadata);
         return;
     }
-    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
-        if volume
-            .unstored
-            .is_some_and(|unstored| unstored.exposed == block.uuids.current)
-        {
-            volume.unstored = None;
-        }
-    }
+    note_stored(device, &block);
+}
+
+/// The disk knows of its generation. In a function of its own, so that the lock is let go before the caller's use of the
+/// disk is.
+fn note_stored(device: &Device, block: &Superblock) {
+    let mut shared = device.resource.shared.lock();
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
+    let current = block.uuids.current;
+    volume.unstored = volume.unstored.filter(|begun| begun.exposed != current);
 }
 
 /// Writes the superblocks of all volumes, where they changed. May sleep.
