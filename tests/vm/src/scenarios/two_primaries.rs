@@ -2,7 +2,7 @@
 
 //! Two primaries: overlapping writes on both nodes, and when they lose each other.
 
-use crate::cluster::{Cluster, Config, Setup, DEVICE};
+use crate::cluster::{Cluster, Config, Setup, Tools, DEVICE};
 use crate::proc_drbd::Minor;
 use drbd_lab::{deadline, Error, Result};
 use std::path::Path;
@@ -54,10 +54,18 @@ pub(super) fn apart(setup: Setup, logs: &Path) -> Result<()> {
 
 /// Both nodes write; the second one's blocks begin `apart` sectors behind the first one's.
 fn writers(setup: Setup, logs: &Path, apart: u64) -> Result<()> {
-    let c = Cluster::start(setup, logs, 16 << 20, &config('A').text())?;
+    let c = Cluster::start(setup, logs, 16 << 20, &config('C').text())?;
     c.both(|node| c.drbdadm(node, &["create-md", "r0"]))?;
-    refused(&c, 0, "drbdadm up r0", "(139)")?;
-    c.down(0)?;
+    c.configure(0, &config('A').text())?;
+    // Our drbdadm says so at its place in the file; the stock one leaves it to the driver.
+    let words = match setup.tools {
+        Tools::Drbdrs => "two Primaries need protocol C",
+        Tools::Stock => "(139)",
+    };
+    refused(&c, 0, "drbdadm up r0", words)?;
+    if setup.tools == Tools::Stock {
+        c.down(0)?;
+    }
     for node in 0..2 {
         c.configure(node, &config('C').text())?;
     }
