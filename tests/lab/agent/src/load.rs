@@ -220,20 +220,20 @@ fn scribbles(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
+/// The device that an argument names, past the page cache.
+fn open_direct(args: &[String], index: usize, how: &mut OpenOptions) -> io::Result<File> {
+    let path = args
+        .get(index)
+        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    how.custom_flags(direct).open(path)
+}
+
 /// `turns DEVICE DEVICE BLOCKS FIRST`: writes FIRST to the first device, directly, then to the second one, then the next
 /// number, each when the write before is complete, until it is killed; says each number that is on both. Number N is in
 /// block N modulo BLOCKS.
 fn turns(args: &[String]) -> io::Result<()> {
-    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
-    let open = |index: usize| {
-        let path = args
-            .get(index)
-            .ok_or_else(|| io::Error::other("an argument is missing"))?;
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(direct)
-            .open(path)
-    };
+    let open = |index| open_direct(args, index, OpenOptions::new().write(true));
     let (devices, blocks) = ([open(0)?, open(1)?], number(args, 2)?);
     let mut memory = vec![0u8; 2 * BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
@@ -256,18 +256,10 @@ fn turns(args: &[String]) -> io::Result<()> {
 /// places among the SECTORS from FIRST on, so that writes overlap in part. Every sector says who wrote it and when.
 /// Says how many writes were made.
 fn overlap(args: &[String]) -> io::Result<()> {
-    let device = args
-        .first()
-        .ok_or_else(|| io::Error::other("an argument is missing"))?;
+    let file = Arc::new(open_direct(args, 0, OpenOptions::new().write(true))?);
     let (sectors, threads) = (number(args, 1)?, number(args, 2)?);
     let (count, seed) = (number(args, 3)?, number(args, 4)?);
     let begin = number(args, 5)?;
-    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
-    let file = OpenOptions::new()
-        .write(true)
-        .custom_flags(direct)
-        .open(device)?;
-    let file = Arc::new(file);
     let running: Vec<_> = (0..threads)
         .map(|thread| {
             let (file, seed) = (file.clone(), (seed << 8) | thread);
@@ -305,17 +297,7 @@ fn overlap_alone(file: &File, begin: u64, sectors: u64, count: u64, seed: u64) -
 /// `stale DEVICE DEVICE COUNT`: two paths to one disk. Writes a sector through one and reads it through the other, in
 /// turn, COUNT times, directly; says how many reads were stale.
 fn stale(args: &[String]) -> io::Result<()> {
-    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
-    let open = |index: usize| {
-        let path = args
-            .get(index)
-            .ok_or_else(|| io::Error::other("an argument is missing"))?;
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(direct)
-            .open(path)
-    };
+    let open = |index| open_direct(args, index, OpenOptions::new().read(true).write(true));
     let (devices, count) = ([open(0)?, open(1)?], number(args, 2)?);
     let mut memory = vec![0u8; 3 * BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
