@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::source::Severity;
 
-    fn lex(text: &str) -> (Vec<Kind>, Vec<Diagnostic>) {
+    pub(super) fn lex(text: &str) -> (Vec<Kind>, Vec<Diagnostic>) {
         let mut diagnostics = Vec::new();
         let tokens = tokens(0, text, &mut diagnostics);
         (

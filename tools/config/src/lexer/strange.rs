@@ -234,17 +234,7 @@ impl Lexer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lexer::tokens;
-    use crate::source::Diagnostic;
-
-    fn lex(text: &str) -> (Vec<Kind>, Vec<Diagnostic>) {
-        let mut diagnostics = Vec::new();
-        let tokens = tokens(0, text, &mut diagnostics);
-        (
-            tokens.into_iter().map(|token| token.kind).collect(),
-            diagnostics,
-        )
-    }
+    use crate::lexer::tests::lex;
 
     /// Tokens as text: strings in quotes, a bar between two.
     fn read(kinds: &[Kind]) -> String {
