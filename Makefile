@@ -57,8 +57,8 @@ demo: ## two virtual machines mirror a disk, lose a node and fail over, shown co
 crash: ## power cuts and lost links at random points, every acknowledged write checked; COUNT=40 SEED=1 STOCK=1 (against the stock driver)
 	@scripts/vm crash $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(STOCK),--stock)
 
-bench: ## ratios against the stock driver, in the same virtual machines
-	@scripts/vm bench
+bench: ## ratios against the stock driver, in the same virtual machines (COPIES=1: what keeping data from changing in flight costs)
+	@scripts/vm bench $(if $(COPIES),--copies)
 
 sim: ## a million schedules of two simulated nodes on the core (COUNT=n for fewer): what must never happen
 	DRBDRS_ENUMERATE=all $(CARGO) test --quiet --release --package drbd_core --lib tests_enumerate

@@ -3,7 +3,8 @@
 //! How far long work is, for who looks at a terminal. Elsewhere nothing is drawn: what is worth keeping is said in lines,
 //! by [`ProgressBar::suspend`], so that a log reads the same.
 
-use indicatif::{ProgressBar, ProgressStyle};
+pub use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
 use std::time::Duration;
 
 /// Work that is done many times a second.

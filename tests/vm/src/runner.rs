@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Runs scenarios one after the other: one line for each, a last line with the counts, logs under `.build/vm`.
+//! Runs scenarios, a few at a time: one line for each, a last line with the counts, logs under `.build/vm`.
 
 use crate::cluster::{Setup, LAST_WORDS_FILE};
 use clap::Parser;
@@ -8,10 +8,13 @@ use drbd_lab::image::source_tree;
 use drbd_lab::Result;
 use drbd_sim::progress;
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 /// A scenario: who may play it, and how.
@@ -49,6 +52,9 @@ pub struct Wish {
     /// Not those that passed in the run before.
     #[arg(long)]
     pub resume: bool,
+    /// How many are played at the same time: each has guests of its own, and waits most of the time.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub jobs: usize,
     /// Only say which.
     #[arg(long)]
     pub list: bool,
@@ -133,58 +139,117 @@ pub fn run(scenarios: &[Scenario], wish: &Wish) -> Result<bool> {
         plan.iter().for_each(|(name, ..)| println!("{name}"));
         return Ok(true);
     }
-    let mut record = if wish.resume {
-        OpenOptions::new()
-    } else {
+    let mut record = OpenOptions::new();
+    record.create(true).append(true);
+    if !wish.resume {
         fs::write(results(), "")?;
-        OpenOptions::new()
-    };
-    let mut record = record.create(true).append(true).open(results())?;
-    let (mut failures, mut faults) = (Vec::new(), Faults::default());
-    let (start, count) = (Instant::now(), plan.len());
+    }
+    let count = plan.len();
     println!("\nrunning {count} tests");
-    let bar = progress::few(count as u64, "scenarios");
-    for (name, scenario, setup) in plan {
-        let logs = source_tree().join(".build/vm").join(&name);
-        let begin = Instant::now();
-        bar.set_message(name.clone());
-        // A scenario that panics has failed, no more.
-        let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(setup, &logs)));
-        let failure = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(e)) => Some(e.to_string()),
-            Err(_) => Some("it panicked; the message is above".to_owned()),
-        };
-        let seconds = begin.elapsed().as_secs_f64();
-        let word = if failure.is_none() { "ok" } else { "FAILED" };
-        bar.suspend(|| println!("test {name} ... {word} ({seconds:.1} s)"));
-        bar.inc(1);
-        writeln!(record, "{name} {word}")?;
-        if let Some(text) = failure {
-            let last = fs::read_to_string(logs.join(LAST_WORDS_FILE)).unwrap_or_default();
-            let logs = logs.display();
-            bar.suspend(|| println!("{text}\nlogs of this scenario: {logs}\n{last}"));
-            failures.push(name);
-        } else {
-            faults.passed(scenario.name, setup);
+    let played = Played {
+        start: Instant::now(),
+        bar: progress::few(count as u64, "scenarios"),
+        next: AtomicUsize::new(0),
+        said: Mutex::new(Said {
+            record: record.open(results())?,
+            failures: Vec::new(),
+            faults: Faults::default(),
+        }),
+        plan,
+    };
+    thread::scope(|scope| {
+        for _ in 0..wish.jobs.clamp(1, count.max(1)) {
+            scope.spawn(|| played.some());
+        }
+    });
+    Ok(played.result(wish, filtered))
+}
+
+/// One entry of the plan: its name, and what to play in which setup.
+type Entry<'a> = (String, &'a Scenario, Setup);
+
+/// What the threads that play the plan share.
+struct Played<'a> {
+    plan: Vec<Entry<'a>>,
+    /// The first entry that nobody has taken.
+    next: AtomicUsize,
+    start: Instant,
+    bar: progress::ProgressBar,
+    said: Mutex<Said>,
+}
+
+/// What came of the entries that were played.
+struct Said {
+    record: File,
+    failures: Vec<String>,
+    faults: Faults,
+}
+
+impl Played<'_> {
+    /// Takes entries until none is left.
+    fn some(&self) {
+        while let Some(entry) = self.plan.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let (name, scenario, setup) = entry;
+            let logs = source_tree().join(".build/vm").join(name);
+            let begin = Instant::now();
+            self.bar.set_message(name.clone());
+            // A scenario that panics has failed, no more.
+            let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(*setup, &logs)));
+            let failure = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(e)) => Some(e.to_string()),
+                Err(_) => Some("it panicked; the message is above".to_owned()),
+            };
+            self.note(entry, &logs, begin.elapsed().as_secs_f64(), failure);
         }
     }
-    bar.finish_and_clear();
-    if !failures.is_empty() {
-        println!("\nfailures:\n    {}", failures.join("\n    "));
+
+    fn note(&self, entry: &Entry<'_>, logs: &Path, seconds: f64, failure: Option<String>) {
+        let (name, scenario, setup) = entry;
+        // A thread that panicked while it held this would have failed to write a line.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = if failure.is_none() { "ok" } else { "FAILED" };
+        self.bar
+            .suspend(|| println!("test {name} ... {word} ({seconds:.1} s)"));
+        self.bar.inc(1);
+        if let Err(e) = writeln!(said.record, "{name} {word}") {
+            self.bar
+                .suspend(|| eprintln!("{}: {e}", results().display()));
+        }
+        let Some(text) = failure else {
+            said.faults.passed(scenario.name, *setup);
+            return;
+        };
+        let last = fs::read_to_string(logs.join(LAST_WORDS_FILE)).unwrap_or_default();
+        let logs = logs.display();
+        self.bar
+            .suspend(|| println!("{text}\nlogs of this scenario: {logs}\n{last}"));
+        said.failures.push(name.clone());
     }
-    let (word, failed) = (
-        if failures.is_empty() { "ok" } else { "FAILED" },
-        failures.len(),
-    );
-    println!(
-        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
-        count - failed,
-        start.elapsed().as_secs_f64()
-    );
-    if wish.faults {
-        faults.say();
+
+    /// Says how it went; true if nothing failed.
+    fn result(self, wish: &Wish, filtered: u32) -> bool {
+        self.bar.finish_and_clear();
+        let Said {
+            failures, faults, ..
+        } = self
+            .said
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !failures.is_empty() {
+            println!("\nfailures:\n    {}", failures.join("\n    "));
+        }
+        let word = if failures.is_empty() { "ok" } else { "FAILED" };
+        println!(
+            "\ntest result: {word}. {} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out; \
+             finished in {:.2}s\n",
+            self.plan.len() - failures.len(),
+            failures.len(),
+            self.start.elapsed().as_secs_f64()
+        );
+        if wish.faults {
+            faults.say();
+        }
+        failures.is_empty()
     }
-    Ok(failures.is_empty())
 }

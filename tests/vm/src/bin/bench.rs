@@ -57,16 +57,55 @@ struct Wish {
     #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     at_least: f64,
     /// Stock against itself: what the noise is.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "copies")]
     stock: bool,
+    /// Ours against ours with `stable_buffers=N`: what the copies cost that keep data from changing in flight.
+    #[arg(long)]
+    copies: bool,
 }
 
-impl Wish {
-    fn contender(&self) -> Module {
-        if self.stock {
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    Stock,
+    Ours,
+    /// Without the copies of what a program may change in flight.
+    OursWithoutCopies,
+}
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Driver::Stock => "stock",
+            Driver::Ours => "ours",
+            Driver::OursWithoutCopies => "no copies",
+        }
+    }
+
+    fn load(self, c: &Cluster, node: usize) -> Result<()> {
+        let module = if self == Driver::Stock {
             Module::Stock
         } else {
             Module::Drbdrs
+        };
+        c.load(node, module)?;
+        if self == Driver::OursWithoutCopies {
+            c.sh(
+                node,
+                "echo N > /sys/module/drbdrs/parameters/stable_buffers",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Wish {
+    /// What is compared with, and what is compared.
+    fn drivers(&self) -> [Driver; 2] {
+        match (self.stock, self.copies) {
+            (true, _) => [Driver::Stock, Driver::Stock],
+            (_, true) => [Driver::OursWithoutCopies, Driver::Ours],
+            _ => [Driver::Stock, Driver::Ours],
         }
     }
 }
@@ -159,7 +198,7 @@ fn bench(wish: &Wish) -> Result<bool> {
     Ok(print(wish, &names, &rounds, &counted))
 }
 
-/// What the stock driver needs, and what ours.
+/// What the one driver needs, and what the other.
 type Round = [Vec<Measure>; 2];
 
 /// Boots two nodes and measures both drivers in them, one after the other.
@@ -186,30 +225,23 @@ fn round(wish: &Wish, number: usize, counted: bool) -> Result<Round> {
     (0..2).try_for_each(|node| c.unload(node))?;
     let length = (!counted).then_some(wish.seconds);
     // Who is first changes, so that what drifts favours nobody.
+    let [stock, ours] = wish.drivers();
     if number % 2 == 0 {
-        let stock = measure(&c, Module::Stock, length)?;
-        Ok([stock, measure(&c, wish.contender(), length)?])
+        let first = measure(&c, stock, length)?;
+        Ok([first, measure(&c, ours, length)?])
     } else {
-        let ours = measure(&c, wish.contender(), length)?;
-        Ok([measure(&c, Module::Stock, length)?, ours])
+        let first = measure(&c, ours, length)?;
+        Ok([measure(&c, stock, length)?, first])
     }
 }
 
 /// Prints the table; whether all ratios are as high as is wished.
 fn print(wish: &Wish, names: &[&str], rounds: &[Round], counted: &[Round]) -> bool {
+    let [base, other] = wish.drivers();
+    let (base, other) = (base.name(), other.name());
     println!(
         "{:34} {:>12} {:>12} {:>6} {:>14} {:>13} {:>13} {:>5} {:>6} {:>13} {:>13}",
-        "",
-        "stock",
-        "ours",
-        "ratio",
-        "(rounds)",
-        "instructions",
-        "",
-        "",
-        "cpu",
-        "frames",
-        "switches"
+        "", base, other, "ratio", "(rounds)", "instructions", "", "", "cpu", "frames", "switches"
     );
     let mut good = true;
     for (index, name) in names.iter().enumerate() {
@@ -253,12 +285,12 @@ fn print(wish: &Wish, names: &[&str], rounds: &[Round], counted: &[Round]) -> bo
     }
     println!(
         "ratio: of throughput, the median of the rounds and their range. For an operation (a MiB of the sync): instructions\n\
-         of both guests, stock, ours and their ratio; cpu: the ratio of processor time; frames on the wire and switches\n\
-         between threads, stock and ours."
+         of both guests, {base}, {other} and their ratio; cpu: the ratio of processor time; frames on the wire and switches\n\
+         between threads, {base} and {other}."
     );
     if !good {
         println!(
-            "the stock driver needs less than {} of our instructions for a load",
+            "{base} needs less than {} of the instructions of {other} for a load",
             wish.at_least
         );
     }
@@ -277,9 +309,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Loads a driver on both nodes, measures a full sync and every load, for so many seconds or of the size to be counted, and
 /// removes it again.
-fn measure(c: &Cluster, module: Module, seconds: Option<u64>) -> Result<Vec<Measure>> {
+fn measure(c: &Cluster, driver: Driver, seconds: Option<u64>) -> Result<Vec<Measure>> {
     for node in 0..2 {
-        c.load(node, module)?;
+        driver.load(c, node)?;
         c.drbdadm(node, &["--", "--force", "create-md", "r0"])?;
         c.drbdadm(node, &["up", "r0"])?;
     }
