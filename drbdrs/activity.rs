@@ -369,7 +369,7 @@ fn take_again(device: &Arc<Device>, batch: &mut KVVec<Bio>) -> bool {
         if matches!(bio.op(), Op::Write | Op::Discard | Op::WriteZeroes) {
             let _ = batch.push_within_capacity(bio);
         } else {
-            submit::go_on(device, bio, None);
+            submit::go_on(device, bio, None, || ());
         }
     }
     some
@@ -398,14 +398,30 @@ fn round(device: &Arc<Device>, batch: &mut KVVec<Bio>, ready: &mut KVVec<(Bio, O
     if let (true, Some(range)) = (ready.is_empty(), blocked) {
         wait_for_slot(device, &range);
     }
-    for (bio, serial) in ready.drain_all() {
+    // The oldest goes first.
+    ready.reverse();
+    while let Some((bio, serial)) = ready.pop() {
         let range = Range::new(device.vnr, bio.sector(), bio.bytes());
         let hold = serial.map(|serial| Hold {
             device: Some(device.clone()),
             range,
             serial,
         });
-        submit::go_on(device, bio, hold);
+        submit::go_on(device, bio, hold, || let_go(device, ready));
+    }
+}
+
+/// The thread is about to wait: those behind take their extents again later, so that the peer's writes get some meanwhile.
+fn let_go(device: &Device, ready: &mut [(Bio, Option<u32>)]) {
+    let mut shared = device.resource.shared.lock();
+    let Some(volume) = shared.vol_mut(device.vnr) else {
+        return;
+    };
+    for (bio, serial) in ready.iter_mut() {
+        if let Some(serial) = serial.take() {
+            let range = Range::new(device.vnr, bio.sector(), bio.bytes());
+            end(volume, &range, serial);
+        }
     }
 }
 

@@ -98,25 +98,31 @@ pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
 }
 
 /// A write whose extents have got into the activity log, or need not, goes on, and so does what starts again. Called
-/// by the log's thread, which may write a transaction itself.
-pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>) {
-    match Wish::of(device, &bio) {
-        Some(wish) => route(device, bio, &wish, hold, |bio| {
-            let writes = wish.kind.modifies();
-            let hold = writes.then(|| activity::enter_here(device, &wish.range));
-            Some((bio, hold.flatten()))
-        }),
-        None => bio.end(Status::IO_ERROR),
-    }
+/// by the log's thread, which may write a transaction itself; `before_wait` is called when it has to wait.
+pub(crate) fn go_on(
+    device: &Arc<Device>,
+    bio: Bio,
+    hold: Option<Hold>,
+    before_wait: impl FnMut(),
+) {
+    let Some(wish) = Wish::of(device, &bio) else {
+        bio.end(Status::IO_ERROR);
+        return;
+    };
+    let take = |bio| {
+        let writes = wish.kind.modifies();
+        let hold = writes.then(|| activity::enter_here(device, &wish.range));
+        Some((bio, hold.flatten()))
+    };
+    route(device, bio, &wish, hold, (before_wait, take));
 }
 
 /// A write may need the activity log first.
 #[inline]
 fn enter(device: &Arc<Device>, bio: Bio, wish: &Wish) {
     if let Some((bio, hold)) = take_extents(device, bio, wish) {
-        route(device, bio, wish, hold, |bio| {
-            take_extents(device, bio, wish)
-        });
+        let take = |bio| take_extents(device, bio, wish);
+        route(device, bio, wish, hold, (|| (), take));
     }
 }
 
@@ -161,7 +167,7 @@ fn route(
     mut bio: Bio,
     wish: &Wish,
     hold: Option<Hold>,
-    take: impl Fn(Bio) -> Option<(Bio, Option<Hold>)>,
+    (mut before_wait, take): (impl FnMut(), impl Fn(Bio) -> Option<(Bio, Option<Hold>)>),
 ) {
     let mut gathered = Gathered { hold, copy: None };
     loop {
@@ -180,6 +186,7 @@ fn route(
             return;
         }
         if waits {
+            before_wait();
             wait(device, wish);
         }
         match take(back) {
