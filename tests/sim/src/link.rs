@@ -46,6 +46,15 @@ impl Arrived {
     }
 }
 
+/// Moves the first bytes of a stream, in the one or two pieces that they lie in.
+pub fn hand_over(from: &mut VecDeque<u8>, bytes: usize, mut to: impl FnMut(&[u8])) {
+    let (first, second) = from.as_slices();
+    let first = &first[..bytes.min(first.len())];
+    to(first);
+    to(&second[..bytes - first.len()]);
+    from.drain(..bytes);
+}
+
 impl Link {
     /// Sends a packet.
     pub fn send<P: Packet>(
@@ -81,20 +90,21 @@ impl Link {
         if queue.len() < size {
             return Ok(None);
         }
-        let head: Vec<u8> = queue.iter().take(size).copied().collect();
+        let mut head = [0; 16];
+        for (to, from) in head.iter_mut().zip(queue.iter().take(size)) {
+            *to = *from;
+        }
+        let header = format
+            .parse(&head[..size])
+            .map_err(|bad| format!("header: {bad:?}"))?;
         let Header {
             command, length, ..
-        } = format
-            .parse(&head)
-            .map_err(|bad| format!("header: {bad:?}"))?;
+        } = header;
         let socket = if stream == DATA {
             Socket::Data
         } else {
             Socket::Meta
         };
-        let header = format
-            .parse(&head)
-            .map_err(|bad| format!("header: {bad:?}"))?;
         let bounds = if handshake {
             Agreed::NOTHING.admit_handshake(socket, header)
         } else {
@@ -105,8 +115,9 @@ impl Link {
         if queue.len() < whole {
             return Ok(None);
         }
-        let mut body: Vec<u8> = queue.drain(..whole).collect();
-        body.drain(..size);
+        queue.drain(..size);
+        let mut body = Vec::with_capacity(length as usize);
+        hand_over(queue, length as usize, |piece| body.extend_from_slice(piece));
         Ok(Some(Arrived {
             command,
             body,

@@ -3,7 +3,7 @@
 //! The network, the disks and bad luck.
 
 use crate::{
-    link::Link,
+    link::{hand_over, Link},
     node::{Io, Node, Purpose, Rx, Told},
     world::{Fault, World, FAULTS},
 };
@@ -30,7 +30,7 @@ impl World {
         let part = self.rng.any();
         let splits = self.may(Fault::Split);
         let mut split = false;
-        let mut hand_over = |out: &mut std::collections::VecDeque<u8>, into: &mut Link| {
+        let mut some = |out: &mut std::collections::VecDeque<u8>, into: &mut Link| {
             let most = out.len();
             if most == 0 {
                 return false;
@@ -41,7 +41,7 @@ impl World {
                 1 + (part % most as u64) as usize
             };
             split = bytes < most;
-            into.arrived[stream].extend(out.drain(..bytes));
+            hand_over(out, bytes, |piece| into.arrived[stream].extend(piece));
             true
         };
         let [a, b] = &mut self.nodes;
@@ -55,14 +55,14 @@ impl World {
             .as_mut()
             .filter(|other| source.up && other.id == id)
         {
-            Some(other) => hand_over(&mut other.out[stream], link),
+            Some(other) => some(&mut other.out[stream], link),
             None => match self
                 .adrift
                 .iter_mut()
                 .find(|adrift| adrift.link.id == id && adrift.to == to)
             {
                 Some(adrift) => {
-                    let moved = hand_over(&mut adrift.link.out[stream], link);
+                    let moved = some(&mut adrift.link.out[stream], link);
                     if adrift.link.out.iter().all(|out| out.is_empty()) {
                         link.ended = true;
                     }
