@@ -19,7 +19,7 @@ use drbd_core::{
     meta::{Flags, Superblock},
     state,
     types::{Role, Uuid},
-    uuid::Unstored,
+    uuid::{Set, Unstored},
 };
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
@@ -124,26 +124,23 @@ fn expose(volume: &mut VolumeShared, stored: Uuid) {
 
 /// Begins a new data generation if there is none since both sides were equal. May sleep.
 pub(crate) fn begin_generation(device: &Arc<Device>) {
-    let fresh = Uuid(kernel_ext::time::random_u64());
-    {
-        let mut shared = device.resource.shared.lock();
-        let Some(volume) = shared.vol_mut(device.vnr) else {
-            return;
-        };
-        let role = volume.state.role;
-        let Some(md) = volume.md.as_mut() else { return };
-        let stored = md.uuids.current;
-        if !md.uuids.begin_generation(fresh, role) {
-            return;
-        }
-        pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
-        expose(volume, stored);
-    }
-    sync(device);
+    begin(device, |uuids, fresh, role| {
+        uuids.begin_generation(fresh, role)
+    });
 }
 
 /// Begins a new data generation, whatever there was. May sleep.
 pub(crate) fn new_current_uuid(device: &Arc<Device>) {
+    begin(device, |uuids, fresh, role| {
+        if uuids.new_current(fresh, role).is_some() {
+            pr_warn!("{}: the bitmap UUID was set already\n", Tag(device));
+        }
+        true
+    });
+}
+
+/// Begins a generation with a new UUID, if `begins` does.
+fn begin(device: &Arc<Device>, begins: impl FnOnce(&mut Set, Uuid, Role) -> bool) {
     let fresh = Uuid(kernel_ext::time::random_u64());
     {
         let mut shared = device.resource.shared.lock();
@@ -153,8 +150,8 @@ pub(crate) fn new_current_uuid(device: &Arc<Device>) {
         let role = volume.state.role;
         let Some(md) = volume.md.as_mut() else { return };
         let stored = md.uuids.current;
-        if md.uuids.new_current(fresh, role).is_some() {
-            pr_warn!("{}: the bitmap UUID was set already\n", Tag(device));
+        if !begins(&mut md.uuids, fresh, role) {
+            return;
         }
         pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));
         expose(volume, stored);

@@ -479,32 +479,47 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     };
     let pages = receive_admitted(packet, &range, bytes)?;
     let pages = Some(pages).filter(|pages| !pages.is_empty());
-    let block_id = head.block_id;
-    let (origin, epoch) = begin(packet, &range, &head, bytes);
+    let Some(write) = take_in(packet, (device, range), &head, bytes, pages)? else {
+        return Ok(());
+    };
+    submit_write(write, &local, disk_flags(head.flags, bytes));
+    Ok(())
+}
+
+/// A write of the peer's joins the open epoch and waits until its blocks are free. None: it gave way to one of ours.
+fn take_in(
+    packet: &Arrived<'_>,
+    (device, range): (Arc<Device>, Range),
+    head: &DataPacket,
+    bytes: u32,
+    pages: Option<PageVec>,
+) -> Result<Option<PeerWrite>> {
+    let (origin, epoch) = begin(packet, &range, head, bytes);
     let hold = hold(&device, &range);
     let mut write = PeerWrite {
         device,
         pages,
         range,
-        block_id,
+        block_id: head.block_id,
         origin,
         node: None,
         epoch,
         hold,
     };
     match conflict::enter(&write.device, &range, head.seq_num) {
-        Ok(Verdict::Write(node)) => write.node = Some(node),
+        Ok(Verdict::Write(node)) => {
+            write.node = Some(node);
+            Ok(Some(write))
+        }
         Ok(Verdict::Drop(command)) => {
             write.dropped(command);
-            return Ok(());
+            Ok(None)
         }
         Err(error) => {
             write.forgotten();
-            return Err(error);
+            Err(error)
         }
     }
-    submit_write(write, &local, disk_flags(head.flags, bytes));
-    Ok(())
 }
 
 /// How our disk shall do what the peer's application asked for.
@@ -605,30 +620,9 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         return Ok(());
     };
     admit(packet.resource, 0)?;
-    let block_id = head.block_id;
-    let (origin, epoch) = begin(packet, &range, &head, 0);
-    let hold = hold(&device, &range);
-    let mut write = PeerWrite {
-        device,
-        pages: None,
-        range,
-        block_id,
-        origin,
-        node: None,
-        epoch,
-        hold,
+    let Some(write) = take_in(packet, (device, range), &head, 0, None)? else {
+        return Ok(());
     };
-    match conflict::enter(&write.device, &range, head.seq_num) {
-        Ok(Verdict::Write(node)) => write.node = Some(node),
-        Ok(Verdict::Drop(command)) => {
-            write.dropped(command);
-            return Ok(());
-        }
-        Err(error) => {
-            write.forgotten();
-            return Err(error);
-        }
-    }
     let features = Features(packet.resource.shared.lock().conn.agreed_features);
     // Before write-zeroes were a packet of their own, peers asked for them by trims.
     let exact = packet.command == Command::Zeroes || !features.contains(Features::WRITE_ZEROES);
@@ -638,7 +632,7 @@ pub(crate) fn trim(packet: &Arrived<'_>) -> Result {
         false => Want::Discarded,
     };
     let result = match local.disk() {
-        Some(disk) => deallocate::carry_out(&write.device, disk, &range, want),
+        Some(disk) => deallocate::carry_out(&write.device, disk, &write.range, want),
         None => Err(ENODEV),
     };
     let status = if result.is_ok() {

@@ -24,6 +24,10 @@ use drbd_core::{
     types::{RetCode, StateRv},
 };
 
+/// How long a command waits for what is being settled with the peer: a wish of the peer's that collided with ours, two nodes
+/// that introduce each other, the end of a connection.
+const SETTLE_MS: u32 = 3000;
+
 /// What a command says in the end: one number space, two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer(i32);

@@ -4,7 +4,7 @@
 
 use super::{
     context::{Context, Info},
-    refuse, Answer, Outcome,
+    refuse, Answer, Outcome, SETTLE_MS,
 };
 use crate::{change::How, events, params, prelude::*, resource::Resource, session};
 use drbd_core::{
@@ -224,9 +224,6 @@ pub(super) fn try_disconnect(resource: &Arc<Resource>, force: bool) -> StateRv {
     resource.flush_changes();
     result
 }
-
-/// How long a wish of the peer's that collided with ours may take to come true, or a connection to be cleaned up.
-const SETTLE_MS: u32 = 3000;
 
 fn ask_to_leave(resource: &Arc<Resource>, force: bool) -> StateRv {
     let leave = Change::conn(ConnState::Disconnecting);

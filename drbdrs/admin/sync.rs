@@ -4,7 +4,7 @@
 
 use super::{
     context::{Context, Info},
-    refuse, Answer, Outcome,
+    refuse, Answer, Outcome, SETTLE_MS,
 };
 use crate::{
     attach::{resume_io as unlock_io, set_whole_bitmap, suspend_io as lock_io},
@@ -23,9 +23,6 @@ use drbd_core::{
     state::{self, Change, Thaw},
     types::{ConnState, DiskState, RetCode, Role, StateRv, Uuid},
 };
-
-/// How long `resume-io` waits for two nodes that introduce each other.
-const SETTLE_MS: u32 = 3000;
 
 fn with_io_locked<R>(device: &Arc<Device>, work: impl FnOnce() -> R) -> R {
     lock_io(device);
