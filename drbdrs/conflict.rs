@@ -23,7 +23,7 @@ use crate::{
 use drbd_core::{
     interval::{NodeId, Owner, Range},
     peer_request::{conflict, Conflict},
-    request::SlotId,
+    request::{Request, SlotId},
     wire::{BlockAck, Command},
 };
 
@@ -185,13 +185,26 @@ pub(crate) fn leave(resource: &Resource, node: NodeId) {
 
 /// A write of our application to some of these blocks that is not completed, and whether the peer has still to answer.
 pub(crate) fn overlapping(transfer: &Transfer, range: &Range) -> Option<(Range, bool)> {
+    own(transfer, range, |request| !request.completed())
+}
+
+/// Whether the peer may have older data in some of these blocks than our application has written there.
+pub(crate) fn is_ahead_of_peer(transfer: &Transfer, range: &Range) -> bool {
+    own(transfer, range, Request::is_ahead_of_peer).is_some()
+}
+
+fn own(
+    transfer: &Transfer,
+    range: &Range,
+    counts: impl Fn(&Request) -> bool,
+) -> Option<(Range, bool)> {
     let mut found = None;
     transfer.writes.find_overlap(range, |owner, ours| {
         let request = match owner {
             Owner::Local(slot) => transfer.log.get(SlotId(slot)),
             Owner::Peer(_) => None,
         };
-        let busy = request.filter(|request| !request.completed());
+        let busy = request.filter(|request| counts(request));
         if let Some(request) = busy {
             found = Some((*ours, request.is_pending()));
         }

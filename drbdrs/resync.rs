@@ -18,7 +18,7 @@ use crate::{
     bitmap::SECTORS_PER_BIT,
     change::{self, How},
     checksums,
-    conflict::{leave, occupy, overlapping},
+    conflict::{is_ahead_of_peer, leave, occupy, overlapping},
     congestion,
     deallocate::{self, Want},
     device::Device,
@@ -238,7 +238,7 @@ fn pick(shared: &mut Shared, vnr: u16, budget: u32) -> Option<(Range, bool)> {
         }
         cursor = request.next_bit();
     };
-    if overlapping(transfer, &range).is_some() || requests::is_asked_for(transfer, &range) {
+    if is_ahead_of_peer(transfer, &range) || requests::is_asked_for(transfer, &range) {
         // Its turn comes again.
         return None;
     }

@@ -14,7 +14,7 @@
 
 use crate::{
     acks,
-    conflict::{leave, overlapping},
+    conflict::{is_ahead_of_peer, leave},
     device::Device,
     digests::{self, Digest, Use},
     peer_data::{self, admit, drain, locate, wait_until, DISK, REQUESTED, SERVING, SYNCER},
@@ -109,7 +109,7 @@ fn pick(shared: &mut Shared, vnr: u16) -> Option<Range> {
     let first = verify.is_at_start();
     let request = verify.next(first, conn.agreed_version, volume.capacity)?;
     let range = Range::new(vnr, request.sector, request.bytes);
-    if overlapping(transfer, &range).is_some() {
+    if is_ahead_of_peer(transfer, &range) {
         // Its turn comes again.
         return None;
     }
@@ -124,7 +124,7 @@ fn pick(shared: &mut Shared, vnr: u16) -> Option<Range> {
 fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
     let mut node = None;
     wait_until(resource, |shared| {
-        if overlapping(&shared.transfer, range).is_some() || is_being_written(shared, range) {
+        if is_ahead_of_peer(&shared.transfer, range) || is_being_written(shared, range) {
             return false;
         }
         node = shared.transfer.writes.insert(*range, Owner::Peer(SERVING));

@@ -378,6 +378,14 @@ impl Request {
         self.net.job == Job::Replicate && !self.net.done && !self.net.queued
     }
 
+    /// Whether the peer may still have older data there: what it has is not asked for, or compared, before that is over.
+    /// By protocols A and B the application is told before the peer's disk has it.
+    pub fn is_ahead_of_peer(&self) -> bool {
+        let net = &self.net;
+        let late = net.job == Job::Replicate && !net.done && net.expect != Expect::Written;
+        self.kind.modifies() && (!self.completed || late)
+    }
+
     /// Whether the peer owes an answer, sent or not.
     pub fn is_pending(&self) -> bool {
         self.net.answer == Answer::Expected

@@ -93,6 +93,36 @@ fn protocol_a_waits_for_the_send() {
 }
 
 #[test]
+fn by_protocols_a_and_b_the_peer_may_have_older_data_until_the_barrier() {
+    let answers = [
+        (Expect::Nothing, None, true),
+        (Expect::Receipt, Some(Event::ReceiptAcked), true),
+        (
+            Expect::Written,
+            Some(Event::WriteAcked { in_sync: false }),
+            false,
+        ),
+    ];
+    for (expect, answer, late) in answers {
+        let mut l = log(1);
+        let id = l.admit(&write(expect), 100).unwrap();
+        l.on(id, Event::LocalDone { ok: true }, RUN);
+        assert!(l.get(id).unwrap().is_ahead_of_peer());
+        sent(&mut l, id);
+        if let Some(answer) = answer {
+            l.on(id, answer, RUN);
+        }
+        let request = l.get(id).unwrap();
+        assert_eq!(
+            (request.completed(), request.is_ahead_of_peer()),
+            (true, late),
+            "{expect:?}"
+        );
+        assert!(l.on(id, Event::BarrierAcked, RUN).forget);
+    }
+}
+
+#[test]
 fn a_late_negative_answer_of_protocol_a_marks() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Nothing), 100).unwrap();

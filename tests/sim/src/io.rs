@@ -69,13 +69,22 @@ impl Node {
 
     /// A write of ours that is under way there, and whether the peer has still to answer.
     pub fn own_write(&self, range: &Range) -> Option<(Range, bool)> {
+        self.own(range, |request| !request.completed())
+    }
+
+    /// Whether the peer may have older data there than our application has written.
+    pub fn is_ahead_of_peer(&self, range: &Range) -> bool {
+        self.own(range, Request::is_ahead_of_peer).is_some()
+    }
+
+    fn own(&self, range: &Range, counts: impl Fn(&Request) -> bool) -> Option<(Range, bool)> {
         let mut found = None;
         self.writes.find_overlap(range, |owner, ours| {
             let request = match owner {
                 Owner::Local(slot) => self.log.get(SlotId(slot)),
                 Owner::Peer(_) => None,
             };
-            let busy = request.filter(|request| !request.completed());
+            let busy = request.filter(|request| counts(request));
             if let Some(request) = busy {
                 found = Some((*ours, request.is_pending()));
             }
@@ -491,7 +500,7 @@ impl Node {
             self.cursor = request.next_bit();
         };
         let asked = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
-        if self.writes_there(&range) || self.writes.find_overlap(&range, asked).is_some() {
+        if self.is_ahead_of_peer(&range) || self.writes.find_overlap(&range, asked).is_some() {
             return None;
         }
         self.writes.insert(range, Owner::Peer(REQUESTED))?;

@@ -63,7 +63,7 @@ impl Node {
                 break;
             };
             let range = Range::new(0, request.sector, request.bytes);
-            if self.writes_there(&range)
+            if self.is_ahead_of_peer(&range)
                 || self.writes.insert(range, Owner::Peer(REQUESTED)).is_none()
             {
                 break;
@@ -113,7 +113,7 @@ impl Node {
             self.in_flight += 1;
             self.stage = 1;
         }
-        if self.writes_there(&range) || self.occupied(&range) {
+        if self.is_ahead_of_peer(&range) || self.occupied(&range) {
             return Wait;
         }
         let node = self.writes.insert(range, Owner::Peer(SERVING));
