@@ -227,21 +227,21 @@ pub fn all() -> Vec<Scenario> {
         scenario("status_cost", &[], &[OURS], tools::status_cost),
         scenario(
             "transcript",
-            &[],
-            &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
+            &[OURS],
+            &[OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
             transcript::standalone,
         ),
         scenario(
             "transcript_connected",
-            &[],
-            &[OURS, OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
+            &[OURS],
+            &[OURS_STOCK_TOOLS, STOCK_OUR_TOOLS],
             transcript::connected,
         ),
         Scenario {
             control: false,
             ..scenario("boot_service", &[], &[OURS], boot_service::after_power_cut)
         },
-        scenario("ocf_agent", &[], &[OURS, OURS_STOCK_TOOLS], ocf::agent),
+        scenario("ocf_agent", &[OURS], &[OURS_STOCK_TOOLS], ocf::agent),
         fault(
             "more_policies",
             &[OURS],
