@@ -487,6 +487,7 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
     };
     match effect {
         Now::HoldDisk => volume.stat.local = volume.stat.local.saturating_add(1),
+        Now::MarkUnconfirmed => crate::transfer::mark_unconfirmed(shared, vnr),
         Now::LogUuids => {
             if let Some(md) = volume.md.as_ref() {
                 pr_info!(

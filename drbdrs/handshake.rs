@@ -248,6 +248,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         let result = change::change_locked(&mut shared, device.vnr, &change, how);
         (result, shared.vol(device.vnr).ok_or(ENODEV)?.state)
     };
+    crate::transfer::finish(resource);
     if result.is_refusal() {
         return Err(give_up(resource));
     }

@@ -444,6 +444,12 @@ pub(crate) fn resend(resource: &Resource) {
     resource.connection.wake_sender();
 }
 
+/// The two exchange bitmaps: what an earlier connection carried, and was completed, is marked unless it was confirmed.
+/// [`finish`] follows, without the lock.
+pub(crate) fn mark_unconfirmed(shared: &mut Shared, vnr: u16) {
+    tell_all(shared, vnr, Event::ConnectionLost, Request::completed);
+}
+
 /// How I/O that was suspended by hand goes on now.
 pub(crate) fn thaw(resource: &Resource) -> Thaw {
     let shared = resource.shared.lock();

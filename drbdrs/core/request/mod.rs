@@ -548,13 +548,16 @@ impl Request {
         if net.job == Job::OutOfSync {
             // The bitmaps were exchanged when the two met again.
             net.done = true;
-        } else if net.ok() {
-            // Acknowledged before the connection broke; only the barrier was missing. The
-            // handshake made sure that the peer did not restart in between.
+        } else if net.ok() && self.completed {
+            // The application has its buffer back. Where the two compare their disks, or copy anything, it was given up.
             net.done = true;
         } else {
+            // Also what was acknowledged: no barrier says that it outlived a restart of the peer. (8.4 takes it for
+            // confirmed; a peer that restarted as the target of a resync looks like one that did not.)
             net.queued = true;
             net.sent = false;
+            net.clears = false;
+            net.in_sync = false;
             net.answer = Answer::Expected;
             actions.enqueue = true;
         }

@@ -262,21 +262,50 @@ fn suspended_io_is_completed_by_the_resume() {
 }
 
 #[test]
-fn a_returning_peer_gets_what_it_lacks() {
-    let mut l = log(2);
+fn a_returning_peer_gets_what_it_may_lack() {
+    let mut l = log(3);
+    let completed = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, completed);
+    l.on(completed, Event::LocalDone { ok: true }, RUN);
+    l.on(completed, Event::WriteAcked { in_sync: true }, RUN);
+    // Its cache may have lost what it acknowledged.
     let acked = l.admit(&write(Expect::Written), 100).unwrap();
     sent(&mut l, acked);
     l.on(acked, Event::LocalDone { ok: true }, STOPPED);
-    l.on(acked, Event::WriteAcked { in_sync: false }, STOPPED);
+    l.on(acked, Event::WriteAcked { in_sync: true }, STOPPED);
     let lost = l.admit(&write(Expect::Written), 100).unwrap();
     sent(&mut l, lost);
     l.on(lost, Event::LocalDone { ok: true }, STOPPED);
     let mut seen = Vec::new();
     l.for_each(Event::Resend, RUN, |_| true, &mut |id, _, a| {
-        seen.push((id, a.complete, a.enqueue))
+        seen.push((id, a.forget, a.enqueue))
     });
-    assert_eq!(seen, [(acked, Some(true), false), (lost, None, true)]);
-    assert_eq!(l.take_to_send().unwrap().slot, lost);
+    let again = |id| (id, false, true);
+    assert_eq!(seen, [(completed, true, false), again(acked), again(lost)]);
+    for id in [acked, lost] {
+        assert_eq!(l.take_to_send().unwrap().slot, id);
+        l.on(id, Event::Sent, RUN);
+    }
+    // Written once more, and not by a resync.
+    let a = l.on(acked, Event::WriteAcked { in_sync: false }, RUN);
+    assert_eq!((a.complete, a.forget), (Some(true), false));
+    let a = l.on(acked, Event::BarrierAcked, RUN);
+    assert_eq!((a.mark, a.forget), (Mark::Nothing, true));
+}
+
+#[test]
+fn what_was_completed_and_not_confirmed_is_marked_when_the_peer_is_compared() {
+    let mut l = log(1);
+    let id = l.admit(&write(Expect::Written), 100).unwrap();
+    sent(&mut l, id);
+    l.on(id, Event::LocalDone { ok: true }, RUN);
+    assert_eq!(
+        l.on(id, Event::WriteAcked { in_sync: false }, RUN).complete,
+        Some(true)
+    );
+    assert!(!l.on(id, Event::Parked, STOPPED).forget);
+    let a = l.on(id, Event::ConnectionLost, STOPPED);
+    assert_eq!((a.mark, a.forget), (Mark::OutOfSync, true));
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub enum Now {
     StartEpoch,
     /// Log the UUIDs of the disk that was attached.
     LogUuids,
+    /// The two exchange bitmaps. What an earlier connection carried, was completed, and no barrier confirmed, is marked
+    /// first: the peer may have restarted since. (While I/O is suspended that is still in the log.)
+    MarkUnconfirmed,
     /// Our state is no longer under way on any volume: role changes may go on (8.4: STATE_SENT).
     ForgetStateSent,
     /// Remember how far the verify got.
@@ -105,6 +108,8 @@ fn hold_disk(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
 fn requests(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
     let replication_changes = super::io::replicates(old) != super::io::replicates(new);
     out.push_if(replication_changes, Now::StartEpoch);
+    let resyncs = matches!(new.conn, ConnState::WfBitmapS | ConnState::WfBitmapT);
+    out.push_if(resyncs && !is_connected(old.conn), Now::MarkUnconfirmed);
 }
 
 fn waiting_for_the_peer(old: &State, new: &State, facts: &NowContext, out: &mut NowList) {

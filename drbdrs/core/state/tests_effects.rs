@@ -118,6 +118,21 @@ fn the_epoch_closes_when_replication_starts_or_stops() {
 }
 
 #[test]
+fn what_nothing_confirmed_is_marked_before_the_bitmap_travels() {
+    let reports = State {
+        conn: C::WfReportParams,
+        ..ALONE
+    };
+    let of = |conn| State { conn, ..CONNECTED };
+    for conn in [C::WfBitmapS, C::WfBitmapT] {
+        assert!(now(reports, of(conn)).contains(Now::MarkUnconfirmed));
+        // What is under way on this connection will be answered.
+        assert!(!now(CONNECTED, of(conn)).contains(Now::MarkUnconfirmed));
+    }
+    assert!(!now(reports, CONNECTED).contains(Now::MarkUnconfirmed));
+}
+
+#[test]
 fn role_changes_go_on_when_the_last_volume_was_told() {
     let old = State {
         conn: C::WfReportParams,
