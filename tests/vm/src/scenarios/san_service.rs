@@ -2,8 +2,10 @@
 
 //! The exporter as a service of systemd, and as an agent of Pacemaker.
 
+use super::san::{self, LOAD};
 use crate::cluster::{Cluster, Setup, SEED};
-use crate::initiator::SEED_IETD;
+use crate::initiator::{self, INITIATOR, MAP, SEED_IETD};
+use crate::stall::Heard;
 use drbd_lab::{deadline, Error, LabConfig, Result};
 use std::path::Path;
 
@@ -53,34 +55,40 @@ fn must(c: &Cluster, node: usize, script: &str) -> Result<()> {
 const ACTIVE: &str = "unit /dev/drbd1 active";
 const STANDBY: &str = "unit /dev/drbd1 standby";
 
-/// Both nodes boot into the service at once: up, promoted, exported, and the first node serves. When its service ends,
-/// it is unexported, then demoted, and the other serves; when it is back, it is standby.
+/// Both nodes boot into the service at once: up, promoted, exported, and the first node serves an initiator. When its
+/// service ends, it is unexported, then demoted, and the other serves; when it is back, it is standby. The initiator has
+/// its second path again, and sees no error.
 pub(super) fn systemd(setup: Setup, logs: &Path) -> Result<()> {
-    let c = Cluster::start_with(setup, logs, LabConfig::pair(16 << 20), SEED)?;
-    c.mirror(0)?;
+    let c = san::start_with(setup, logs, SEED)?;
     c.drbdadm(0, &["secondary", "r0"])?;
     c.both(|node| c.down(node))?;
     c.both(|node| {
-        let guest = c.lab.node(node);
-        guest.put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)?;
-        guest.put(
-            "/etc/systemd/system/drbd-iscsi.service",
-            UNIT.as_bytes(),
-            0o644,
-        )?;
+        let place = "/etc/systemd/system/drbd-iscsi.service";
+        c.lab.node(node).put(place, UNIT.as_bytes(), 0o644)?;
         c.sh(node, BOOT)
     })?;
     wait_status(&c, 0, ACTIVE, 180)?;
     wait_status(&c, 1, STANDBY, 120)?;
-    c.write_noise(0, 1, 1)?;
+    initiator::login(&c)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
+    let load = Heard::start(c.lab.node(INITIATOR), MAP, LOAD)?;
+    load.goes_on(200)?;
+    load.longest();
     // A demotion of what is exported is refused, so a Secondary was unexported first.
     must(&c, 0, "systemctl stop drbd-iscsi")?;
     c.wait(0, "is demoted", 10, |m| m.roles.0 == "Secondary")?;
+    wait_status(&c, 0, "nothing is exported", 10)?;
     wait_status(&c, 1, ACTIVE, 60)?;
-    c.write_noise(1, 2, 1)?;
+    load.goes_on(200)?;
+    println!(
+        "san: longest stall when the service is stopped on the serving node: {:.1} s",
+        load.longest().as_secs_f64()
+    );
+    initiator::wait_paths(&c, 1, 0, 60)?;
     must(&c, 0, "systemctl start drbd-iscsi")?;
     wait_status(&c, 0, STANDBY, 60)?;
     wait_status(&c, 1, ACTIVE, 10)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
     // A program that is killed is started again, and what it had exported is not left behind by itself.
     must(
         &c,
@@ -89,13 +97,15 @@ pub(super) fn systemd(setup: Setup, logs: &Path) -> Result<()> {
     )?;
     wait_status(&c, 0, ACTIVE, 60)?;
     wait_status(&c, 1, STANDBY, 120)?;
+    initiator::wait_paths(&c, 1, 1, 60)?;
+    load.goes_on(50)?;
+    san::nothing_is_missing(&c, &load.stop()?)?;
     for node in [1, 0] {
         must(&c, node, "systemctl stop drbd-iscsi")?;
         c.wait(node, "is demoted", 10, |m| m.roles.0 == "Secondary")?;
     }
-    c.compare()?;
     c.both(|node| c.sh(node, "kill -KILL $(pgrep -o -x systemd)"))?;
-    c.finish()
+    san::finish(&c)
 }
 
 /// The codes of the agents of Pacemaker.
