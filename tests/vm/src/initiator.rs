@@ -99,9 +99,15 @@ pub fn wait_paths(c: &Cluster, active: usize, ghost: usize, seconds: u64) -> Res
             .node(INITIATOR)
             .sh(&format!("multipath -ll 2>/dev/null; test -b {MAP}"))
             .unwrap_or_default();
-        let count = |word: &str| last.lines().filter(|line| line.contains(word)).count();
-        let maps = last.lines().filter(|line| line.contains(" dm-")).count();
-        let is = maps == 1 && count(" ready running") == active && count(" ghost running") == ghost;
+        // The columns are as wide as the words of both paths need.
+        let plain = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let count = |word: &str| {
+            last.lines()
+                .filter(|line| plain(line).contains(word))
+                .count()
+        };
+        let maps = count(" dm-");
+        let is = maps == 1 && count("ready running") == active && count("ghost running") == ghost;
         Ok(is.then_some(()))
     });
     c.note(&format!("{what}: {}\n{last}", result.is_ok()));

@@ -19,6 +19,7 @@ pub mod initiator;
 pub mod proc_drbd;
 pub mod runner;
 pub mod scenarios;
+pub mod stall;
 
 pub use cluster::{Cluster, Config, Module, Setup, Tools};
 pub use drbd_lab::{Error, Result};

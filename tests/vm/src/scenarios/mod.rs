@@ -27,6 +27,7 @@ mod read_balance;
 mod resize;
 mod resources;
 mod san;
+mod san_fencing;
 mod san_ocfs2;
 mod san_service;
 mod split_brain;
@@ -314,6 +315,8 @@ pub fn all() -> Vec<Scenario> {
         scenario("san_both_active", &[], &[OURS], san::both_active),
         scenario("san_failover_tuned", &[], &[OURS], san::failover_tuned),
         scenario("san_standby_cut", &[], &[OURS], san::standby_cut),
+        scenario("san_fenced", &[], &[OURS], san_fencing::frozen),
+        scenario("san_fenced_promotion", &[], &[OURS], san_fencing::promoted),
         scenario("san_service", &[], &[OURS], san_service::systemd),
         scenario("san_agent", &[], &[OURS], san_service::agent),
         scenario("san_locks", &[], &[OURS], san::locks),

@@ -2,15 +2,15 @@
 
 //! The first user's end state: two nodes export the mirror, an initiator sees one disk with two paths.
 
-use crate::acks::{Load, Writer};
+use crate::acks::{AckLog, Load};
 use crate::cluster::{Cluster, Setup, DISK, SEED};
 use crate::initiator::{self, INITIATOR, MAP, SEED_IETD, SERIAL};
 use crate::proc_drbd::Minor;
+use crate::stall::Heard;
 use drbd_lab::{deadline, DiskSpec, Error, PowerCut, Process, Result};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-const LOAD: Load = Load {
+pub(super) const LOAD: Load = Load {
     blocks: 1024,
     threads: 2,
     count: 0,
@@ -18,7 +18,7 @@ const LOAD: Load = Load {
     durable: false,
 };
 
-fn expect(text: &str, part: &str) -> Result<()> {
+pub(super) fn expect(text: &str, part: &str) -> Result<()> {
     if text.contains(part) {
         return Ok(());
     }
@@ -26,7 +26,7 @@ fn expect(text: &str, part: &str) -> Result<()> {
 }
 
 /// Runs the exporter in a node; it must succeed. What it said, warnings and all.
-fn export(c: &Cluster, node: usize, args: &[&str]) -> Result<String> {
+pub(super) fn export(c: &Cluster, node: usize, args: &[&str]) -> Result<String> {
     let output = c.run(node, &[&["drbd-iscsi"], args].concat())?;
     let said = output.text() + &output.errors();
     output
@@ -40,7 +40,7 @@ fn start(setup: Setup, logs: &Path) -> Result<Cluster> {
     start_with(setup, logs, SEED)
 }
 
-fn start_with(setup: Setup, logs: &Path, config: &str) -> Result<Cluster> {
+pub(super) fn start_with(setup: Setup, logs: &Path, config: &str) -> Result<Cluster> {
     let c = Cluster::start_with(setup, logs, initiator::lab(16 << 20), config)?;
     c.mirror(0)?;
     for node in 0..2 {
@@ -52,12 +52,12 @@ fn start_with(setup: Setup, logs: &Path, config: &str) -> Result<Cluster> {
     Ok(c)
 }
 
-fn follow(c: &Cluster, node: usize) -> Result<Process> {
+pub(super) fn follow(c: &Cluster, node: usize) -> Result<Process> {
     c.lab.node(node).spawn(&["drbd-iscsi", "follow"])
 }
 
 /// Makes a node primary and exports: what the first user has at every boot.
-fn serve(c: &Cluster, node: usize, access: &str) -> Result<()> {
+pub(super) fn serve(c: &Cluster, node: usize, access: &str) -> Result<()> {
     c.drbdadm(node, &["primary", "r0"])?;
     let said = export(c, node, &["apply"])?;
     expect(&said, &format!("/dev/drbd1: {access}: "))?;
@@ -82,11 +82,28 @@ pub(super) fn failover_tuned(setup: Setup, logs: &Path) -> Result<()> {
 }
 
 /// The first user's file with the times recommended for storage.
-fn tuned() -> String {
+pub(super) fn tuned() -> String {
     SEED.replace(
         "allow-two-primaries;",
         "allow-two-primaries; ping-int 3; ping-timeout 10; timeout 40;",
     )
+}
+
+/// Starts a node that has lost its power, with nothing configured in the driver yet.
+pub(super) fn boot_again(c: &mut Cluster, node: usize) -> Result<()> {
+    c.lab.node_mut(node).start()?;
+    c.prepare(node)?;
+    c.lab
+        .node(node)
+        .put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)
+}
+
+/// Makes a node that has started again part of the mirror: the initiator has two paths again, and this is the other one.
+pub(super) fn join_again(c: &Cluster, node: usize) -> Result<()> {
+    c.drbdadm(node, &["up", "r0"])?;
+    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
+    serve(c, node, "standby")?;
+    initiator::wait_paths(c, 1, 1, 120).map(drop)
 }
 
 /// A verifying load through the initiator while `victim` loses its power and comes back.
@@ -111,45 +128,37 @@ fn power_cut(setup: Setup, logs: &Path, config: &str, victim: usize) -> Result<(
     let inquiry = c.sh(INITIATOR, &format!("sg_inq --page=sn {MAP}"))?;
     expect(&inquiry, SERIAL)?;
 
-    let mut writer = Writer::start(c.lab.node(INITIATOR), MAP, LOAD)?;
-    let mut stall = Stall::default();
-    stall.listen(&mut writer, 200)?;
+    let load = Heard::start(c.lab.node(INITIATOR), MAP, LOAD)?;
+    load.goes_on(200)?;
     c.note(&format!(
         "longest wait before the power cut: {:?}",
-        stall.longest
+        load.longest()
     ));
     c.lab.node_mut(victim).power_cut(PowerCut::Keep)?;
-    stall.longest = Duration::ZERO;
-    stall.listen(&mut writer, 200)?;
+    load.goes_on(200)?;
     println!(
         "san: longest stall at the power cut of the {} node: {:.1} s",
         ["serving", "standby"][victim],
-        stall.longest.as_secs_f64()
+        load.longest().as_secs_f64()
     );
-    c.note(&format!("longest wait after it: {:?}", stall.longest));
 
-    c.lab.node_mut(victim).start()?;
-    c.prepare(victim)?;
-    c.lab
-        .node(victim)
-        .put("/etc/iet/ietd.conf", SEED_IETD.as_bytes(), 0o644)?;
-    c.drbdadm(victim, &["up", "r0"])?;
-    c.wait_both("is mirrored again", 300, Minor::mirrored)?;
-    serve(&c, victim, "standby")?;
-    initiator::wait_paths(&c, 1, 1, 120)?;
-    stall.listen(&mut writer, 50)?;
-    let log = writer.stop();
-    if !log.errors().is_empty() {
-        return Err(Error::new(format!("the initiator saw {:?}", log.errors())));
-    }
-    initiator::logout(&c)?;
-    c.compare()?;
-    for node in 0..2 {
-        let name = format!("n{}, after the power cut of n{}", node + 1, victim + 1);
-        log.check(c.lab.node(node).disk(DISK)?, &name)?;
-    }
+    boot_again(&mut c, victim)?;
+    join_again(&c, victim)?;
+    load.goes_on(50)?;
+    let log = load.stop()?;
+    nothing_is_missing(&c, &log)?;
     follower.kill(15)?;
     finish(&c)
+}
+
+/// The initiator leaves; both disks are equal and have every write that it was told of.
+pub(super) fn nothing_is_missing(c: &Cluster, log: &AckLog) -> Result<()> {
+    initiator::logout(c)?;
+    c.compare()?;
+    for node in 0..2 {
+        log.check(c.lab.node(node).disk(DISK)?, &format!("n{}", node + 1))?;
+    }
+    Ok(())
 }
 
 /// Both nodes serve at once, because the user said so: no read is stale, and there are no SCSI locks to rely on.
@@ -387,7 +396,7 @@ fn verdicts(text: &str) -> Vec<String> {
 const INITIATORS: [&str; 2] = ["check_flush_dependency", "Call Trace:"];
 
 /// Unexports and ends.
-fn finish(c: &Cluster) -> Result<()> {
+pub(super) fn finish(c: &Cluster) -> Result<()> {
     finish_allowing(c, &[])
 }
 
@@ -397,36 +406,4 @@ fn finish_allowing(c: &Cluster, allowed: &[&str]) -> Result<()> {
         c.drbdadm(node, &["secondary", "r0"])?;
     }
     c.finish_allowing(&[&INITIATORS, allowed].concat())
-}
-
-/// The longest time between two acknowledgements.
-#[derive(Default)]
-struct Stall {
-    longest: Duration,
-}
-
-impl Stall {
-    /// Listens until the writer has so many more acknowledgements.
-    fn listen(&mut self, writer: &mut Writer, more: u64) -> Result<()> {
-        let target = writer.log().acknowledged() + more;
-        let mut last = Instant::now();
-        let mut count = writer.log().acknowledged();
-        let done = writer.listen(deadline(120), |log| {
-            if log.acknowledged() > count {
-                count = log.acknowledged();
-                self.longest = self.longest.max(last.elapsed());
-                last = Instant::now();
-            }
-            count >= target
-        });
-        if done {
-            return Ok(());
-        }
-        let (log, ended) = (writer.log(), writer.ended());
-        Err(Error::new(format!(
-            "the initiator's writes do not go on: {} acknowledged, {:?}, ended: {ended:?}",
-            log.acknowledged(),
-            log.errors()
-        )))
-    }
 }
