@@ -451,7 +451,6 @@ fn commit(device: &Arc<Device>) {
             crate::tag::Tag(device),
             error
         );
-        local::io_error(device, local::Failure::Metadata);
     }
 }
 
@@ -508,6 +507,10 @@ fn write_one(device: &Arc<Device>, disk: &Local, page: &mut PageBuf, why: Why) -
         new.done(result.is_ok());
     }
     let mut shared = device.resource.shared.lock();
+    if result.is_err() {
+        // Before anybody takes the extents for logged.
+        local::io_error_locked(&mut shared, device, local::Failure::Metadata);
+    }
     if let Some(volume) = shared.vol_mut(device.vnr) {
         if new.written {
             volume.stat.al_writes = volume.stat.al_writes.saturating_add(1);

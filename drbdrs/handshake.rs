@@ -192,6 +192,7 @@ fn facts(device: &Device) -> Option<(State, Facts)> {
         out_of_sync: device.bitmap.weight(),
         resync_failed: volume.resync.failed,
         negotiated_disk: volume.negotiated.0,
+        continues: metadata::continues(volume),
         new_generation_due: volume.flags.has(VolFlag::NewCurrentUuid),
         dry_run,
     };

@@ -18,8 +18,8 @@ use crate::{
 use drbd_core::{
     meta::{Flags, Superblock},
     state,
-    types::{Role, Uuid},
-    uuid::{Set, Unstored},
+    types::{Role, State, Uuid},
+    uuid::{self, Continues, Set, Unstored},
 };
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
@@ -120,6 +120,17 @@ fn expose(volume: &mut VolumeShared, stored: Uuid) {
         stored,
         device: md.device_uuid,
     });
+}
+
+/// Whether the attached disk has the generation that a Primary has seen, as far as we know.
+pub(crate) fn continues(volume: &VolumeShared) -> bool {
+    let State { role, peer, .. } = volume.state;
+    let primary = role == Role::Primary || peer == Role::Primary;
+    let other = |md: &Superblock| {
+        let found = (md.uuids.current, md.device_uuid);
+        uuid::continues(volume.exposed_uuid, None, found.0, found.1) == Continues::No
+    };
+    !primary || !volume.md.as_ref().is_some_and(other)
 }
 
 /// Begins a new data generation if there is none since both sides were equal. May sleep.

@@ -486,7 +486,8 @@ pub(crate) fn data(packet: &Arrived<'_>) -> Result {
     Ok(())
 }
 
-/// A write of the peer's joins the open epoch and waits until its blocks are free. None: it gave way to one of ours.
+/// A write of the peer's joins the open epoch and waits until its blocks are free. None: it gave way to one of ours, or our
+/// disk is not used any more.
 fn take_in(
     packet: &Arrived<'_>,
     (device, range): (Arc<Device>, Range),
@@ -509,6 +510,11 @@ fn take_in(
     match conflict::enter(&write.device, &range, head.seq_num) {
         Ok(Verdict::Write(node)) => {
             write.node = Some(node);
+            if state::is_failed_or_less(write.device.disk_state()) {
+                // Given up while we waited, maybe because the log could not be written: nothing on it tells of this write.
+                write.ended(Status::IO_ERROR);
+                return Ok(None);
+            }
             Ok(Some(write))
         }
         Ok(Verdict::Drop(command)) => {

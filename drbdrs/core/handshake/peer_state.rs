@@ -49,6 +49,8 @@ pub struct Facts {
     pub resync_failed: u64,
     /// What a negotiating local disk wants to become.
     pub negotiated_disk: DiskState,
+    /// That disk has the generation that a Primary has seen, as far as we know.
+    pub continues: bool,
     /// I/O is frozen, and a new generation is due when it resumes without the peer (8.4: NEW_CUR_UUID).
     pub new_generation_due: bool,
     /// The peer asked for a dry run (8.4: CONN_DRY_RUN), or this side is `tentative`.
@@ -247,6 +249,10 @@ pub fn conclude(
     // A state that was sent before the peer's generations for this disk: they follow, with another state.
     let compared = verdict.is_some() || is_failed_or_less(peer.disk);
     if settles && compared && new.disk == DiskState::Negotiating {
+        // The peer's disk was good when ours came, and has gone before the two were compared. (8.4 takes ours for good.)
+        if verdict.is_none() && !f.continues {
+            return Conclusion::FailMyDisk;
+        }
         new.disk = f.negotiated_disk;
     }
     let establishes = !is_connected(own.conn) && is_connected(new.conn);

@@ -14,6 +14,7 @@ const FACTS: Facts = Facts {
     out_of_sync: 0,
     resync_failed: 0,
     negotiated_disk: D::UpToDate,
+    continues: true,
     new_generation_due: false,
     dry_run: false,
 };
@@ -325,6 +326,30 @@ fn a_negotiating_disk_waits_for_the_comparison() {
         ..CONNECTED
     };
     assert_eq!(settled(diskless), D::UpToDate);
+}
+
+#[test]
+fn a_disk_with_other_data_than_a_primary_has_seen_is_not_good_because_the_peers_is_gone() {
+    let own = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let failed = State {
+        disk: D::Failed,
+        ..CONNECTED
+    };
+    let old = Facts {
+        continues: false,
+        ..FACTS
+    };
+    let p = pending(own, failed);
+    assert_eq!(p.compare, None);
+    let unseen = conclude(&own, &failed, &p, None, &old);
+    assert_eq!(unseen, Conclusion::FailMyDisk);
+    // As long as there are two, they are compared.
+    let p = pending(own, CONNECTED);
+    let compared = conclude(&own, &CONNECTED, &p, plan(C::Connected), &old);
+    assert_eq!(written(compared).0.disk, D::UpToDate);
 }
 
 #[test]

@@ -12,12 +12,13 @@ use drbd_core::{
     handshake::{
         self, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
     },
+    meta::Superblock,
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
     types::{ConnState, DiskState, Role, State, Uuid},
     uuid::{
-        sync_handshake, Agreed as Common, Demotion, Handshake, PeerUuids, Plan, Policies, Policy,
-        Refusal, Side, Solved,
+        self, sync_handshake, Agreed as Common, Continues, Demotion, Handshake, PeerUuids, Plan,
+        Policies, Policy, Refusal, Side, Solved,
     },
     wire::{
         BitmapRecv, BitmapSend, Bits, Command, Empty, Features, Packet, StatePacket, SyncUuid,
@@ -133,6 +134,16 @@ impl Node {
         Done
     }
 
+    /// Whether the attached disk has the generation that a Primary has seen, as far as this node knows.
+    fn continues(&self) -> bool {
+        let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
+        let other = |md: &Superblock| {
+            let (found, disk) = (md.uuids.current, md.device_uuid);
+            uuid::continues(self.exposed, None, found, disk) == Continues::No
+        };
+        !primary || !self.md.as_ref().is_some_and(other)
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             have_peer_uuids: self.peer_uuids.is_some(),
@@ -141,6 +152,7 @@ impl Node {
             out_of_sync: self.weight(),
             resync_failed: self.failed,
             negotiated_disk: self.negotiated.0,
+            continues: self.continues(),
             new_generation_due: self.flags.new_current_uuid,
             dry_run: false,
         }

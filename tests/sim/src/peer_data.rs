@@ -101,6 +101,18 @@ impl Node {
             written: head.flags.contains(DataFlags::SEND_WRITE_ACK),
             may_set_in_sync: self.stage == 1 && head.flags.contains(DataFlags::MAY_SET_IN_SYNC),
         };
+        if !self.has_disk() {
+            // Given up while this waited, maybe because the log could not be written.
+            let write = PeerWrite {
+                range,
+                block_id: head.block_id,
+                origin,
+                node: None,
+                hold: self.packet_hold.take(),
+            };
+            self.peer_write_ended(&write, false);
+            return Done;
+        }
         self.write_for_peer(range, head.block_id, origin, packet.payload());
         Done
     }
