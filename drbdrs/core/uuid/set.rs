@@ -30,13 +30,16 @@ impl Set {
     }
 
     /// Starts a new generation: `fresh` becomes current, the old one the bitmap UUID.
-    /// Returns the bitmap UUID that was overwritten, if there was one (worth a warning: the bitmap then
-    /// counts from a generation that the peer may not have).
+    /// Returns the bitmap UUID that was there, if there was one (worth a warning: the bitmap then counts from a
+    /// generation that the peer may not have). It becomes history; else the two would have nothing in common.
     pub fn new_current(&mut self, fresh: Uuid, role: Role) -> Option<Uuid> {
-        let lost = (!self.bitmap.is_zero()).then_some(self.bitmap);
+        let replaced = (!self.bitmap.is_zero()).then_some(self.bitmap);
+        if let Some(older) = replaced {
+            self.push_history(older);
+        }
         self.bitmap = self.current;
         self.set_current(fresh, role);
-        lost
+        replaced
     }
 
     /// Starts a new generation, unless one was started since both sides were equal: the worker that sees the peer go
@@ -241,7 +244,11 @@ mod tests {
         assert_eq!(s.new_current(D, Role::Primary), None);
         assert_eq!(s, set([Uuid(0xd1), Uuid(0xa1), B, C]));
         assert_eq!(s.new_current(Uuid(0xe1), Role::Secondary), Some(Uuid(0xa1)));
-        assert_eq!(s, set([Uuid(0xe0), Uuid(0xd1), B, C]));
+        assert_eq!(
+            s,
+            set([Uuid(0xe0), Uuid(0xd1), Uuid(0xa1), B]),
+            "what was forced still knows what it comes from"
+        );
     }
 
     #[test]
