@@ -665,7 +665,9 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
             return;
         };
         // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
-        if worker && volume.state.conn != ConnState::Connected {
+        let calm =
+            volume.state.conn == ConnState::Connected && state::both_up_to_date(&volume.state);
+        if worker && !calm {
             return;
         }
         match (volume.state.role, volume.state.peer) {

@@ -4,7 +4,7 @@
 //!
 //! All sizes in sectors of 512 bytes; zero means "not known" or "not set".
 
-use crate::state::{has_no_data, is_connected, is_outdated_or_better};
+use crate::state::{both_up_to_date, has_no_data, is_connected, is_outdated_or_better};
 use crate::types::{ConnState, DiskState, Role, State};
 
 /// What the size of the device follows from.
@@ -284,6 +284,9 @@ pub fn follow_up(f: &FollowUpFacts) -> FollowUp {
     }
     let grown_part = if has_no_data(f.state.disk) || has_no_data(f.state.pdsk) {
         GrownPart::SyncLater
+    } else if !both_up_to_date(&f.state) {
+        // Who leads the resync of the new part may be the one whose copy is bad.
+        GrownPart::Nothing
     } else if f.assume_clean {
         GrownPart::AssumeClean
     } else {
@@ -528,6 +531,18 @@ mod tests {
             }),
             GrownPart::SyncLater
         );
+        // The resync of that copy brings what is new, too, in its own direction.
+        for (disk, pdsk) in [
+            (DiskState::Inconsistent, DiskState::UpToDate),
+            (DiskState::UpToDate, DiskState::Inconsistent),
+        ] {
+            let state = State {
+                disk,
+                pdsk,
+                ..CONNECTED
+            };
+            assert_eq!(part(&FollowUpFacts { state, ..f }), GrownPart::Nothing);
+        }
         let unchanged = FollowUpFacts {
             resized: Resized::Unchanged,
             peer_current: 100,

@@ -501,7 +501,7 @@ fn lost_disk(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList
 }
 
 fn resync_ended(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {
-    let grown = both_have_data(new) && facts.grown_while_away && new.conn == ConnState::Connected;
+    let grown = both_up_to_date(new) && facts.grown_while_away && new.conn == ConnState::Connected;
     out.push_if(grown, After::SyncGrownPart);
 
     let over = is_beyond_connected(old.conn) && !is_beyond_connected(new.conn);

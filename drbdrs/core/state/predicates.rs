@@ -110,6 +110,11 @@ pub fn both_have_data(state: &State) -> bool {
     !has_no_data(state.disk) && !has_no_data(state.pdsk)
 }
 
+/// Whether both copies are good.
+pub fn both_up_to_date(state: &State) -> bool {
+    state.disk == DiskState::UpToDate && state.pdsk == DiskState::UpToDate
+}
+
 /// A state that tells the peer of such a loss. What was committed before it may say that a disk comes: it is no such news.
 pub fn tells_of_loss(told: &State) -> bool {
     matches!(told.disk, DiskState::Diskless | DiskState::Failed)

@@ -711,6 +711,14 @@ fn a_disk_that_grew_is_synced_where_both_are_there() {
         count(&after_with(old, diskless, grown), After::SyncGrownPart),
         0
     );
+    let lacking = State {
+        disk: D::Inconsistent,
+        ..CONNECTED
+    };
+    assert_eq!(
+        count(&after_with(old, lacking, grown), After::SyncGrownPart),
+        0
+    );
 }
 
 #[test]

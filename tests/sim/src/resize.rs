@@ -171,7 +171,7 @@ impl Node {
     /// The worker's way to resync what is new.
     pub(crate) fn sync_grown_part(&mut self) {
         // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
-        if self.state.conn != ConnState::Connected {
+        if self.state.conn != ConnState::Connected || !state::both_up_to_date(&self.state) {
             return;
         }
         if self.leads_grown_part() {
