@@ -256,6 +256,13 @@ pub fn conclude(
         new.disk = f.negotiated_disk;
     }
     let establishes = !is_connected(own.conn) && is_connected(new.conn);
+    // As when two have just met. The source of an aborted resync has its disk again, and they are equal.
+    if verdict.is_some() && new.conn == ConnState::Connected && !establishes {
+        new.pdsk = settled(new.pdsk);
+        if own.disk != DiskState::Negotiating {
+            new.disk = settled(new.disk);
+        }
+    }
     let rebooted_peer = new.pdsk == DiskState::Consistent
         && new.conn == ConnState::Connected
         && establishes
@@ -268,6 +275,14 @@ pub fn conclude(
         new,
         how,
         peer_attach_aborted,
+    }
+}
+
+/// Of a disk that a comparison finds equal to the other one.
+fn settled(disk: DiskState) -> DiskState {
+    match disk {
+        DiskState::Consistent | DiskState::Outdated => DiskState::UpToDate,
+        other => other,
     }
 }
 

@@ -328,6 +328,32 @@ fn a_negotiating_disk_waits_for_the_comparison() {
     assert_eq!(settled(diskless), D::UpToDate);
 }
 
+/// A resync was aborted because its source lost the disk. That comes back, and the two find each other equal.
+#[test]
+fn an_outdated_disk_is_good_when_the_other_one_comes_back_equal() {
+    let outdated = State {
+        disk: D::Outdated,
+        pdsk: D::Diskless,
+        ..CONNECTED
+    };
+    let attaches = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let p = pending(outdated, attaches);
+    let equal = conclude(&outdated, &attaches, &p, plan(C::Connected), &FACTS);
+    assert_eq!(written(equal).0.disk, D::UpToDate);
+    let behind = conclude(&outdated, &attaches, &p, plan(C::WfBitmapT), &FACTS);
+    assert_eq!(written(behind).0.disk, D::Outdated);
+    let p = pending(outdated, outdated);
+    let nothing = conclude(&outdated, &outdated, &p, None, &FACTS);
+    assert_eq!(written(nothing).0.disk, D::Outdated);
+    // Seen from the other side.
+    let p = pending(attaches, outdated);
+    let equal = conclude(&attaches, &outdated, &p, plan(C::Connected), &FACTS);
+    assert_eq!(written(equal).0.pdsk, D::UpToDate);
+}
+
 #[test]
 fn a_disk_with_other_data_than_a_primary_has_seen_is_not_good_because_the_peers_is_gone() {
     let own = State {

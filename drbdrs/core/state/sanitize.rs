@@ -124,15 +124,16 @@ fn settle_negotiation(s: &mut State, conf: &Conf, warning: &mut Option<Warning>)
 }
 
 /// Two sides that have just met know: what is merely consistent or was outdated is either good, or being synced. If
-/// it was being synced and that was aborted, it stays what it was: it is the older copy (8.4 calls it UpToDate).
+/// it was being synced and that was aborted, it is the older copy (8.4 calls it UpToDate), until the two meet again, or
+/// compare their disks (`handshake::conclude`).
 fn settle_when_connected(old: &State, s: &mut State) {
     if !is_connected_in_step(s.conn) {
         return;
     }
+    let unknown = |disk| matches!(disk, DiskState::Consistent | DiskState::Outdated);
     for (was, disk) in [(old.disk, &mut s.disk), (old.pdsk, &mut s.pdsk)] {
-        let unknown = matches!(*disk, DiskState::Consistent | DiskState::Outdated);
-        let aborted = is_connected(old.conn) && *disk == was;
-        if unknown && !aborted {
+        let aborted = is_connected(old.conn) && unknown(was);
+        if unknown(*disk) && !aborted {
             *disk = DiskState::UpToDate;
         }
     }

@@ -707,4 +707,17 @@ fn an_aborted_resync_leaves_the_target_outdated() {
     let failed = Change::disk(D::Failed);
     let (new, _) = sanitize(source, failed.apply(source), &conf);
     assert_eq!((new.conn, new.pdsk), (C::Connected, D::Consistent));
+    // Nor does it become a good one by its own word that it is not.
+    let told = Change {
+        pdsk: Some(D::Outdated),
+        ..Change::NONE
+    };
+    let diskless = State {
+        disk: D::Diskless,
+        ..sanitize(new, told.apply(new), &conf).0
+    };
+    assert_eq!(diskless.pdsk, D::Outdated);
+    let promoted = Change::role(Role::Primary).apply(diskless);
+    let refused = judge(diskless, promoted, How::SOFT, &conf).err();
+    assert_eq!(refused, Some(StateRv::NoUpToDateDisk));
 }
