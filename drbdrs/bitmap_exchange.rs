@@ -122,11 +122,24 @@ fn log_stats(device: &Device, direction: &str, stats: &TransferStats) {
 pub(crate) fn send_from_worker(device: &Arc<Device>) {
     // Requests that wait for a connection that is gone end only after this: the receiver waits for the worker first.
     attach::suspend_io_while(device, |shared| shared.conn.receiver == ReceiverOrder::Run);
+    written(device);
     if let Err(error) = send(device) {
         pr_err!("{}: sending the bitmap failed: {:?}\n", Tag(device), error);
         device.resource.connection_failed(ConnState::NetworkFailure);
     }
     attach::resume_io(device);
+}
+
+/// Waits until our disk has what was written before the two met. Suspended I/O is not waited for otherwise.
+fn written(device: &Device) {
+    let resource = &device.resource;
+    resource.state_wait.wait(|| {
+        let mut shared = resource.shared.lock();
+        // The end of a write wakes nobody unless somebody is known to wait.
+        shared.transfer.waiting = true;
+        let in_vain = shared.conn.receiver != ReceiverOrder::Run;
+        in_vain || !shared.transfer.log.has_writes_on_disk(device.vnr)
+    });
 }
 
 /// P_BITMAP, P_COMPRESSED_BITMAP

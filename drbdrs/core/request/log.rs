@@ -8,7 +8,7 @@
 
 use core::ops::DerefMut;
 
-use super::{Actions, Context, Event, Expect, Job, Kind, Request};
+use super::{Actions, Context, Event, Expect, Job, Kind, Local, Request};
 use crate::epoch::{EpochNumber, Tracker, Wire};
 use crate::interval::Range;
 
@@ -315,6 +315,15 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
             net.job == Job::OutOfSync
                 && (net.queued || net.sending)
                 && request.range.volume == volume
+        })
+    }
+
+    /// Whether our disk has a write of that volume in its hands. If it goes there alone, it is marked when that ends: a
+    /// bitmap that is sent before lacks it. (Suspended I/O is not completed, so the application's count does not tell.)
+    pub fn has_writes_on_disk(&self, volume: u16) -> bool {
+        self.iter().any(|(_, request)| {
+            let pending = request.local == Local::Pending && request.kind.modifies();
+            pending && request.range.volume == volume
         })
     }
 

@@ -309,6 +309,23 @@ fn what_was_completed_and_not_confirmed_is_marked_when_the_peer_is_compared() {
 }
 
 #[test]
+fn the_disk_has_a_write_until_its_mark_is_set() {
+    let mut l = log(2);
+    let reads = l.admit(&read(true), 100).unwrap();
+    assert!(!l.has_writes_on_disk(0));
+    let alone = NewRequest {
+        job: Job::Nothing,
+        ..write(Expect::Nothing)
+    };
+    let id = l.admit(&alone, 100).unwrap();
+    assert!(l.has_writes_on_disk(0) && !l.has_writes_on_disk(1));
+    let a = l.on(id, Event::LocalDone { ok: true }, STOPPED);
+    assert_eq!((a.mark, a.complete), (Mark::OutOfSync, None));
+    assert!(!l.has_writes_on_disk(0));
+    assert!(l.get(reads).is_some());
+}
+
+#[test]
 fn two_primaries_superseded_and_retried() {
     let mut l = log(1);
     let id = l.admit(&write(Expect::Written), 100).unwrap();

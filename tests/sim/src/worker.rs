@@ -106,6 +106,8 @@ impl Node {
             force_detach: failed && std::mem::take(&mut self.flags.force_detach),
             verify_stop_sector: true,
         };
+        // As in 8.4: what grew while a disk was away is marked, and no resync follows, if the connection goes before.
+        self.stable.unowed |= context.grown_while_away && new.conn != ConnState::Connected;
         let mut jobs: Vec<_> = state::after_effects(&old, &new, &context)
             .iter()
             .map(|effect| (Job::After(effect, new), *change))
@@ -241,7 +243,8 @@ impl Node {
         if !std::mem::replace(&mut self.suspended_by_worker, true) {
             self.io_suspenders += 1;
         }
-        if !self.suspended() && self.application > 0 && self.wanted() {
+        let waits = !self.suspended() && self.application > 0 || self.log.has_writes_on_disk(0);
+        if waits && self.wanted() {
             return false;
         }
         self.send_bitmap();
