@@ -76,7 +76,7 @@ fn row(out: &mut String, attr: &'static Attr) {
 /// The page.
 pub fn man() -> String {
     let mut out = format!(
-        ".TH DRBD.CONF 5 \"\" \"drbdrs {}\" \"File formats\"\n.ad l\n.nh\n.SH NAME\ndrbd.conf \\- configuration of \
+        ".TH DRBD.CONF 5 \"\" \"drbdrs {}\" \"File formats\"\n.ds AD l\n.ad l\n.nh\n.SH NAME\ndrbd.conf \\- configuration of \
          mirrored disks (DRBD 8.4)\n.SH DESCRIPTION\n\
          The file is the same on both nodes. It is made of sections in braces and statements that end with a semicolon; \
          a word with blanks or punctuation stands in double quotes, # begins a comment.\n.PP\n\
@@ -110,7 +110,8 @@ pub fn man() -> String {
             row(&mut out, attr);
         }
     }
-    out += ".SH FILES\n/etc/drbd.conf, which includes /etc/drbd.d/global_common.conf and /etc/drbd.d/*.res\n\
+    out += ".SH FILES\n/etc/drbd.conf; as Debian packages it, and without it there, /etc/drbd.d/global_common.conf and \
+            /etc/drbd.d/*.res count.\n\
             .SH SEE ALSO\n.BR drbdadm (8),\n.BR drbdsetup (8),\n.BR drbdmeta (8)\n";
     out
 }

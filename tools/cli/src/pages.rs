@@ -167,7 +167,7 @@ fn option(spec: &Spec) -> String {
 /// The man page of a program.
 fn man(program: &Program) -> String {
     let mut out = format!(
-        ".TH {} 8 \"\" \"drbdrs {}\" \"System administration\"\n.ad l\n.nh\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n{}\n.SH DESCRIPTION\n",
+        ".TH {} 8 \"\" \"drbdrs {}\" \"System administration\"\n.ds AD l\n.ad l\n.nh\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n{}\n.SH DESCRIPTION\n",
         program.name.to_uppercase(),
         env!("CARGO_PKG_VERSION"),
         program.name,

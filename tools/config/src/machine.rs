@@ -13,6 +13,8 @@ pub const FILES: &[&str] = &[
     "/etc/drbd-82.conf",
     "/etc/drbd-08.conf",
     "/etc/drbd.conf",
+    // The Debian package's, which has no file in /etc.
+    "/usr/share/drbdrs-utils/drbd.conf",
 ];
 
 /// Whether an address belongs to this machine: only then can a socket be bound to it.

@@ -22,7 +22,7 @@ fn package() -> Result<PathBuf> {
     found.ok_or_else(|| Error::new("the package drbdrs-utils is missing: `make deb` makes it"))
 }
 
-/// Puts the package into a node in place of Debian's, and the module where dkms puts it; nothing is loaded by it.
+/// Puts the package into a node beside Debian's, and the module where dkms puts it; nothing is loaded by it.
 fn install(c: &Cluster, node: usize) -> Result<()> {
     let guest = c.lab.node(node);
     guest.put_file(&package()?, "/lab/utils.deb")?;
@@ -30,8 +30,8 @@ fn install(c: &Cluster, node: usize) -> Result<()> {
     guest.put_file(&module, "/lab/drbdrs.ko")?;
     c.sh(
         node,
-        "dpkg --purge --force-all drbd-utils && dpkg -i --force-depends /lab/utils.deb && \
-         [ \"$(command -v drbdadm)\" = /usr/sbin/drbdadm ] && \
+        "dpkg -i --force-depends /lab/utils.deb && \
+         [ \"$(command -v drbdadm)\" = /usr/sbin/drbdadm ] && drbdadm --version | grep -q BUILDTAG=drbdrs && \
          d=/lib/modules/$(uname -r)/updates/dkms && mkdir -p $d /usr/lib/modules-load.d && mv /lab/drbdrs.ko $d/ && depmod && \
          printf '%s\\n' 'alias drbd drbdrs' 'alias block-major-147-* drbdrs' >/etc/modprobe.d/drbdrs.conf && \
          echo drbd >/usr/lib/modules-load.d/drbdrs.conf && \
