@@ -28,7 +28,11 @@ fn remedy(arg: &str, at: usize, meant: Meant) -> String {
     let rest = arg.trim_start_matches(|c| find(c).is_some());
     match meant {
         Meant::Char('-') | Meant::Dash if at == 0 => {
-            format!("type '--{rest}', with two minus signs")
+            match rest.chars().nth(1) {
+                // An option of one letter.
+                None => format!("type '-{rest}', with a minus sign"),
+                Some(_) => format!("type '--{rest}', with two minus signs"),
+            }
         }
         Meant::Dash => "- or -- was probably meant".to_owned(),
         Meant::Char(c) => format!("{c} was probably meant"),
@@ -109,6 +113,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("type '--overwrite-data-of-peer'"), "{text}");
+        let text = run(&["\u{2013}d"]).unwrap_err();
+        assert!(text.contains("type '-d', with a minus sign"), "{text}");
         let text = run(&["\u{201c}r0\u{201d}"]).unwrap_err();
         assert!(
             text.contains("curly quote (U+201C)") && text.contains("\" was probably"),

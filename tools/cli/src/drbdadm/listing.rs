@@ -6,6 +6,7 @@ use drbd_config::model::Resource;
 use drbd_config::{dump, json, xml, Config, Identity};
 
 use super::line::{Line, GENERAL};
+use super::target::{self, Mode};
 use super::{shell, COMMANDS, EXIT_USAGE};
 use crate::catalog::{flag, Entry, Flag, Group};
 use crate::drbdsetup::configure;
@@ -42,13 +43,22 @@ pub fn print(
     }
     let expanded = line.verbose || line.dry_run;
     let all = operands.is_empty() || operands.contains(&"all");
-    let named = |resource: &Resource| operands.contains(&resource.name.as_str());
+    // A resource of any node by its name; one of this node by what else means it, as for other commands.
+    let mut names: Vec<&str> = Vec::new();
     for operand in operands.iter().filter(|operand| **operand != "all") {
-        if !config.resources.iter().any(|r| r.name == **operand) {
-            eprintln!("'{operand}' not defined in your config (for this host).");
-            return EXIT_USAGE;
+        if config.resources.iter().any(|r| r.name == **operand) {
+            names.push(operand);
+            continue;
+        }
+        match target::select(config, identity, operand, None, Mode::Either) {
+            Ok(selected) => names.extend(selected.iter().map(|s| s.resource.name.as_str())),
+            Err(text) => {
+                eprintln!("{text}");
+                return EXIT_USAGE;
+            }
         }
     }
+    let named = |resource: &Resource| names.contains(&resource.name.as_str());
     let chosen: Vec<&Resource> = config
         .resources
         .iter()

@@ -314,7 +314,7 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
         }
     };
     let mode = mode(name, line);
-    let (mut worst, mut together) = (0, Vec::new());
+    let (mut worst, mut together, mut done) = (0, Vec::new(), Vec::new());
     for operand in operands {
         let selected = match target::select(&config, &identity, operand, line.peer.as_deref(), mode)
         {
@@ -330,6 +330,12 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
             return EXIT_USAGE;
         }
         for selected in selected {
+            // `up all r0` names r0 twice; scripts get a line for each name that they give.
+            let what = (&selected.resource.name, selected.volume);
+            if done.contains(&what) && !name.starts_with("sh-") {
+                continue;
+            }
+            done.push(what);
             let exit = if TOGETHER.contains(&name) {
                 checked(line, &selected, &mut together)
             } else {
@@ -349,7 +355,8 @@ fn with_config(name: &str, known: Option<&Command>, line: &Line) -> i32 {
 
 /// The kernel and udev name what they mean; people say which kind they mean.
 fn mode(name: &str, line: &Line) -> Mode {
-    if shell::HANDLERS.contains(&name) || name == "sh-udev" {
+    let of_all = name == "sh-status" && line.words.len() == 1;
+    if shell::HANDLERS.contains(&name) || name == "sh-udev" || of_all {
         Mode::Either
     } else if line.stacked {
         Mode::Stacked
@@ -404,13 +411,13 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
     if shell::HANDLERS.contains(&name) {
         return shell::handler(selected, name, line.dry_run);
     }
+    if name == "sh-status" {
+        return sh_status(line, selected);
+    }
     if shell::COMMANDS.contains(&name) {
         shell::lines(selected, name)
             .iter()
             .for_each(|line| println!("{line}"));
-        if name == "sh-status" {
-            return execute(line, &steps::per_volume(selected, "sh-status", &[]), false);
-        }
         return 0;
     }
     if name == "connect" {
@@ -434,6 +441,20 @@ fn on_resource(name: &str, known: Option<&Command>, line: &Line, selected: &Sele
             EXIT_CONFIG
         }
     }
+}
+
+/// What the file says of a resource, then, volume by volume, what the kernel says: scripts look at each when it ends.
+fn sh_status(line: &Line, selected: &Selected<'_>) -> i32 {
+    let mut head = shell::status_head(selected);
+    let mut worst = 0;
+    for volume in steps::volumes(selected) {
+        println!("{head}_conf_volume={}", volume.vnr);
+        head.clear();
+        let minor = volume.minor.unwrap_or_default().to_string();
+        let step = steps::setup(words(&["sh-status", &minor]));
+        worst = worst.max(execute(line, &[step], false));
+    }
+    worst
 }
 
 /// An address that the resource listens on has to be ours.
@@ -465,6 +486,9 @@ fn plan(command: &Command, line: &Line, selected: &Selected<'_>) -> Result<Vec<S
     let name = command.name;
     let resource = selected.resource.name.clone();
     Ok(match command.kind {
+        Kind::Volume if name == "resize" => steps::volumes(selected)
+            .map(|volume| steps::resize(selected, volume, more))
+            .collect(),
         Kind::Volume => steps::per_volume(selected, name, more),
         Kind::Meta => meta_steps(name, line, selected)?,
         Kind::VolumeOrMeta => volume_or_meta(name, line, selected),
@@ -545,10 +569,12 @@ fn volume_or_meta(name: &str, line: &Line, selected: &Selected<'_>) -> Vec<Step>
         let minor = volume.minor.unwrap_or_default();
         // What has a disk is looked at anew by the driver.
         let looks = name == "check-resize";
-        let command = if looks { "resize" } else { name };
         let on_driver = || {
+            if looks {
+                return steps::resize(selected, volume, &line.backend);
+            }
             steps::setup(
-                [command.to_owned(), minor.to_string()]
+                [name.to_owned(), minor.to_string()]
                     .into_iter()
                     .chain(line.backend.iter().cloned()),
             )

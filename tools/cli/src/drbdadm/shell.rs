@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use drbd_config::machine::is_local;
+use drbd_config::model::HostKind;
 
 use super::steps::{escaped, volumes};
 use super::target::Selected;
@@ -77,13 +78,12 @@ pub fn lines(selected: &Selected<'_>, command: &str) -> Vec<String> {
             )
         }),
         "sh-md-idx" => per_volume(&|volume| Some(volume.meta_disk.as_ref()?.index())),
-        "sh-ip" => host.address.iter().map(|address| address.host()).collect(),
+        "sh-ip" => per_volume(&|_| Some(host.address.as_ref()?.host())),
         "sh-lr-of" => match &host.kind {
-            drbd_config::model::HostKind::Stacked(lower) => vec![escaped(lower)],
+            HostKind::Stacked(lower) => vec![escaped(lower)],
             _ => Vec::new(),
         },
-        "sh-udev" => per_volume(&|volume| Some(udev(selected, volume))),
-        _ => per_volume(&|volume| Some(status_head(selected, volume))),
+        _ => per_volume(&|volume| Some(udev(selected, volume))),
     }
 }
 
@@ -103,13 +103,29 @@ fn udev(selected: &Selected<'_>, volume: &drbd_config::model::Volume) -> String 
     )
 }
 
-fn status_head(selected: &Selected<'_>, volume: &drbd_config::model::Volume) -> String {
-    let (line, _) = selected.config.sources.position(selected.resource.span);
-    let file = selected.config.sources.name(selected.resource.span.file);
+/// What `sh-status` says of a resource as the file has it.
+pub fn status_head(selected: &Selected<'_>) -> String {
+    let config = selected.config;
+    let (line, _) = config.sources.position(selected.resource.span);
+    let mut file = config.sources.name(selected.resource.span.file).to_owned();
+    if let Ok(path) = std::path::absolute(&file) {
+        file = path.to_string_lossy().into_owned();
+    }
+    let lower = match &selected.host().kind {
+        HostKind::Stacked(lower) => config.resources.iter().find(|r| r.name == *lower),
+        _ => None,
+    };
+    let volume = lower.and_then(|lower| {
+        let me = lower.host_of(selected.identity)?;
+        lower.hosts.get(me)?.volumes.first()
+    });
+    let minor = volume.and_then(|volume| volume.minor);
     format!(
-        "_conf_res_name={}\n_conf_file_line={file}:{line}\n\n_stacked_on=\n_stacked_on_device=\n_stacked_on_minor=\n_conf_volume={}",
+        "_conf_res_name={}\n_conf_file_line={file}:{line}\n\n_stacked_on={}\n_stacked_on_device={}\n_stacked_on_minor={}\n",
         escaped(&selected.resource.name),
-        volume.vnr
+        lower.map_or_else(String::new, |lower| escaped(&lower.name)),
+        volume.map_or_else(String::new, |volume| escaped(&volume.device_path())),
+        minor.map_or_else(String::new, |minor| minor.to_string()),
     )
 }
 

@@ -2,7 +2,7 @@
 
 //! What a drbdadm command expands to: command lines of drbdsetup and drbdmeta, made from a resource's configuration.
 
-use drbd_config::model::{Opt, Volume};
+use drbd_config::model::{MetaDisk, Opt, Volume};
 use drbd_config::tables::{only_nine, only_nine_choice};
 
 use super::target::Selected;
@@ -109,15 +109,31 @@ pub fn per_volume(selected: &Selected<'_>, command: &str, more: &[String]) -> Ve
         .collect()
 }
 
+/// `resize`, to the size that the file says, unless the command line says another: without one it is all of the disk.
+pub fn resize(selected: &Selected<'_>, volume: &Volume, more: &[String]) -> Step {
+    let told = more.iter().any(|word| word.starts_with("--s"));
+    let size = disk_opts(selected, volume)
+        .into_iter()
+        .find(|opt| opt.name == "size" && !told)
+        .map(|opt| format!("--size={}", opt.value));
+    let head = ["resize".to_owned(), minor(volume)];
+    setup(head.into_iter().chain(size).chain(more.iter().cloned()))
+}
+
 /// `drbdmeta MINOR v08 DEVICE INDEX COMMAND ...` for a volume that has metadata.
 pub fn meta(volume: &Volume, command: &[String]) -> Option<Step> {
     let disk = volume.disk.as_deref()?;
     let place = volume.meta_disk.as_ref()?;
+    let index = match place {
+        // As drbdsetup has it, drbdmeta of drbd-utils does not know it.
+        MetaDisk::Flexible(_) => "flex-external".to_owned(),
+        _ => place.index(),
+    };
     let mut args = vec![
         minor(volume),
         "v08".to_owned(),
         place.device(disk).to_owned(),
-        place.index(),
+        index,
     ];
     args.extend(command.iter().cloned());
     Some(Step {

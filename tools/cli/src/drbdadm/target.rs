@@ -261,7 +261,10 @@ pub fn select<'a>(
     let everything = all(config, identity, peer_name, Mode::Either);
     let found = find(&everything, operand);
     match found {
-        Some(selected) if mode.admits(&selected) => Ok(vec![selected]),
+        // A minor number says which it is.
+        Some(selected) if mode.admits(&selected) || operand.starts_with("minor-") => {
+            Ok(vec![selected])
+        }
         Some(selected) if selected.is_stacked() => Err(format!(
             "'{operand}' is a stacked resource, and not available in normal mode.\nGive --stacked (-S) for it."
         )),
