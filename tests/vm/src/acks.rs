@@ -122,7 +122,8 @@ impl Writer {
 }
 
 impl AckLog {
-    fn take(&mut self, line: &str) {
+    /// Takes a line that the writer said.
+    pub fn take(&mut self, line: &str) {
         let numbers = line
             .split_once(' ')
             .and_then(|(b, s)| Some((b.parse().ok()?, s.parse().ok()?)));

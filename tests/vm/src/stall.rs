@@ -48,7 +48,7 @@ impl Shared {
         loop {
             let begin = Instant::now();
             writer.listen(SLICE, |log| {
-                self.pulse(|pulse| pulse.hear(log));
+                self.pulse(|pulse| pulse.hear(log, Instant::now()));
                 self.ends()
             });
             if self.ends() || begin.elapsed() < SLICE {
@@ -60,14 +60,13 @@ impl Shared {
 }
 
 impl Pulse {
-    fn hear(&mut self, log: &AckLog) {
+    fn hear(&mut self, log: &AckLog, now: Instant) {
         if log.errors().len() != self.errors.len() {
             self.errors = log.errors().to_vec();
         }
         if log.acknowledged() == self.acknowledged {
             return;
         }
-        let now = Instant::now();
         let waited = self.last.map_or(Duration::ZERO, |last| now - last);
         self.longest = self.longest.max(waited);
         self.acknowledged = log.acknowledged();
@@ -128,5 +127,26 @@ impl Heard {
 impl Drop for Heard {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_from_one_acknowledgement_to_the_next() {
+        let (begin, mut pulse, mut log) = (Instant::now(), Pulse::default(), AckLog::default());
+        for (second, said) in [
+            (2, "1 1"),
+            (3, "2 1"),
+            (7, "Input/output error"),
+            (8, "1 2"),
+        ] {
+            log.take(said);
+            pulse.hear(&log, begin + Duration::from_secs(second));
+        }
+        assert_eq!(pulse.longest, Duration::from_secs(5));
+        assert_eq!((pulse.acknowledged, pulse.errors.len()), (3, 1));
     }
 }
