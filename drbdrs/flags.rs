@@ -46,6 +46,8 @@ pub(crate) enum VolFlag {
     ReadByPeer,
     /// The peer may not know yet that we are Ahead of it.
     AheadUntold,
+    /// What an earlier connection carried, and no barrier confirmed, is to be marked.
+    Unconfirmed,
 }
 
 impl VolFlag {

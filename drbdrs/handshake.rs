@@ -247,7 +247,12 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         }
         volume.flags.clear(VolFlag::ConsiderResync);
         let result = change::change_locked(&mut shared, device.vnr, &change, how);
-        (result, shared.vol(device.vnr).ok_or(ENODEV)?.state)
+        let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        let written = volume.state;
+        if volume.flags.clear(VolFlag::Unconfirmed) {
+            crate::transfer::mark_unconfirmed(&mut shared, device.vnr);
+        }
+        (result, written)
     };
     crate::transfer::finish(resource);
     if result.is_refusal() {

@@ -99,12 +99,7 @@ pub(crate) fn submit(device: &Arc<Device>, mut bio: Bio) {
 
 /// A write whose extents have got into the activity log, or need not, goes on, and so does what starts again. Called
 /// by the log's thread, which may write a transaction itself; `before_wait` is called when it has to wait.
-pub(crate) fn go_on(
-    device: &Arc<Device>,
-    bio: Bio,
-    hold: Option<Hold>,
-    before_wait: impl FnMut(),
-) {
+pub(crate) fn go_on(device: &Arc<Device>, bio: Bio, hold: Option<Hold>, before_wait: impl FnMut()) {
     let Some(wish) = Wish::of(device, &bio) else {
         bio.end(Status::IO_ERROR);
         return;
