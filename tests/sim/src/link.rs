@@ -117,7 +117,9 @@ impl Link {
         }
         queue.drain(..size);
         let mut body = Vec::with_capacity(length as usize);
-        hand_over(queue, length as usize, |piece| body.extend_from_slice(piece));
+        hand_over(queue, length as usize, |piece| {
+            body.extend_from_slice(piece)
+        });
         Ok(Some(Arrived {
             command,
             body,
