@@ -415,3 +415,24 @@ fn a_detached_disk_cannot_fail() {
         Err(StateRv::IsDiskless)
     );
 }
+
+/// A forced promotion that waited for its turn says so of the disk that it has seen before.
+#[test]
+fn a_disk_that_has_failed_is_not_called_good() {
+    let failed = State {
+        disk: D::Failed,
+        ..CONNECTED
+    };
+    let forced = State {
+        disk: D::UpToDate,
+        role: Role::Primary,
+        ..failed
+    };
+    let refused = judge(failed, forced, How::SOFT, &CONF).err();
+    assert_eq!(refused, Some(StateRv::IsDiskless));
+    let gone = State {
+        disk: D::Diskless,
+        ..failed
+    };
+    assert!(judge(failed, gone, How::SOFT, &CONF).is_ok());
+}

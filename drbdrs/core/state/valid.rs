@@ -197,12 +197,15 @@ fn disconnect_twice(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
     when(twice, StateRv::AlreadyStandalone)
 }
 
+/// Nor is one that has failed good again before it was detached and attached. (8.4: it is, by a forced promotion that
+/// waited while the disk failed.)
 fn better_disk_without_disk(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
-    let beyond_attaching = !matches!(new.disk, DiskState::Diskless | DiskState::Attaching);
-    when(
-        beyond_attaching && old.disk == DiskState::Diskless,
-        StateRv::IsDiskless,
-    )
+    let better = match old.disk {
+        DiskState::Diskless => !matches!(new.disk, DiskState::Diskless | DiskState::Attaching),
+        DiskState::Failed => !matches!(new.disk, DiskState::Diskless | DiskState::Failed),
+        _ => false,
+    };
+    when(better, StateRv::IsDiskless)
 }
 
 fn connect_without_configuration(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
