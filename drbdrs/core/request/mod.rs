@@ -549,7 +549,7 @@ impl Request {
             // The bitmaps were exchanged when the two met again.
             net.done = true;
         } else if net.ok() && self.completed {
-            // The application has its buffer back. Where the two compare their disks, or copy anything, it was given up.
+            // The application has its buffer back. Had the two exchanged bitmaps, it would be marked and forgotten.
             net.done = true;
         } else {
             // Also what was acknowledged: no barrier says that it outlived a restart of the peer. (8.4 takes it for
