@@ -19,11 +19,13 @@ use crate::{
     deallocate::{self, Want},
     device::{Device, LocalRef},
     digests, faults,
+    flags::VolFlag,
     local::{self, Failure},
+    params,
     peer_read::{self, Reply},
     prelude::*,
     receiver::Arrived,
-    resource::{Resource, Shared, VolumeShared},
+    resource::{usable, Resource, Shared, VolumeShared},
     resync,
     ring::Ring,
     tag::Tag,
@@ -688,15 +690,23 @@ fn flush_disks(resource: &Resource) -> bool {
     let mut from = Some(0u16);
     while let Some(device) = from.and_then(|from| resource.device_from(from)) {
         from = device.vnr.checked_add(1);
-        let Some(local) = Device::get_local(&device) else {
+        // Also one that is being detached: what it acknowledged is confirmed, and marked by nobody. (8.4 leaves it out.)
+        let mut gone = false;
+        let attached = |disk| {
+            gone = disk == DiskState::Failed;
+            gone || usable(disk)
+        };
+        let Some(local) = Device::get_local_if(&device, attached) else {
             continue;
         };
-        let result = match local.disk() {
+        let abandoned = params::with_volume(&device, |volume| volume.flags.has(VolFlag::Abandoned));
+        let result = match local.disk().filter(|_| abandoned != Some(true)) {
             Some(disk) if disk.data.limits().write_cache => disk.data.flush(),
             Some(_) | None => Ok(()),
         };
         match result {
             Ok(()) => {}
+            Err(_) if gone => {}
             Err(error) if error == EOPNOTSUPP => {
                 choose_order(&mut resource.shared.lock(), Reason::CannotFlush);
             }

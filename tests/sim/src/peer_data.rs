@@ -236,7 +236,7 @@ impl Node {
                 return Wait;
             }
             self.stage = 1;
-            if self.get_local_if(Self::usable) {
+            if self.get_local_if(|disk| Self::usable(disk) || disk == DiskState::Failed) {
                 self.ios.push(Io {
                     purpose: Purpose::BarrierFlush,
                     sector: 0,
