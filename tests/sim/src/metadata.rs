@@ -50,7 +50,12 @@ impl Node {
 
     /// The superblock is written if it has changed.
     pub fn sync_metadata(&mut self) {
-        if !self.local || !std::mem::take(&mut self.md_dirty) || !self.metadata_write() {
+        if !self.local || !std::mem::take(&mut self.md_dirty) {
+            return;
+        }
+        if !self.metadata_write() {
+            // A disk that answers again gets it before it goes.
+            self.md_dirty = true;
             return;
         }
         if let Some(md) = self.md.as_mut() {
