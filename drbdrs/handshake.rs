@@ -154,6 +154,8 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
             Considered::PeerFinishedResync { finish } => {
                 if finish {
                     crate::resync::finished(&device);
+                } else {
+                    with_volume(&device, |volume| volume.resync.target_has_all = true);
                 }
                 return Ok(());
             }

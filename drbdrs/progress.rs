@@ -23,6 +23,7 @@ impl ResyncShared {
         self.failed = 0;
         self.equal = 0;
         self.by_checksums = false;
+        self.target_has_all = false;
         self.start_ms = now_ms;
         self.paused_ms = 0;
         self.last_mark = 0;

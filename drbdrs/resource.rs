@@ -192,6 +192,8 @@ pub(crate) struct ResyncShared {
     pub(crate) throttle: Throttle,
     /// The target asks by checksums.
     pub(crate) by_checksums: bool,
+    /// The target says that it has all, and here bits are still set: of writes that are not over yet.
+    pub(crate) target_has_all: bool,
     /// Bits that needed no transfer, because their checksums were equal.
     pub(crate) equal: u64,
     /// The verify that runs, or what the last one left.

@@ -91,7 +91,17 @@ fn is_done(volume: &VolumeShared) -> bool {
     volume.device.bitmap.weight() <= volume.resync.failed && volume.stat.resync_pending == 0
 }
 
-/// A turn of the target: ends what is done, asks for more. The sender's thread; may sleep.
+/// Whether a source has no bits left, and has heard before that its target has none.
+fn is_done_as_source(volume: &VolumeShared) -> bool {
+    let resync = &volume.resync;
+    let source = matches!(
+        volume.state.conn,
+        ConnState::SyncSource | ConnState::PausedSyncS
+    );
+    source && resync.target_has_all && volume.device.bitmap.weight() <= resync.failed
+}
+
+/// A turn of a resync: ends what is done; as the target asks for more. The sender's thread; may sleep.
 ///
 /// # Errors
 ///
@@ -100,14 +110,18 @@ pub(crate) fn tick(resource: &Arc<Resource>) -> Result {
     let mut from = Some(0u16);
     while let Some(device) = from.and_then(|from| resource.device_from(from)) {
         from = device.vnr.checked_add(1);
-        let done = {
+        let (as_target, as_source) = {
             let shared = resource.shared.lock();
-            shared
-                .vol(device.vnr)
-                .is_some_and(|volume| is_target(volume.state.conn) && is_done(volume))
+            let volume = shared.vol(device.vnr);
+            (
+                volume.is_some_and(|volume| is_target(volume.state.conn) && is_done(volume)),
+                volume.is_some_and(is_done_as_source),
+            )
         };
-        if done {
+        if as_target {
             end_as_target(&device)?;
+        } else if as_source {
+            finished(&device);
         } else {
             request_more(&device)?;
             verify::tick(&device)?;

@@ -169,6 +169,8 @@ impl Node {
                 Considered::PeerFinishedResync { finish } => {
                     if finish {
                         self.finished();
+                    } else {
+                        self.target_has_all = true;
                     }
                     return Done;
                 }
@@ -376,6 +378,7 @@ impl Node {
             return;
         }
         self.failed = 0;
+        self.target_has_all = false;
         self.owed.clone_from(&self.bits);
         if side == ConnState::SyncTarget {
             self.told.push(Told::Target);

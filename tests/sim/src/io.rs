@@ -451,6 +451,14 @@ impl Node {
             self.ending = Ending::AcksIdle;
             return;
         }
+        let source = matches!(
+            self.state.conn,
+            ConnState::SyncSource | ConnState::PausedSyncS
+        );
+        if source && self.target_has_all && self.weight() <= self.failed {
+            self.finished();
+            return;
+        }
         if self.state.conn != ConnState::SyncTarget || !self.has_disk() {
             return;
         }

@@ -108,6 +108,11 @@ pub fn all() -> Vec<Scenario> {
             &[],
             sync::bitmap,
         ),
+        Scenario {
+            // By its source, the stock driver stays SyncSource.
+            control: false,
+            ..scenario("slow_source", &[OURS], &[], sync::slow_source)
+        },
         fault(
             "disk_returns",
             &[OURS],

@@ -2,9 +2,9 @@
 
 //! Resynchronisation: full, by bitmap after an outage, paused.
 
-use crate::cluster::{Cluster, Config, Setup, DISK};
+use crate::cluster::{Cluster, Config, Setup, DEVICE, DISK};
 use crate::proc_drbd::Minor;
-use drbd_lab::{switch::Conditions, Error, Result};
+use drbd_lab::{deadline, switch::Conditions, Error, Fault, Result};
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,6 +113,40 @@ pub(super) fn pause(setup: Setup, logs: &Path) -> Result<()> {
     }
     c.sh(0, "drbdsetup resume-sync 1")?;
     c.wait_both("is mirrored", 120, Minor::mirrored)?;
+    c.compare()?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.finish()
+}
+
+/// The target has all and says so while the source's own disk still writes what the application wrote over the last
+/// blocks: the source ends the resync once that is done. (8.4 waits for a word of the target that has come already.)
+pub(super) fn slow_source(setup: Setup, logs: &Path) -> Result<()> {
+    let c = Cluster::start(setup, logs, SIZE, &Config::default().text())?;
+    c.mirror(0)?;
+    c.drbdadm(1, &["disconnect", "r0"])?;
+    c.wait(0, "is alone", 60, |m| m.connection == "WFConnection")?;
+    c.write_noise(0, 1, 1)?;
+    c.drbdadm(1, &["pause-sync", "r0"])?;
+    c.drbdadm(1, &["connect", "r0"])?;
+    c.wait(0, "is paused", 60, |m| m.connection == "PausedSyncS")?;
+    c.wait(1, "is paused", 60, |m| m.connection == "PausedSyncT")?;
+    let disk = c.lab.node(0).disk(DISK)?;
+    disk.set_fault(Fault::Stall);
+    let (from, to) = ("if=/dev/urandom", format!("of={DEVICE}"));
+    let over = ["bs=1M", "seek=1", "count=1", "oflag=direct", "conv=notrunc"];
+    let writer = c
+        .lab
+        .node(0)
+        .spawn(&[&["dd", from, &to][..], &over[..]].concat())?;
+    c.wait(1, "has all that was written", 60, |m| m.counter("oos") == 0)?;
+    // A pause does not keep it from ending.
+    c.wait(1, "has ended", 60, |m| {
+        m.connection == "Connected" && m.disks.0 == "UpToDate"
+    })?;
+    disk.set_fault(Fault::None);
+    writer.wait(deadline(60))?.success()?;
+    c.wait_both("is mirrored", 60, Minor::mirrored)?;
+    c.drbdadm(1, &["resume-sync", "r0"])?;
     c.compare()?;
     c.drbdadm(0, &["secondary", "r0"])?;
     c.finish()
