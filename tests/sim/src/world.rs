@@ -17,6 +17,7 @@ use crate::{
 use drbd_core::{
     config::choices::Protocol,
     meta::{Flags, Superblock, SUPERBLOCK_BYTES},
+    state,
     types::{DiskState, Uuid},
     uuid::Set,
 };
@@ -296,7 +297,7 @@ impl World {
             idle = if moved { 0 } else { idle + 1 };
             if idle > 24 {
                 idle = 0;
-                self.now_ms += 50 + self.rng.below(400);
+                self.now_ms += self.pause();
                 if self.healing && self.at_rest() && self.verified() {
                     rest += 1;
                     if rest > 3 {
@@ -332,6 +333,21 @@ impl World {
                 });
             }
             self.violate(format!("it never comes to rest: {states}"));
+        }
+    }
+
+    /// What passes while nobody does anything. That may be for want of a turn: the last verify has to come to its end, and
+    /// a peer that only compares, and says nothing, is not dead.
+    fn pause(&mut self) -> u64 {
+        let long = 50 + self.rng.below(400);
+        let verifies = self
+            .nodes
+            .iter()
+            .any(|node| state::is_verify(node.state.conn));
+        if self.healing && verifies {
+            long / 20
+        } else {
+            long
         }
     }
 
