@@ -10,6 +10,11 @@ use drbd_core::{
     types::{ConnState, DiskState},
 };
 
+/// Whether a superblock calls its disk UpToDate.
+fn says_good(flags: Flags) -> bool {
+    flags.contains(Flags::CONSISTENT) && flags.contains(Flags::WAS_UP_TO_DATE)
+}
+
 impl World {
     /// A disk that is worse than UpToDate, and one that is UpToDate again.
     pub(crate) fn check_fresh(&mut self, id: usize) {
@@ -32,6 +37,14 @@ impl World {
             // As in 8.4: nobody is there who could know better.
             (DiskState::UpToDate, Some(DiskState::Outdated))
                 if state::is_connected(node.state.conn) && state::has_no_data(node.state.pdsk) =>
+            {
+                self.stale[id] = None;
+            }
+            // It failed at once, and a superblock that says so may be written yet.
+            (DiskState::Failed, Some(DiskState::Outdated))
+                if state::is_connected(node.state.conn)
+                    && state::has_no_data(node.state.pdsk)
+                    && node.md.as_ref().is_some_and(|md| says_good(md.flags)) =>
             {
                 self.stale[id] = None;
             }
@@ -63,9 +76,8 @@ impl World {
 
     /// What is not on the disk is not known any more.
     pub(crate) fn stale_after_cut(&mut self, id: usize) {
-        let good = Superblock::read(&self.nodes[id].stable.superblock).is_ok_and(|(block, _)| {
-            block.flags.contains(Flags::CONSISTENT) && block.flags.contains(Flags::WAS_UP_TO_DATE)
-        });
+        let good = Superblock::read(&self.nodes[id].stable.superblock)
+            .is_ok_and(|(block, _)| says_good(block.flags));
         if good {
             self.stale[id] = None;
         }
