@@ -38,7 +38,9 @@ pub fn on_peer_uuids(peer: &PeerUuids, f: &UuidFacts) -> UuidReaction {
     let s = &f.state;
     let theirs = peer.uuids.current;
     let same_generation = f.effective.0 | 1 == theirs.0 | 1;
-    let new_to_us = !is_connected(s.conn) || s.pdsk == DiskState::Diskless;
+    // Of a disk that was coming already, only if none of ours can come. (8.4 looks at new connections only.)
+    let comes = s.pdsk == DiskState::Diskless || has_no_data(s.pdsk) && is_failed_or_less(s.disk);
+    let new_to_us = !is_connected(s.conn) || comes;
     let serves_from_peer = has_no_data(s.disk) && s.role == Role::Primary;
     if new_to_us && serves_from_peer && !same_generation {
         return UuidReaction::OtherGenerationInUse;
@@ -139,6 +141,17 @@ mod tests {
             on_peer_uuids(&peer(0xb0), &facts(secondary, None)),
             UuidReaction::Remember
         );
+        // Our disk failed while the peer's was coming: that may be an old one.
+        for disk in [DiskState::Failed, DiskState::Diskless] {
+            let lost = State {
+                conn: ConnState::Connected,
+                pdsk: DiskState::Attaching,
+                disk,
+                ..s
+            };
+            let old = on_peer_uuids(&peer(0xb0), &facts(lost, None));
+            assert_eq!(old, UuidReaction::OtherGenerationInUse);
+        }
         // Connected, the peer makes new generations for its diskless primary.
         let connected = State {
             conn: ConnState::Connected,
