@@ -34,7 +34,7 @@ use drbd_core::{
     state::{self, Change},
     types::{ConnState, DiskState, RetCode, Role, StateRv},
     uuid::{self, Continues},
-    write_order::Reason,
+    write_order::{Reason, WriteOrder},
 };
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel_ext::block::{BackingDevice, Holder, PageBuf};
@@ -772,6 +772,9 @@ pub(crate) fn go_diskless(device: &Arc<Device>) {
         volume.flags.clear(VolFlag::Abandoned);
     }
     let local = Device::get_local_if(device, |disk| disk == DiskState::Failed);
+    if let Some(disk) = local.as_ref().and_then(|local| local.disk()) {
+        flush_last(device, disk);
+    }
     if let (Some(local), true) = (&local, bits > 0) {
         if let Some(disk) = local.disk() {
             if device.bitmap.write(device, disk).is_err() {
@@ -786,6 +789,14 @@ pub(crate) fn go_diskless(device: &Arc<Device>) {
         change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Diskless));
     }
     drop(local);
+}
+
+/// A barrier that comes later is confirmed without this disk: what it acknowledged must not be in its cache only.
+fn flush_last(device: &Device, disk: &Local) {
+    let order = device.resource.shared.lock().conn.write_order;
+    if order == WriteOrder::Flush && disk.data.limits().write_cache && disk.data.flush().is_err() {
+        pr_err!("{}: the disk's cache could not be flushed\n", Tag(device));
+    }
 }
 
 /// The last user of the disk of a diskless volume is gone: close it. The worker's business.
