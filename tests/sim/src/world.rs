@@ -17,7 +17,6 @@ use crate::{
 use drbd_core::{
     config::choices::Protocol,
     meta::{Flags, Superblock, SUPERBLOCK_BYTES},
-    state,
     types::{DiskState, Uuid},
     uuid::Set,
 };
@@ -297,7 +296,7 @@ impl World {
             idle = if moved { 0 } else { idle + 1 };
             if idle > 24 {
                 idle = 0;
-                self.now_ms += self.pause();
+                self.now_ms += 50 + self.rng.below(400);
                 if self.healing && self.at_rest() && self.verified() {
                     rest += 1;
                     if rest > 3 {
@@ -333,21 +332,6 @@ impl World {
                 });
             }
             self.violate(format!("it never comes to rest: {states}"));
-        }
-    }
-
-    /// What passes while nobody does anything. That may be for want of a turn: the last verify has to come to its end, and
-    /// a peer that only compares, and says nothing, is not dead.
-    fn pause(&mut self) -> u64 {
-        let long = 50 + self.rng.below(400);
-        let verifies = self
-            .nodes
-            .iter()
-            .any(|node| state::is_verify(node.state.conn));
-        if self.healing && verifies {
-            long / 20
-        } else {
-            long
         }
     }
 
