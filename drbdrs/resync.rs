@@ -94,11 +94,9 @@ fn is_done(volume: &VolumeShared) -> bool {
 /// Whether a source has no bits left, and has heard before that its target has none.
 fn is_done_as_source(volume: &VolumeShared) -> bool {
     let resync = &volume.resync;
-    let source = matches!(
-        volume.state.conn,
-        ConnState::SyncSource | ConnState::PausedSyncS
-    );
-    source && resync.target_has_all && volume.device.bitmap.weight() <= resync.failed
+    state::is_sync_source(volume.state.conn)
+        && resync.target_has_all
+        && volume.device.bitmap.weight() <= resync.failed
 }
 
 /// A turn of a resync: ends what is done; as the target asks for more. The sender's thread; may sleep.

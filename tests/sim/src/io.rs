@@ -451,10 +451,7 @@ impl Node {
             self.ending = Ending::AcksIdle;
             return;
         }
-        let source = matches!(
-            self.state.conn,
-            ConnState::SyncSource | ConnState::PausedSyncS
-        );
+        let source = state::is_sync_source(self.state.conn);
         if source && self.target_has_all && self.weight() <= self.failed {
             self.finished();
             return;
