@@ -6,6 +6,7 @@ use crate::link::Arrived;
 use crate::{
     link::META,
     node::{Answer, Node, Rx, Told},
+    peer_data::Answered,
 };
 use drbd_core::{
     interval::Range,
@@ -165,8 +166,10 @@ impl Node {
                 return self.ov_result(range, ack.block_id != ID_OUT_OF_SYNC);
             }
             Command::NegRsDreply => {
-                if !self.answered(&range) {
-                    return Err("not asked for");
+                match self.answered(&range) {
+                    Answered::Asked => {}
+                    Answered::Late => return Ok(()),
+                    Answered::Unasked => return Err("not asked for"),
                 }
                 if state::is_verify(self.state.conn) {
                     self.not_compared(&range);

@@ -28,6 +28,8 @@ pub const ON_DISK: u32 = 0;
 pub const REQUESTED: u32 = 1;
 /// Owner of an interval: we read these blocks for the peer.
 pub const SERVING: u32 = 2;
+/// Owner of an interval: the peer answered, and these blocks are compared.
+pub const ANSWERED: u32 = 3;
 
 /// The bytes of some sectors: each begins with its tag.
 pub fn bytes(tags: &[u64]) -> Vec<u8> {

@@ -294,6 +294,8 @@ pub struct Node {
     pub failed: u64,
     pub target_has_all: bool,
     pub resync_pending: u32,
+    /// Requests that were given up when our disk went; the peer may still answer them.
+    pub forgotten: u32,
     pub cursor: u64,
     pub verify: Verify,
     pub controller: Controller,
@@ -409,6 +411,7 @@ impl Node {
             failed: 0,
             target_has_all: false,
             resync_pending: 0,
+            forgotten: 0,
             cursor: 0,
             verify: Verify::NEW,
             controller: Controller::new(),

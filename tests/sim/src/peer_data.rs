@@ -25,6 +25,17 @@ enum Verdict {
     Drop(Command),
 }
 
+/// What an answer for a resync, or a verify, belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// A request.
+    Asked,
+    /// A request that was given up.
+    Late,
+    /// Nothing.
+    Unasked,
+}
+
 impl Node {
     pub(crate) fn range(&self, sector: u64, bytes: usize) -> Option<Range> {
         let fits = bytes % 512 == 0 && sector.checked_add(bytes as u64 / 512)? <= self.capacity;
@@ -300,15 +311,34 @@ impl Node {
         Done
     }
 
-    pub(crate) fn answered(&mut self, range: &Range) -> bool {
+    /// Our disk is gone, and what was asked for is not waited for (`requests.rs`).
+    pub(crate) fn forget(&mut self) {
+        let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
+        self.forgotten += self.writes.remove_all(ours);
+        self.resync_pending = 0;
+    }
+
+    /// Whether an answer belongs to a request that was given up.
+    pub(crate) fn is_late(&mut self) -> bool {
+        let left = self.forgotten.checked_sub(1);
+        self.forgotten = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&mut self, range: &Range) -> Answered {
         let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
         let Some((node, _)) = self.writes.find_overlap(range, same) else {
-            return false;
+            return if self.is_late() {
+                Answered::Late
+            } else {
+                Answered::Unasked
+            };
         };
         self.writes.remove(node);
         self.resync_pending = self.resync_pending.saturating_sub(1);
         self.arrived += range.sectors;
-        true
+        Answered::Asked
     }
 
     pub(crate) fn rs_data_reply(&mut self, packet: &Arrived) -> Outcome {
@@ -321,10 +351,11 @@ impl Node {
                 return Wait;
             }
             // The request's interval makes room for that of the write, in one step.
-            if !self.answered(&range) {
+            let answered = self.answered(&range);
+            if answered == Answered::Unasked {
                 return Broken("! not asked for");
             }
-            if !self.get_local_if(Self::usable) {
+            if answered == Answered::Late || !self.get_local_if(Self::usable) {
                 self.queue_ack(Command::NegAck, range, ID_SYNCER);
                 return Done;
             }

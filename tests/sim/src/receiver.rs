@@ -7,7 +7,7 @@
 //! it had come.
 
 use crate::{
-    io::{REQUESTED, SERVING},
+    io::{ANSWERED, REQUESTED, SERVING},
     link::{Arrived, DATA, META},
     node::{Node, Order, Rx, Told},
 };
@@ -251,19 +251,14 @@ impl Node {
                 self.acks.clear();
                 self.incoming = Incoming::default();
                 self.wire = drbd_core::epoch::Wire::default();
-                let all = Range {
-                    volume: 0,
-                    sector: 0,
-                    sectors: u32::MAX,
+                let ours = |owner: Owner, _: &Range| {
+                    matches!(owner, Owner::Peer(REQUESTED | SERVING | ANSWERED))
                 };
-                let ours =
-                    |owner: Owner, _: &Range| matches!(owner, Owner::Peer(REQUESTED | SERVING));
-                while let Some((node, _)) = self.writes.find_overlap(&all, ours) {
-                    self.writes.remove(node);
-                }
+                self.writes.remove_all(ours);
                 self.packet_seq = 0;
                 self.peer_seq = 0;
                 self.resync_pending = 0;
+                self.forgotten = 0;
                 self.cursor = 0;
                 self.controller.reset();
                 self.arrived = 0;

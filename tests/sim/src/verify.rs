@@ -3,9 +3,10 @@
 //! Online verify (`verify.rs`), and what it is for: blocks that go bad on a disk, and nobody knows.
 
 use crate::{
-    io::{bytes, tags, ON_DISK, REQUESTED, SERVING},
+    io::{bytes, tags, ANSWERED, ON_DISK, REQUESTED, SERVING},
     link::{Arrived, DATA},
     node::{Ending, Io, Node, Purpose, Read, Reply, Told},
+    peer_data::Answered,
     receiver::Outcome::{self, Broken, Done, Wait},
     world::{Fault, World},
 };
@@ -131,16 +132,17 @@ impl Node {
         let Some(range) = self.range(head.sector, head.blksize as usize) else {
             return Broken("range");
         };
-        let Some(node) = self.interval_of(&range, REQUESTED) else {
-            return Broken("! not asked for");
-        };
         if self.stage == 0 {
-            self.resync_pending = self.resync_pending.saturating_sub(1);
-            if !self.get_local_if(|disk| disk == DiskState::UpToDate) {
-                self.writes.remove(node);
+            let answered = self.answered(&range);
+            if answered == Answered::Unasked {
+                return Broken("! not asked for");
+            }
+            if answered == Answered::Late || !self.get_local_if(|disk| disk == DiskState::UpToDate)
+            {
                 self.queue_ack(Command::OvResult, range, ID_IN_SYNC);
                 return Done;
             }
+            self.writes.insert(range, Owner::Peer(ANSWERED));
             self.in_flight += 1;
             self.stage = 1;
         }
@@ -152,7 +154,8 @@ impl Node {
             return Wait;
         }
         let theirs = tags(&padded(packet.payload()))[0];
-        self.read_for_verify(range, head.block_id, Read::VerifyReply(theirs), Some(node));
+        let node = self.interval_of(&range, ANSWERED);
+        self.read_for_verify(range, head.block_id, Read::VerifyReply(theirs), node);
         Done
     }
 

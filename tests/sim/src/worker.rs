@@ -218,6 +218,7 @@ impl Node {
                 });
             }
             After::CancelResync => {
+                self.forget();
                 self.cursor = 0;
                 self.controller.reset();
                 self.arrived = 0;
