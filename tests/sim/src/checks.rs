@@ -102,6 +102,8 @@ impl World {
                 if local {
                     let told = replicated || marked(&self.nodes[id]);
                     self.images[id].done(tag, &range, now, !volatile, told);
+                } else if self.config.two_primaries {
+                    self.images[id].failed(tag, &range);
                 }
                 if replicated {
                     let told = local || marked(&self.nodes[peer]);

@@ -25,6 +25,8 @@ struct Candidate {
     cut: bool,
     /// The generations tell who has it.
     told: bool,
+    /// It may have given way to a write that failed on this disk.
+    lost: bool,
 }
 
 /// What one node's data may be.
@@ -44,6 +46,7 @@ impl Image {
             stable: true,
             cut: false,
             told: true,
+            lost: false,
         };
         Self {
             sectors: vec![vec![zero]; sectors],
@@ -60,6 +63,7 @@ impl Image {
             stable: false,
             cut: false,
             told: false,
+            lost: false,
         };
         self.sectors.resize(sectors, vec![any]);
     }
@@ -79,6 +83,7 @@ impl Image {
                 stable: false,
                 cut: false,
                 told: false,
+                lost: false,
             });
         }
     }
@@ -90,11 +95,26 @@ impl Image {
                 // The power may have gone between its end on the disk and the news of it.
                 let survived = found.over.is_none() && !found.cut;
                 found.over = found.over.or(Some(now));
-                found.promised |= survived || stable;
-                found.stable |= stable;
+                found.promised |= !found.lost && (survived || stable);
+                found.stable |= !found.lost && stable;
                 found.told |= told;
             }
             prune(list);
+        }
+    }
+
+    /// A write failed on this disk, and with it whatever of the other Primary gave way to it.
+    pub fn failed(&mut self, tag: u64, range: &Range) {
+        for list in self.of(range) {
+            let Some(began) = list.iter().find(|c| c.tag == tag).map(|c| c.began) else {
+                continue;
+            };
+            let after = |c: &Candidate| c.over.is_none_or(|over| over > began);
+            for candidate in list.iter_mut().filter(|c| c.tag != tag && after(c)) {
+                candidate.lost = true;
+                candidate.promised = false;
+                candidate.stable = false;
+            }
         }
     }
 
@@ -134,6 +154,7 @@ impl Image {
                 stable: false,
                 cut: false,
                 told: false,
+                lost: false,
             });
         }
         for candidate in self.sectors.iter_mut().flatten() {
