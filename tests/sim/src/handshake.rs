@@ -384,10 +384,7 @@ impl Node {
             self.told.push(Told::Target);
         }
         self.sync_metadata();
-        self.cursor = 0;
-        self.controller.reset();
-        self.arrived = 0;
-        self.resync_pending = 0;
+        self.reset_requests();
     }
 
     /// A resync came to its end.

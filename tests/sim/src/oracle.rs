@@ -29,6 +29,30 @@ struct Candidate {
     lost: bool,
 }
 
+impl Candidate {
+    /// Whatever was there before.
+    const ANYTHING: Self = Self::new(ANY, 0, Some(0));
+
+    /// Nothing is promised yet.
+    const fn new(tag: u64, began: u64, over: Option<u64>) -> Self {
+        Self {
+            tag,
+            began,
+            over,
+            promised: false,
+            stable: false,
+            cut: false,
+            told: false,
+            lost: false,
+        }
+    }
+
+    /// Whether it is another one, and was complete before `other` began.
+    fn precedes(&self, other: &Self) -> bool {
+        self.tag != other.tag && self.over.is_some_and(|over| over <= other.began)
+    }
+}
+
 /// What one node's data may be.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -39,14 +63,10 @@ impl Image {
     /// All zero, for good.
     pub fn new(sectors: usize) -> Self {
         let zero = Candidate {
-            tag: 0,
-            began: 0,
-            over: Some(0),
             promised: true,
             stable: true,
-            cut: false,
             told: true,
-            lost: false,
+            ..Candidate::new(0, 0, Some(0))
         };
         Self {
             sectors: vec![vec![zero]; sectors],
@@ -55,17 +75,7 @@ impl Image {
 
     /// There is more; it holds whatever it may.
     pub fn grow(&mut self, sectors: usize) {
-        let any = Candidate {
-            tag: ANY,
-            began: 0,
-            over: Some(0),
-            promised: false,
-            stable: false,
-            cut: false,
-            told: false,
-            lost: false,
-        };
-        self.sectors.resize(sectors, vec![any]);
+        self.sectors.resize(sectors, vec![Candidate::ANYTHING]);
     }
 
     fn of(&mut self, range: &Range) -> &mut [Vec<Candidate>] {
@@ -75,16 +85,7 @@ impl Image {
     /// A write may be there from now on.
     pub fn began(&mut self, tag: u64, range: &Range, now: u64) {
         for list in self.of(range) {
-            list.push(Candidate {
-                tag,
-                began: now,
-                over: None,
-                promised: false,
-                stable: false,
-                cut: false,
-                told: false,
-                lost: false,
-            });
+            list.push(Candidate::new(tag, now, None));
         }
     }
 
@@ -106,11 +107,11 @@ impl Image {
     /// A write failed on this disk, and with it whatever of the other Primary gave way to it.
     pub fn failed(&mut self, tag: u64, range: &Range) {
         for list in self.of(range) {
-            let Some(began) = list.iter().find(|c| c.tag == tag).map(|c| c.began) else {
+            let Some(failed) = list.iter().find(|c| c.tag == tag).copied() else {
                 continue;
             };
-            let after = |c: &Candidate| c.over.is_none_or(|over| over > began);
-            for candidate in list.iter_mut().filter(|c| c.tag != tag && after(c)) {
+            let others = list.iter_mut().filter(|c| c.tag != tag);
+            for candidate in others.filter(|c| !c.precedes(&failed)) {
                 candidate.lost = true;
                 candidate.promised = false;
                 candidate.stable = false;
@@ -146,16 +147,7 @@ impl Image {
     /// can do without by now may be here.
     pub fn doubt(&mut self) {
         for list in &mut self.sectors {
-            list.push(Candidate {
-                tag: ANY,
-                began: 0,
-                over: Some(0),
-                promised: false,
-                stable: false,
-                cut: false,
-                told: false,
-                lost: false,
-            });
+            list.push(Candidate::ANYTHING);
         }
         for candidate in self.sectors.iter_mut().flatten() {
             candidate.promised = false;
@@ -194,7 +186,7 @@ impl Image {
 
 /// Whether `c` was complete before `d`, which is promised, began.
 fn overwritten(c: &Candidate, d: &Candidate) -> bool {
-    d.promised && c.tag != d.tag && c.over.is_some_and(|over| over <= d.began)
+    d.promised && c.precedes(d)
 }
 
 /// Forgets what not even a loss of power can bring back.
@@ -205,4 +197,42 @@ fn prune(list: &mut Vec<Candidate>) {
         .copied()
         .collect();
     list.retain(|c| !stable.iter().any(|d| overwritten(c, d)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A volatile cache. Zero; a write that was complete before the one that fails began; one of the other Primary that
+    /// gave way to that.
+    fn image(gave_way_first: bool) -> Image {
+        let range = Range::new(0, 0, 512);
+        let mut image = Image::new(1);
+        image.began(1, &range, 10);
+        image.done(1, &range, 20, false, true);
+        image.began(2, &range, 25);
+        image.began(3, &range, 30);
+        if gave_way_first {
+            image.done(2, &range, 40, false, true);
+        }
+        image.failed(3, &range);
+        if !gave_way_first {
+            image.done(2, &range, 50, false, true);
+        }
+        image
+    }
+
+    #[test]
+    fn what_gave_way_to_a_write_that_failed_is_not_promised() {
+        for gave_way_first in [true, false] {
+            assert!(image(gave_way_first).allows(0, 1));
+        }
+    }
+
+    #[test]
+    fn what_was_complete_before_the_failed_write_began_stays_promised() {
+        for gave_way_first in [true, false] {
+            assert!(!image(gave_way_first).allows(0, 0));
+        }
+    }
 }

@@ -315,25 +315,25 @@ impl Node {
     pub(crate) fn forget(&mut self) {
         let ours = |owner: Owner, _: &Range| owner == Owner::Peer(REQUESTED);
         self.forgotten += self.writes.remove_all(ours);
-        self.resync_pending = 0;
+        self.reset_requests();
     }
 
-    /// Whether an answer belongs to a request that was given up.
-    pub(crate) fn is_late(&mut self) -> bool {
-        let left = self.forgotten.checked_sub(1);
-        self.forgotten = left.unwrap_or(0);
-        left.is_some()
+    /// Nothing is asked for.
+    pub(crate) fn reset_requests(&mut self) {
+        self.resync_pending = 0;
+        self.cursor = 0;
+        self.controller.reset();
+        self.arrived = 0;
     }
 
     /// A request was answered.
     pub(crate) fn answered(&mut self, range: &Range) -> Answered {
-        let same = |owner: Owner, other: &Range| owner == Owner::Peer(REQUESTED) && other == range;
-        let Some((node, _)) = self.writes.find_overlap(range, same) else {
-            return if self.is_late() {
-                Answered::Late
-            } else {
-                Answered::Unasked
+        let Some(node) = self.interval_of(range, REQUESTED) else {
+            let Some(left) = self.forgotten.checked_sub(1) else {
+                return Answered::Unasked;
             };
+            self.forgotten = left;
+            return Answered::Late;
         };
         self.writes.remove(node);
         self.resync_pending = self.resync_pending.saturating_sub(1);

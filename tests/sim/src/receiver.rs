@@ -257,11 +257,8 @@ impl Node {
                 self.writes.remove_all(ours);
                 self.packet_seq = 0;
                 self.peer_seq = 0;
-                self.resync_pending = 0;
                 self.forgotten = 0;
-                self.cursor = 0;
-                self.controller.reset();
-                self.arrived = 0;
+                self.reset_requests();
                 self.rx = Rx::Down(2);
                 self.stage = 0;
             }

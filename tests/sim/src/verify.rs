@@ -122,7 +122,7 @@ impl Node {
         Done
     }
 
-    fn interval_of(&self, range: &Range, owner: u32) -> Option<NodeId> {
+    pub(crate) fn interval_of(&self, range: &Range, owner: u32) -> Option<NodeId> {
         let same = |of: Owner, other: &Range| of == Owner::Peer(owner) && other == range;
         self.writes.find_overlap(range, same).map(|(node, _)| node)
     }

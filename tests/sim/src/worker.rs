@@ -217,12 +217,7 @@ impl Node {
                     r.local() == drbd_core::request::Local::Pending
                 });
             }
-            After::CancelResync => {
-                self.forget();
-                self.cursor = 0;
-                self.controller.reset();
-                self.arrived = 0;
-            }
+            After::CancelResync => self.forget(),
         }
         true
     }
