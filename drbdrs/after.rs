@@ -157,7 +157,7 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             }
         }
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
-        After::SyncGrownPart => params::sync_grown_part(device, true),
+        After::SyncGrownPart => sent(device, "a state", params::sync_grown_part(device, true)),
         After::AbortLocalIo => local::abort(device),
         After::CancelResync => requests::forget(device),
     }

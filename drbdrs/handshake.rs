@@ -24,7 +24,7 @@ use crate::{
 use drbd_core::{
     handshake::{
         self as core_handshake, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts,
-        UuidReaction,
+        UuidReaction, WaitFacts,
     },
     state::{self, Change},
     trace::{conclusion, pack_meeting, Kind},
@@ -266,7 +266,31 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
     }
     with_volume(device, |volume| volume.flags.clear(VolFlag::DiscardMyData));
     metadata::sync(device);
+    if peer_waits(device, peer) {
+        let tag = Tag(device);
+        pr_info!(
+            "{}: The peer waits for the resync of new storage, beginning it\n",
+            tag
+        );
+        start_resync(device, ConnState::SyncSource);
+    }
     Ok(true)
+}
+
+/// Both grew, the peer takes us for the source of what is new, and nothing else is under way.
+fn peer_waits(device: &Device, peer: &State) -> bool {
+    let shared = device.resource.shared.lock();
+    let resolves = shared.conn.resolve_conflicts;
+    shared.vol(device.vnr).is_some_and(|volume| {
+        let mine = volume.md.as_ref().map(|md| &md.uuids);
+        let facts = WaitFacts::new(
+            resolves,
+            mine,
+            volume.peer_uuids.as_ref(),
+            device.bitmap.weight(),
+        );
+        core_handshake::begins_for_waiting_peer(&volume.state, peer, &facts)
+    })
 }
 
 /// The peer was rebooted while our I/O was frozen: what it did not confirm goes on without it.

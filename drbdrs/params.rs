@@ -642,7 +642,7 @@ fn after_sizes(
         send_sizes(device, false, theirs.flags)?;
     }
     match follow_up.grown_part {
-        GrownPart::Sync => sync_grown_part(device, false),
+        GrownPart::Sync => sync_grown_part(device, false)?,
         GrownPart::AssumeClean => {
             let tag = Tag(device);
             pr_info!(
@@ -657,23 +657,20 @@ fn after_sizes(
 
 /// Syncs what is new on both sides: from the primary, or from the side that breaks ties. `worker`: it is the worker who
 /// calls.
-pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
+pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) -> Result {
     pr_info!("{}: Resync of new storage after online grow\n", Tag(device));
     let source = {
         let shared = device.resource.shared.lock();
         let Some(volume) = shared.vol(device.vnr) else {
-            return;
+            return Ok(());
         };
         // A resync that was agreed on meanwhile copies what is new, too; its target must not become a source.
         let calm =
             volume.state.conn == ConnState::Connected && state::both_up_to_date(&volume.state);
         if worker && !calm {
-            return;
+            return Ok(());
         }
-        match (volume.state.role, volume.state.peer) {
-            (mine, theirs) if mine != theirs => mine == Role::Primary,
-            _ => shared.conn.resolve_conflicts,
-        }
+        handshake::leads_grown_part(&volume.state, shared.conn.resolve_conflicts)
     };
     if source && worker {
         crate::handshake::start_resync_from_worker(device, ConnState::SyncSource);
@@ -684,5 +681,7 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) {
         device
             .resource
             .change(device.vnr, &wait, How::SOFT.verbose());
+        send_state(device)?;
     }
+    Ok(())
 }

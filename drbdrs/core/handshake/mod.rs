@@ -16,6 +16,7 @@
 //! Later P_SIZES, P_UUIDS and P_STATE (an attach, a resize, a change of role) go through the same functions.
 
 mod features;
+mod grown;
 mod peer_state;
 mod peer_uuids;
 mod protocol;
@@ -27,6 +28,7 @@ mod sockets;
 mod tests_peer_state;
 
 pub use features::{negotiate, Features, Incompatible, Negotiated, FEATURES, VERSIONS};
+pub use grown::{begins_for_waiting_peer, leads_grown_part, WaitFacts};
 pub use peer_state::{
     conclude, consider, owes_answer, real_peer_disk, Conclusion, Considered, Facts, Pending, Reason,
 };

@@ -119,6 +119,9 @@ pub fn consider(own: &State, peer: &State, peer_disk: DiskState, f: &Facts) -> C
     if still_thinks_it_syncs(own, peer, peer_disk) {
         peer_disk = DiskState::UpToDate;
     }
+    if super::grown::waits_for_new_part(own, peer, peer_disk) {
+        peer_disk = own.pdsk;
+    }
     let conn = match (own.conn, peer.conn) {
         (_, ConnState::Ahead) => ConnState::Behind,
         (ConnState::WfReportParams, _) => ConnState::Connected,

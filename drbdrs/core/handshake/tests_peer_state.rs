@@ -525,3 +525,24 @@ fn a_disk_that_was_thought_gone_is_compared_before_it_is_used() {
     let conclusion = conclude(&gone, &CONNECTED, &settled_alone, apart, &FACTS);
     assert_eq!(conclusion, Conclusion::Disconnect);
 }
+
+#[test]
+fn a_disk_that_waits_for_the_resync_of_a_new_part_counts_until_that_begins() {
+    let waits = State {
+        conn: C::WfSyncUuid,
+        disk: D::Outdated,
+        ..CONNECTED
+    };
+    assert_eq!(pending(CONNECTED, waits).peer_disk, D::UpToDate);
+    // Of two copies one of which is not good, it is what the peer says.
+    let mine_is_old = State {
+        disk: D::Outdated,
+        ..CONNECTED
+    };
+    assert_eq!(pending(mine_is_old, waits).peer_disk, D::Outdated);
+    let outdated = State {
+        conn: C::Connected,
+        ..waits
+    };
+    assert_eq!(pending(CONNECTED, outdated).peer_disk, D::Outdated);
+}

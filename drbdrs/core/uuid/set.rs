@@ -126,6 +126,11 @@ impl Set {
         self.clear_bitmap();
     }
 
+    /// The current generation of both is the same, whoever of them is primary.
+    pub fn has_generation_of(&self, other: &Self) -> bool {
+        self.current.unmarked() == other.current.unmarked()
+    }
+
     pub(super) fn push_history(&mut self, newest: Uuid) {
         let [newer, _] = self.history;
         self.history = [newest, newer];

@@ -141,6 +141,7 @@ impl World {
                     self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
                 }
             }
+            Told::PeerWaited => self.is_fresh_after(id, ConnState::SyncSource),
             Told::Forced => self.force(id),
             Told::Solved(direction) => self.solve(id, direction),
             Told::Target => self.check_direction(id),

@@ -211,6 +211,10 @@ impl Node {
                     }
                     self.flags.discard_my_data = false;
                     self.sync_metadata();
+                    if self.peer_waits(&peer) {
+                        self.told.push(Told::PeerWaited);
+                        return self.start_resync(ConnState::SyncSource);
+                    }
                     return Done;
                 }
                 Conclusion::FailMyDisk => {

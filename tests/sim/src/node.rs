@@ -168,6 +168,8 @@ pub enum Told {
     DiskFlushed,
     /// The generations were compared.
     Verdict(Result<Plan, Refusal>),
+    /// The peer waits for the resync of what is new, the generations are the same, and it begins here.
+    PeerWaited,
     /// Data that were not good are called good by force.
     Forced,
     /// A resync begins here as target.

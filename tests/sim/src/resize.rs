@@ -12,11 +12,12 @@ use drbd_core::{
     bitmap,
     handshake::{
         self, FollowUpFacts, GrownPart, LocalSizes, PeerSizes, Resized, SizeFacts, SizeRule,
+        WaitFacts,
     },
     meta::Superblock,
     request::Event,
     state::{self, Change, How},
-    types::{ConnState, Role},
+    types::{ConnState, Role, State},
     wire::{Command, Features, Packet, Sizes, SizesFlags},
 };
 
@@ -156,16 +157,30 @@ impl Node {
             self.stage = 2;
             return self.start_resync(ConnState::SyncSource);
         }
-        self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
+        self.wait_for_grown_part();
         Done
     }
 
     /// Whether the new part is copied from here.
     fn leads_grown_part(&self) -> bool {
-        match (self.state.role, self.state.peer) {
-            (mine, theirs) if mine != theirs => mine == Role::Primary,
-            _ => self.resolve_conflicts,
-        }
+        handshake::leads_grown_part(&self.state, self.resolve_conflicts)
+    }
+
+    fn wait_for_grown_part(&mut self) {
+        self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
+        self.send_state(self.state);
+    }
+
+    /// The other one takes this node for the source of what is new, and nothing else is under way.
+    pub(crate) fn peer_waits(&self, peer: &State) -> bool {
+        let mine = self.md.as_ref().map(|md| &md.uuids);
+        let facts = WaitFacts::new(
+            self.resolve_conflicts,
+            mine,
+            self.peer_uuids.as_ref(),
+            self.weight(),
+        );
+        handshake::begins_for_waiting_peer(&self.state, peer, &facts)
     }
 
     /// The worker's way to resync what is new.
@@ -177,7 +192,7 @@ impl Node {
         if self.leads_grown_part() {
             self.begin_resync(ConnState::SyncSource);
         } else {
-            self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
+            self.wait_for_grown_part();
         }
     }
 
