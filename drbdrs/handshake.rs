@@ -562,7 +562,9 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
     let sync = Uuid(SyncUuid::decode(packet.fixed).ok_or(EPROTO)?.uuid);
     let arrival = || {
         with_volume(&device, |volume| {
-            core_handshake::sync_uuid_arrival(&volume.state)
+            let mine = volume.md.as_ref().map(|md| &md.uuids);
+            let same = core_handshake::same_generation(mine, volume.peer_uuids.as_ref());
+            core_handshake::sync_uuid_arrival(&volume.state, same)
         })
         .unwrap_or(SyncUuidArrival::Ignore)
     };
@@ -570,9 +572,17 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
         .resource
         .state_wait
         .wait_idle(|| arrival() != SyncUuidArrival::Wait);
-    if arrival() != SyncUuidArrival::StartAsTarget {
-        pr_err!("{}: Ignoring SyncUUID packet!\n", Tag(&device));
-        return Ok(());
+    match arrival() {
+        SyncUuidArrival::StartAsTarget => {}
+        SyncUuidArrival::BothAreSource => {
+            let tag = Tag(&device);
+            pr_err!("{}: Both nodes are the source of a resync!\n", tag);
+            return Err(EPROTO);
+        }
+        SyncUuidArrival::Wait | SyncUuidArrival::Ignore => {
+            pr_err!("{}: Ignoring SyncUUID packet!\n", Tag(&device));
+            return Ok(());
+        }
     }
     with_volume(&device, |volume| {
         let role = volume.state.role;

@@ -21,7 +21,7 @@ use drbd_core::{
     config::{conf::DiskConf, text::Text},
     handshake::{self, FollowUpFacts, GrownPart, LocalSizes, PeerSizes, SizeFacts, SizeRule},
     state::{self, Change},
-    types::{ConnState, DiskState, Role, State, Uuid},
+    types::{ConnState, DiskState, State, Uuid},
     wire::{
         AlgName, Command, Features, Packet, QueueLimits, Sizes, SizesFlags, StatePacket, SyncParam,
         SyncUuid, UuidFlags, UuidsPacket, Writer,

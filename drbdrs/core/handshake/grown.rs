@@ -40,14 +40,17 @@ impl WaitFacts {
         peer: Option<&PeerUuids>,
         out_of_sync: u64,
     ) -> Self {
-        let same_generation =
-            mine.is_some_and(|set| peer.is_some_and(|p| set.has_generation_of(&p.uuids)));
         Self {
             resolve_conflicts,
-            same_generation,
+            same_generation: same_generation(mine, peer),
             out_of_sync,
         }
     }
+}
+
+/// Both disks have the same generation, as far as is known.
+pub fn same_generation(mine: Option<&Set>, peer: Option<&PeerUuids>) -> bool {
+    mine.is_some_and(|set| peer.is_some_and(|p| set.has_generation_of(&p.uuids)))
 }
 
 /// The peer's state arrived, and was written: does the peer wait for a resync that this side has to begin, as source?

@@ -28,7 +28,7 @@ mod sockets;
 mod tests_peer_state;
 
 pub use features::{negotiate, Features, Incompatible, Negotiated, FEATURES, VERSIONS};
-pub use grown::{begins_for_waiting_peer, leads_grown_part, WaitFacts};
+pub use grown::{begins_for_waiting_peer, leads_grown_part, same_generation, WaitFacts};
 pub use peer_state::{
     conclude, consider, owes_answer, real_peer_disk, Conclusion, Considered, Facts, Pending, Reason,
 };

@@ -2,7 +2,7 @@
 
 //! P_UUIDS and P_SYNC_UUID: what the peer's data is, before its state arrives.
 
-use crate::state::{has_no_data, is_connected, is_failed_or_less};
+use crate::state::{both_up_to_date, has_no_data, is_connected, is_failed_or_less, is_sync_source};
 use crate::types::{ConnState, DiskState, Role, State, Uuid};
 use crate::uuid::PeerUuids;
 
@@ -70,15 +70,23 @@ pub enum SyncUuidArrival {
     StartAsTarget,
     /// The connection or the disk is gone meanwhile.
     Ignore,
+    /// Each has begun a resync as its source (of a new part, see [`super::leads_grown_part`]): end the connection. (8.4
+    /// waits, and hears nothing more of its peer.)
+    BothAreSource,
 }
 
-/// Decides whether a sync UUID can be taken over now.
-pub fn sync_uuid_arrival(s: &State) -> SyncUuidArrival {
+/// Decides whether a sync UUID can be taken over now. `same_generation`: [`super::same_generation`].
+pub fn sync_uuid_arrival(s: &State, same_generation: bool) -> SyncUuidArrival {
     if is_failed_or_less(s.disk) {
         return SyncUuidArrival::Ignore;
     }
     match s.conn {
         ConnState::WfSyncUuid | ConnState::Behind => SyncUuidArrival::StartAsTarget,
+        // Something grew, and only the peer knows that. (8.4 waits, and hears nothing more of its peer.)
+        ConnState::Connected if same_generation && both_up_to_date(s) => {
+            SyncUuidArrival::StartAsTarget
+        }
+        conn if is_sync_source(conn) => SyncUuidArrival::BothAreSource,
         conn if is_connected(conn) => SyncUuidArrival::Wait,
         _ => SyncUuidArrival::Ignore,
     }
@@ -187,11 +195,12 @@ mod tests {
     #[test]
     fn a_sync_uuid_waits_for_the_bitmaps() {
         let at = |conn, disk| {
-            sync_uuid_arrival(&State {
+            let state = State {
                 conn,
                 disk,
                 ..CONNECTED
-            })
+            };
+            sync_uuid_arrival(&state, true)
         };
         let disk = DiskState::Inconsistent;
         assert_eq!(at(ConnState::WfBitmapT, disk), SyncUuidArrival::Wait);
@@ -205,5 +214,21 @@ mod tests {
             at(ConnState::WfSyncUuid, DiskState::Failed),
             SyncUuidArrival::Ignore
         );
+    }
+
+    #[test]
+    fn a_side_that_knows_of_nothing_new_follows_and_two_sources_part() {
+        use SyncUuidArrival::{BothAreSource, StartAsTarget, Wait};
+        assert_eq!(sync_uuid_arrival(&CONNECTED, true), StartAsTarget);
+        assert_eq!(sync_uuid_arrival(&CONNECTED, false), Wait);
+        let old = State {
+            disk: DiskState::Outdated,
+            ..CONNECTED
+        };
+        assert_eq!(sync_uuid_arrival(&old, true), Wait);
+        for conn in [ConnState::SyncSource, ConnState::PausedSyncS] {
+            let source = State { conn, ..CONNECTED };
+            assert_eq!(sync_uuid_arrival(&source, true), BothAreSource);
+        }
     }
 }

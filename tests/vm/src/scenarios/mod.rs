@@ -411,6 +411,7 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             resize::offline,
         ),
+        scenario("grown_unaware", &[OURS], &[], resize::unaware),
         scenario(
             "log_reshaped",
             &[OURS],

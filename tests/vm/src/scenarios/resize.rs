@@ -11,6 +11,7 @@ use std::path::Path;
 
 const DISK_SIZE: u64 = 48 << 20;
 const SMALL: u64 = 16 << 20;
+const MIDDLE: u64 = 28 << 20;
 const LARGE: u64 = 40 << 20;
 const SHRUNK: u64 = 12 << 20;
 
@@ -140,6 +141,54 @@ fn grown_while_down(c: &Cluster) -> Result<()> {
     c.compare()
 }
 
+/// A disk grows alone. The other one does when it is attached, and is the only one that knows of a part to resync: it
+/// leads that, or waits and says so, as the one that has dialled breaks the tie.
+pub(super) fn unaware(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "/dev/sda")?;
+    c.write_noise(0, 2, 3)?;
+    let sum = checksum(&c, 0)?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    grown_alone(&c, 1, SMALL, MIDDLE)?;
+    grown_alone(&c, 0, MIDDLE, LARGE)?;
+    c.sh(0, "dmesg | grep 'The peer waits for the resync'")?;
+    c.drbdadm(0, &["primary", "r0"])?;
+    if checksum(&c, 0)? != sum {
+        return Err(Error::new("the old data are not what they were"));
+    }
+    c.finish()
+}
+
+/// `dials`: the node that connects, while the other one listens.
+fn grown_alone(c: &Cluster, dials: usize, before: u64, size: u64) -> Result<()> {
+    let noise = vec![0x5a; 1 << 20];
+    let disk = c.lab.node(0).disk(DISK)?;
+    disk.overwrite(size - (4 << 20), &noise)?;
+    for (node, seconds) in [(dials, 1), (1 - dials, 60)] {
+        let option = format!("--connect-int={seconds}");
+        c.drbdadm(node, &["--", &option, "net-options", "r0"])?;
+    }
+    c.drbdadm(1, &["detach", "r0"])?;
+    c.drbdadm(dials, &["disconnect", "r0"])?;
+    resize_disks(c, size)?;
+    c.drbdadm(0, &["--", "--assume-peer-has-space", "resize", "r0"])?;
+    c.drbdadm(dials, &["connect", "r0"])?;
+    c.wait_both("is connected", 60, |m| m.connection == "Connected")?;
+    c.drbdadm(1, &["attach", "r0"])?;
+    c.wait_both("has what is new", 120, |m| {
+        m.mirrored() && m.counter("oos") == 0
+    })?;
+    resized(c, |now| now == size)?;
+    // Counted from when it disconnected.
+    let copied = c.state(dials)?.counter("ns");
+    let new = (size - before) >> 10;
+    if copied != new {
+        return Err(Error::new(format!(
+            "{new} KiB are new, and {copied} KiB were sent"
+        )));
+    }
+    c.compare()
+}
+
 fn start(setup: Setup, logs: &Path, meta_disk: &str) -> Result<Cluster> {
     let config = Config {
         meta_disk: meta_disk.into(),
@@ -160,7 +209,11 @@ fn small_disks(c: &Cluster) -> Result<()> {
 }
 
 fn grow_disks(c: &Cluster) -> Result<()> {
-    let sectors = LARGE >> 9;
+    resize_disks(c, LARGE)
+}
+
+fn resize_disks(c: &Cluster, size: u64) -> Result<()> {
+    let sectors = size >> 9;
     c.both(|node| {
         c.sh(
             node,
