@@ -193,6 +193,32 @@ fn a_full_sync_needs_a_good_source() {
 }
 
 #[test]
+fn a_verify_needs_two_good_disks() {
+    for bad in [D::Inconsistent, D::Outdated, D::Consistent, D::Negotiating] {
+        let theirs = State {
+            pdsk: bad,
+            ..CONNECTED
+        };
+        let ours = State {
+            disk: bad,
+            ..CONNECTED
+        };
+        for old in [theirs, ours] {
+            for conn in [C::VerifyS, C::VerifyT] {
+                // What `sanitize` would make of it.
+                let new = State { conn, ..CONNECTED };
+                assert_eq!(soft(old, new), StateRv::NoUpToDateDisk);
+            }
+        }
+    }
+    let stops = State {
+        conn: C::VerifyS,
+        ..CONNECTED
+    };
+    assert_eq!(soft(stops, CONNECTED), StateRv::Success);
+}
+
+#[test]
 fn full_sync_and_verify_need_a_quiet_connection() {
     for start in [C::StartingSyncS, C::StartingSyncT, C::VerifyS] {
         let rv = soft(

@@ -150,8 +150,9 @@ type TransitionRule = fn(&State, &State, &Conf) -> Option<StateRv>;
 
 /// May an administrator or the peer ask for this transition? The last objection counts, as in 8.4.
 pub fn soft_transition(old: &State, new: &State, conf: &Conf) -> StateRv {
-    const RULES: [TransitionRule; 14] = [
+    const RULES: [TransitionRule; 15] = [
         full_sync_from_bad_data,
+        verify_of_bad_data,
         full_sync_while_busy,
         disconnect_twice,
         better_disk_without_disk,
@@ -182,6 +183,12 @@ fn full_sync_from_bad_data(old: &State, new: &State, _: &Conf) -> Option<StateRv
         _ => return None,
     };
     when(source != DiskState::UpToDate, StateRv::NoUpToDateDisk)
+}
+
+/// 8.4 takes both disks for good then, also one that is outdated or just being attached.
+fn verify_of_bad_data(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
+    let starts = is_verify(new.conn) && new.conn != old.conn;
+    when(starts && !both_up_to_date(old), StateRv::NoUpToDateDisk)
 }
 
 fn full_sync_while_busy(old: &State, new: &State, _: &Conf) -> Option<StateRv> {
