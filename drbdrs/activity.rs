@@ -626,9 +626,7 @@ pub(crate) fn flag(flags: &mut Flags, updates: bool) {
 fn is_written(shared: &Shared, vnr: u16) -> bool {
     let ours =
         |(_, request): (SlotId, &Request)| request.range.volume == vnr && request.kind.modifies();
-    let peer_is_alone = shared
-        .vol(vnr)
-        .is_some_and(|volume| peer_data::without_disk(volume.state.pdsk));
+    let peer_is_alone = shared.vol(vnr).is_some_and(peer_data::keeps_no_copy);
     shared.transfer.log.iter().any(ours) || (peer_is_alone && shared.peer.incoming.active() > 0)
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum VolFlag {
     AheadUntold,
     /// What an earlier connection carried, and no barrier confirmed, is to be marked.
     Unconfirmed,
+    /// The peer's disk was being attached when the exchange of bitmaps began ([`drbd_core::state::peer_attaches`]).
+    PeerAttaches,
 }
 
 impl VolFlag {

@@ -248,6 +248,9 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
             return Ok(false);
         }
         volume.flags.clear(VolFlag::ConsiderResync);
+        let before = volume.flags.has(VolFlag::PeerAttaches);
+        let attaches = state::peer_attaches(before, own, peer.disk);
+        volume.flags.assign(VolFlag::PeerAttaches, attaches);
         let result = change::change_locked(&mut shared, device.vnr, &change, how);
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
         let written = volume.state;

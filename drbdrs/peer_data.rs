@@ -561,7 +561,7 @@ fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> 
         if written {
             volume.stat.unacked = volume.stat.unacked.saturating_add(1);
         }
-        if without_disk(volume.state.pdsk) {
+        if keeps_no_copy(volume) {
             // Ours is the only copy of it.
             let sectors = u64::from(range.sectors);
             volume.device.bitmap.set_out_of_sync(range.sector, sectors);
@@ -583,25 +583,16 @@ fn begin(packet: &Arrived<'_>, range: &Range, head: &DataPacket, bytes: u32) -> 
 
 /// What a write of a peer without disk holds in our activity log. May sleep.
 fn hold(device: &Arc<Device>, range: &Range) -> Option<Hold> {
-    let alone = device.state().is_some_and(|state| without_disk(state.pdsk));
-    if !alone || range.sectors == 0 {
+    let alone = params::with_volume(device, |volume| keeps_no_copy(volume));
+    if alone != Some(true) || range.sectors == 0 {
         return None;
     }
     activity::enter_here(device, range)
 }
 
-/// The peer keeps no copy of what it writes.
-pub(crate) fn without_disk(pdsk: DiskState) -> bool {
-    match pdsk {
-        DiskState::Diskless | DiskState::Attaching | DiskState::Failed | DiskState::Negotiating => {
-            true
-        }
-        DiskState::Inconsistent
-        | DiskState::Outdated
-        | DiskState::Unknown
-        | DiskState::Consistent
-        | DiskState::UpToDate => false,
-    }
+/// The peer's disk has no copy of what it writes.
+pub(crate) fn keeps_no_copy(volume: &VolumeShared) -> bool {
+    state::peer_keeps_no_copy(&volume.state, volume.flags.has(VolFlag::PeerAttaches))
 }
 
 /// We have no disk for a write: it counts in its epoch all the same.

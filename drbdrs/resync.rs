@@ -544,7 +544,7 @@ pub(crate) fn send_reply(resource: &Resource, reply: &mut Reply) -> Result {
             return Ok(());
         };
         let ahead = volume.state.conn == ConnState::Ahead;
-        let peer_has_disk = !peer_data::without_disk(volume.state.pdsk);
+        let peer_has_disk = !state::has_no_data(volume.state.pdsk);
         let goes = reply.ok && peer_has_disk && !ahead;
         if goes {
             volume.stat.resync_pending = volume.stat.resync_pending.saturating_add(1);
@@ -596,7 +596,7 @@ fn is_wanted(resource: &Resource, range: &Range) -> bool {
     let shared = resource.shared.lock();
     shared.vol(range.volume).is_some_and(|volume| {
         let ahead = volume.state.conn == ConnState::Ahead;
-        !ahead && !peer_data::without_disk(volume.state.pdsk)
+        !ahead && !state::has_no_data(volume.state.pdsk)
     })
 }
 

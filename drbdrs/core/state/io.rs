@@ -57,9 +57,48 @@ pub fn sends_out_of_sync(s: &State) -> bool {
     matches!(s.conn, ConnState::Ahead | ConnState::WfBitmapS)
 }
 
+/// Has the peer's disk no copy of what the peer writes? Then ours is the only one, and is marked. `attaches`: see
+/// [`peer_attaches`]. (8.4 looks at the peer's disk alone: a write that was begun without a disk, and comes when the
+/// bitmap has gone to the disk that is being attached, is marked nowhere until it is acknowledged.)
+pub fn peer_keeps_no_copy(s: &State, attaches: bool) -> bool {
+    has_no_data(s.pdsk) || (attaches && s.conn == ConnState::WfBitmapS)
+}
+
+/// The peer's state arrived, whose disk it calls `told`: was that disk being attached when the exchange of bitmaps
+/// began? What arrives until it ends may have been begun without that disk. `own`, `before`: until now.
+pub fn peer_attaches(before: bool, own: &State, told: DiskState) -> bool {
+    if own.conn == ConnState::WfBitmapS {
+        before
+    } else {
+        told == DiskState::Negotiating
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_arrives_while_bitmaps_go_to_a_disk_that_is_attached_has_no_copy_there() {
+        let with = |conn, pdsk| State {
+            conn,
+            pdsk,
+            ..State::NEW
+        };
+        let connected = with(ConnState::Connected, DiskState::Negotiating);
+        assert!(peer_keeps_no_copy(&connected, false));
+        let sends = with(ConnState::WfBitmapS, DiskState::Consistent);
+        let attaches = peer_attaches(false, &connected, DiskState::Negotiating);
+        assert!(attaches && peer_keeps_no_copy(&sends, attaches));
+        // It has decided meanwhile, and says so before its writes come.
+        assert!(peer_attaches(attaches, &sends, DiskState::Outdated));
+        let copies = with(ConnState::SyncSource, DiskState::Inconsistent);
+        assert!(!peer_keeps_no_copy(&copies, attaches));
+        // Two that meet anew: what is sent again is on its disk.
+        let meets = with(ConnState::WfReportParams, DiskState::Unknown);
+        let attaches = peer_attaches(attaches, &meets, DiskState::Outdated);
+        assert!(!attaches && !peer_keeps_no_copy(&sends, attaches));
+    }
 
     #[test]
     fn what_waits_is_given_up_only_without_a_peer() {

@@ -52,7 +52,9 @@ pub use effects::{
     BITMAP_WRITE_REASONS,
 };
 pub use fencing::{highest_policy, FenceAnswer};
-pub use io::{accepts_new_io, replicates, sends_out_of_sync, thaw, Thaw};
+pub use io::{
+    accepts_new_io, peer_attaches, peer_keeps_no_copy, replicates, sends_out_of_sync, thaw, Thaw,
+};
 pub use judge::{judge, judge_in_connection, Accepted, How};
 pub use list::List;
 pub use predicates::*;

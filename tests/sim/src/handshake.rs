@@ -201,6 +201,8 @@ impl Node {
                         ..Change::NONE
                     };
                     self.flags.consider_resync = false;
+                    self.flags.peer_attaches =
+                        state::peer_attaches(self.flags.peer_attaches, &own, peer.disk);
                     if self.change(&change, how).is_refusal() {
                         self.give_up();
                         return Broken("refused");

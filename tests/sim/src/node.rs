@@ -203,6 +203,7 @@ pub struct VolFlags {
     pub force_detach: bool,
     /// The size grew when one of the disks could not be resynced (8.4: RESYNC_AFTER_NEG).
     pub grown_while_away: bool,
+    pub peer_attaches: bool,
     /// The administrator waits for the peer's answer to a resize.
     pub asked_size: bool,
     /// The peer has not answered our new size (8.4: RESIZE_PENDING).

@@ -75,13 +75,7 @@ impl Node {
             if head.flags.contains(DataFlags::SEND_RECEIVE_ACK) {
                 self.queue_ack(Command::RecvAck, range, head.block_id);
             }
-            if matches!(
-                self.state.pdsk,
-                DiskState::Diskless
-                    | DiskState::Attaching
-                    | DiskState::Failed
-                    | DiskState::Negotiating
-            ) {
+            if state::peer_keeps_no_copy(&self.state, self.flags.peer_attaches) {
                 self.set_out_of_sync(range.sector, range.sectors.into());
                 self.stage = 2;
             }
