@@ -19,7 +19,7 @@ use crate::state::{
     is_being_torn_down, is_beyond_connected, is_connected, is_failed_or_less, is_resync_or_beyond,
     is_suspended, How,
 };
-use crate::types::{ConnState, DiskState, State};
+use crate::types::{ConnState, DiskState, Role, State};
 use crate::uuid::{PeerUuids, Plan, Refusal};
 
 /// The state of the peer's disk: while it negotiates, what it wants to become.
@@ -222,6 +222,8 @@ pub fn conclude(
     let mut conn = pending.conn;
     let mut peer_disk = pending.peer_disk;
     let mut peer_attach_aborted = false;
+    let verdict =
+        verdict.map(|found| found.and_then(|plan| keep_data_in_use(own, peer, pending, plan)));
     match verdict {
         None => {}
         // The peer missed the end of our last resync, wrote since, and corrected its generations before it sent them: to
@@ -279,6 +281,28 @@ pub fn conclude(
         how,
         peer_attach_aborted,
     }
+}
+
+/// A Primary without a disk works with its peer's data. The disk that it attaches then may get them, but never replaces
+/// them, whatever a policy for split brains says. (In 8.4 the application sees other data from then on.)
+fn keep_data_in_use(
+    own: &State,
+    peer: &State,
+    pending: &Pending,
+    plan: Plan,
+) -> Result<Plan, Refusal> {
+    let attaches = |s: &State| s.disk == DiskState::Negotiating && s.role == Role::Primary;
+    let mine = attaches(own) && pending.peer_disk == DiskState::UpToDate;
+    let theirs = attaches(peer) && own.disk == DiskState::UpToDate;
+    let replaces = match plan.conn {
+        ConnState::WfBitmapS => mine,
+        ConnState::WfBitmapT => theirs,
+        _ => false,
+    };
+    if replaces && is_connected(own.conn) {
+        return Err(Refusal::SplitBrain);
+    }
+    Ok(plan)
 }
 
 /// Of a disk that a comparison finds equal to the other one.

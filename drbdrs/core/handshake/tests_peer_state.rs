@@ -546,3 +546,50 @@ fn a_disk_that_waits_for_the_resync_of_a_new_part_counts_until_that_begins() {
     };
     assert_eq!(pending(CONNECTED, outdated).peer_disk, D::Outdated);
 }
+
+#[test]
+fn a_primary_that_attaches_a_disk_keeps_the_data_that_it_works_with() {
+    let attaching = |role| State {
+        role,
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let serves = State {
+        peer: Role::Primary,
+        pdsk: D::Diskless,
+        ..CONNECTED
+    };
+    let end = |own: State, peer: State, conn| {
+        conclude(&own, &peer, &pending(own, peer), plan(conn), &FACTS)
+    };
+    // What the policy found is refused on both sides.
+    let primary = attaching(Role::Primary);
+    assert_eq!(
+        end(primary, CONNECTED, C::WfBitmapS),
+        Conclusion::FailMyDisk
+    );
+    let refused = end(serves, primary, C::WfBitmapT);
+    let aborted = matches!(
+        refused,
+        Conclusion::Set {
+            peer_attach_aborted: true,
+            ..
+        }
+    );
+    assert!(aborted);
+    assert_eq!(written(refused).0.pdsk, D::Diskless);
+    // The other way round, and that of a Secondary, it goes on.
+    assert_eq!(
+        written(end(primary, CONNECTED, C::WfBitmapT)).0.conn,
+        C::WfBitmapT
+    );
+    assert_eq!(
+        written(end(serves, primary, C::WfBitmapS)).0.conn,
+        C::WfBitmapS
+    );
+    let secondary = attaching(Role::Secondary);
+    assert_eq!(
+        written(end(secondary, CONNECTED, C::WfBitmapS)).0.conn,
+        C::WfBitmapS
+    );
+}
