@@ -17,6 +17,7 @@ use crate::{
 use drbd_core::{
     config::choices::Protocol,
     meta::{Flags, Superblock, SUPERBLOCK_BYTES},
+    state,
     types::{DiskState, Uuid},
     uuid::Set,
 };
@@ -296,7 +297,7 @@ impl World {
             idle = if moved { 0 } else { idle + 1 };
             if idle > 24 {
                 idle = 0;
-                self.now_ms += 50 + self.rng.below(400);
+                self.now_ms += self.idle_ms();
                 if self.healing && self.at_rest() && self.verified() {
                     rest += 1;
                     if rest > 3 {
@@ -332,6 +333,18 @@ impl World {
                 });
             }
             self.violate(format!("it never comes to rest: {states}"));
+        }
+    }
+
+    /// How long nobody did anything. The one thing that is to be done may not be drawn for long: for a verify that has
+    /// to come to its end, that must not look as if the other side was dead.
+    fn idle_ms(&mut self) -> u64 {
+        let pause = 50 + self.rng.below(400);
+        let verifies = self.nodes.iter().any(|n| state::is_verify(n.state.conn));
+        if self.healing && verifies && !self.config.two_primaries {
+            pause / 20
+        } else {
+            pause
         }
     }
 
