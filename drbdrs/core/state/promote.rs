@@ -118,13 +118,17 @@ pub fn starts_generation(p: &Promotion, state: &State, bitmap_uuid_set: bool) ->
         || super::predicates::is_failed_or_less(state.pdsk);
     // Data that are no version of the whole begin none: the source could not tell them from foreign ones.
     let whole = super::predicates::is_outdated_or_better(state.disk);
-    (alone && whole && !bitmap_uuid_set) || p.forced
+    // The peer's data are good: a resync from it came between, and nothing is good by force. (8.4 begins a generation that
+    // the peer does not hear of, and two equal disks end in a split brain.)
+    let by_force = p.forced && state.pdsk != DiskState::UpToDate;
+    (alone && whole && !bitmap_uuid_set) || by_force
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests_support::*;
     use super::*;
+    use crate::types::ConnState;
 
     #[test]
     fn a_success_is_the_result() {
@@ -138,6 +142,7 @@ mod tests {
         let mut p = Promotion::new(Role::Primary, true);
         let s = State {
             disk: DiskState::Inconsistent,
+            pdsk: DiskState::Inconsistent,
             ..CONNECTED
         };
         assert_eq!(
@@ -151,6 +156,27 @@ mod tests {
             next_attempt(&mut p, StateRv::NoUpToDateDisk, &s),
             Attempt::LastTry
         );
+    }
+
+    #[test]
+    fn force_that_a_resync_made_needless_starts_no_generation() {
+        let mut p = Promotion::new(Role::Primary, true);
+        let s = State {
+            conn: ConnState::WfReportParams,
+            disk: DiskState::Outdated,
+            pdsk: DiskState::Unknown,
+            ..CONNECTED
+        };
+        next_attempt(&mut p, StateRv::NoUpToDateDisk, &s);
+        assert!(p.forced);
+        let target = State {
+            conn: ConnState::SyncTarget,
+            disk: DiskState::Inconsistent,
+            ..CONNECTED
+        };
+        for state in [target, CONNECTED] {
+            assert!(!starts_generation(&p, &state, false));
+        }
     }
 
     #[test]
