@@ -99,7 +99,15 @@ impl Set {
         } else {
             self.bitmap.sync_uuid()
         };
+        let [newer, older] = self.history;
+        let again = self.bitmap.is_made_from(newer) && newer.is_made_from(older);
         self.rotate_into(Slot::Bitmap, sync, Role::Secondary);
+        if again {
+            // Each resync that is broken off would push what all of them started from further into history, and out of
+            // it. (8.4 calls the two unrelated then, once the other side has written.)
+            let [newest, _] = self.history;
+            self.history = [newest, older];
+        }
         sync
     }
 
@@ -209,6 +217,8 @@ pub(super) trait Generation {
     fn unmarked(self) -> Uuid;
     /// The sync UUID that a source derives from this bitmap UUID.
     fn sync_uuid(self) -> Uuid;
+    /// This is the sync UUID of a resync that started from `base`, maybe not the first one that did.
+    fn is_made_from(self, base: Uuid) -> bool;
 }
 
 impl Generation for Uuid {
@@ -218,6 +228,11 @@ impl Generation for Uuid {
 
     fn sync_uuid(self) -> Uuid {
         Uuid(self.0.wrapping_add(SYNC_UUID_OFFSET))
+    }
+
+    fn is_made_from(self, base: Uuid) -> bool {
+        let more = self.unmarked().0.wrapping_sub(base.unmarked().0);
+        !base.is_zero() && more != 0 && more % SYNC_UUID_OFFSET == 0
     }
 }
 
@@ -284,6 +299,23 @@ mod tests {
         let sync = s.start_sync_source(Uuid(0xffff));
         assert_eq!(sync, Uuid(0x0001_0000_0000_00b0));
         assert_eq!(s, set([A, sync, B, C]));
+    }
+
+    #[test]
+    fn resyncs_that_are_broken_off_keep_what_they_started_from() {
+        let mut s = set([A, B, C, D]);
+        for _ in 0..9 {
+            s.start_sync_source(Uuid(0xffff));
+        }
+        let nth = |n: u64| Uuid(B.0 + n * SYNC_UUID_OFFSET);
+        assert_eq!(s, set([A, nth(9), nth(8), B]));
+        // Of something else nothing is dropped.
+        let mut s = set([A, nth(2), nth(1), C]);
+        s.start_sync_source(Uuid(0xffff));
+        assert_eq!(s, set([A, nth(3), nth(2), nth(1)]));
+        let mut s = set([A, nth(1), Uuid::ZERO, Uuid::ZERO]);
+        s.start_sync_source(Uuid(0xffff));
+        assert_eq!(s, set([A, nth(2), nth(1), Uuid::ZERO]));
     }
 
     #[test]
