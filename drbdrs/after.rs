@@ -19,6 +19,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::OnIoError,
+    resync::Side,
     state::{self, After, AfterConnection, AfterContext, Change, Helper, Io, BITMAP_WRITE_REASONS},
     types::{ConnState, DiskState, State},
     wire::SizesFlags,
@@ -211,7 +212,7 @@ fn start_full_sync(device: &Arc<Device>, new: &State) {
         (Err(_), _) => ConnState::Connected,
         (Ok(()), ConnState::StartingSyncT) => ConnState::WfSyncUuid,
         (Ok(()), _) => {
-            peer_handshake::start_resync_from_worker(device, ConnState::SyncSource);
+            peer_handshake::start_resync_from_worker(device, Side::Source);
             return;
         }
     };

@@ -16,6 +16,7 @@ use crate::{
 };
 use drbd_core::{
     meta::Flags,
+    resync::Side,
     state::Change,
     types::ConnState,
     wire::{Agreed, BitmapRecv, BitmapSend, Bits, Features, TransferStats, SOCKET_BUFFER_SIZE},
@@ -188,7 +189,7 @@ fn complete(device: &Arc<Device>) -> Result {
                 .change(device.vnr, &next, How::SOFT.verbose());
         }
         ConnState::WfBitmapS => {
-            crate::handshake::start_resync(device, ConnState::SyncSource);
+            crate::handshake::start_resync(device, Side::Source);
         }
         // An administrator, or another thread, has decided otherwise meanwhile.
         other => {

@@ -26,6 +26,7 @@ use drbd_core::{
     congestion::{self, Load, Policy, Rule, Step},
     interval::{Owner, Range},
     request::{Job, SlotId},
+    resync::Side,
     state::{self, Change},
     types::ConnState,
 };
@@ -154,7 +155,7 @@ pub(crate) fn catch_up(device: &Arc<Device>) {
         .state()
         .is_some_and(|state| state.conn == ConnState::Ahead);
     if ahead {
-        handshake::start_resync_from_worker(device, ConnState::SyncSource);
+        handshake::start_resync_from_worker(device, Side::Source);
     }
 }
 

@@ -26,6 +26,7 @@ use drbd_core::{
         self as core_handshake, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts,
         UuidReaction, WaitFacts,
     },
+    resync::{self, HandlerVerdict, StartRefusal},
     state::{self, Change},
     trace::{conclusion, pack_meeting, Kind},
     types::{ConnState, DiskState, Role, State, Uuid},
@@ -211,6 +212,8 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
             peer_attach_aborted,
         } => (new, how, peer_attach_aborted),
         Conclusion::FailMyDisk => {
+            let tag = Tag(device);
+            pr_err!("{}: The disk that is being attached does not fit, giving it up\n", tag);
             let mut shared = resource.shared.lock();
             change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
             return Ok(false);
@@ -275,7 +278,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
             "{}: The peer waits for the resync of new storage, beginning it\n",
             tag
         );
-        start_resync(device, ConnState::SyncSource);
+        start_resync(device, resync::Side::Source);
     }
     Ok(true)
 }
@@ -594,85 +597,39 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
         volume.md_dirty = true;
         pr_info!("{}: updated sync uuid {}\n", Tag(&device), Shown(md.uuids));
     });
-    start_resync(&device, ConnState::SyncTarget);
+    start_resync(&device, resync::Side::Target);
     // Before the first block is asked for: what the resync writes may be lost with our disk's cache after the source
     // has cleared its bits.
     crate::after::write_bitmap(&device, "resync target");
     Ok(())
 }
 
-/// The exit code of a handler that old tools give for a handler they do not know.
-const HANDLER_UNKNOWN: u8 = 3;
-
 /// Becomes source or target of a resync, if the handlers agree. Not for the worker.
-pub(crate) fn start_resync(device: &Arc<Device>, side: ConnState) {
+pub(crate) fn start_resync(device: &Arc<Device>, side: resync::Side) {
     begin_resync(device, side, false);
 }
 
 /// As [`start_resync`], for the worker: it does not wait for its turn, because whoever has it may wait for the worker.
-pub(crate) fn start_resync_from_worker(device: &Arc<Device>, side: ConnState) {
+pub(crate) fn start_resync_from_worker(device: &Arc<Device>, side: resync::Side) {
     begin_resync(device, side, true);
 }
 
-fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
+fn begin_resync(device: &Arc<Device>, side: resync::Side, worker: bool) {
     let resource = &device.resource;
-    let target = side == ConnState::SyncTarget;
-    let running = |volume: &mut crate::resource::VolumeShared| state::is_resync(volume.state.conn);
-    if with_volume(device, running) != Some(false) {
-        pr_err!("{}: Resync already running!\n", Tag(device));
-        return;
+    match with_volume(device, |volume| resync::start(&volume.state, side)) {
+        Some(Ok(_)) => {}
+        Some(Err(StartRefusal::AlreadyRunning)) => {
+            pr_err!("{}: Resync already running!\n", Tag(device));
+            return;
+        }
+        Some(Err(StartRefusal::TooLate)) | None => return,
     }
-    let handler = if target {
-        handlers::BEFORE_RESYNC_TARGET
-    } else {
-        handlers::BEFORE_RESYNC_SOURCE
-    };
-    let code = handlers::call(resource, Some(device), handler);
-    if code > 0 && (target || code != HANDLER_UNKNOWN) {
-        let tag = Tag(device);
-        pr_info!(
-            "{}: {} handler returned {}, dropping connection.\n",
-            tag,
-            handler,
-            code
-        );
+    if !handler_agrees(device, side) {
         give_up(resource);
         return;
     }
     let serialised = (!worker).then(|| resource.state_mutex.lock());
-    let began = {
-        let mut shared = resource.shared.lock();
-        let Some(volume) = shared.vol(device.vnr) else {
-            return;
-        };
-        let by_checksums = target && crate::checksums::wanted(&shared, volume);
-        if !state::is_connected(volume.state.conn) || !has_metadata(volume.state.disk) {
-            return;
-        }
-        let change = if target {
-            Change {
-                disk: Some(DiskState::Inconsistent),
-                ..Change::conn(side)
-            }
-        } else {
-            Change {
-                pdsk: Some(DiskState::Inconsistent),
-                ..Change::conn(side)
-            }
-        };
-        let how = How::SOFT.verbose();
-        let result = change::change_locked(&mut shared, device.vnr, &change, how);
-        match shared.vol_mut(device.vnr) {
-            Some(volume) if !result.is_refusal() && state::is_connected(volume.state.conn) => {
-                let weight = device.bitmap.weight();
-                volume.resync.begin(weight, kernel_ext::time::now_ms());
-                volume.resync.by_checksums = by_checksums;
-                crate::throttle::begin(volume);
-                Some((weight, volume.state.conn))
-            }
-            _ => None,
-        }
-    };
+    let began = enter_resync(device, side);
     drop(serialised);
     let Some((bits, conn)) = began else { return };
     pr_info!(
@@ -687,4 +644,43 @@ fn begin_resync(device: &Arc<Device>, side: ConnState, worker: bool) {
     // Those that sync after it wait, or it waits itself.
     crate::dependents::update();
     resource.connection.wake_sender();
+}
+
+fn handler_agrees(device: &Arc<Device>, side: resync::Side) -> bool {
+    let handler = match side {
+        resync::Side::Target => handlers::BEFORE_RESYNC_TARGET,
+        resync::Side::Source => handlers::BEFORE_RESYNC_SOURCE,
+    };
+    let code = handlers::call(&device.resource, Some(device), handler);
+    let goes = resync::handler_verdict(side, code) == HandlerVerdict::Go;
+    if !goes {
+        let tag = Tag(device);
+        pr_info!(
+            "{}: {} handler returned {}, dropping connection.\n",
+            tag,
+            handler,
+            code
+        );
+    }
+    goes
+}
+
+/// The bits to copy, and the state, if it was entered.
+fn enter_resync(device: &Arc<Device>, side: resync::Side) -> Option<(u64, ConnState)> {
+    let mut shared = device.resource.shared.lock();
+    let volume = shared.vol(device.vnr)?;
+    let target = side == resync::Side::Target;
+    let by_checksums = target && crate::checksums::wanted(&shared, volume);
+    let change = resync::start(&volume.state, side).ok()?;
+    let how = How::SOFT.verbose();
+    let result = change::change_locked(&mut shared, device.vnr, &change, how);
+    let volume = shared.vol_mut(device.vnr)?;
+    if result.is_refusal() || !state::is_connected(volume.state.conn) {
+        return None;
+    }
+    let weight = device.bitmap.weight();
+    volume.resync.begin(weight, kernel_ext::time::now_ms());
+    volume.resync.by_checksums = by_checksums;
+    crate::throttle::begin(volume);
+    Some((weight, volume.state.conn))
 }

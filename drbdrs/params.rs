@@ -20,6 +20,7 @@ use crate::{
 use drbd_core::{
     config::{conf::DiskConf, text::Text},
     handshake::{self, FollowUpFacts, GrownPart, LocalSizes, PeerSizes, SizeFacts, SizeRule},
+    resync::Side,
     state::{self, Change},
     types::{ConnState, DiskState, State, Uuid},
     wire::{
@@ -673,9 +674,9 @@ pub(crate) fn sync_grown_part(device: &Arc<Device>, worker: bool) -> Result {
         handshake::leads_grown_part(&volume.state, shared.conn.resolve_conflicts)
     };
     if source && worker {
-        crate::handshake::start_resync_from_worker(device, ConnState::SyncSource);
+        crate::handshake::start_resync_from_worker(device, Side::Source);
     } else if source {
-        crate::handshake::start_resync(device, ConnState::SyncSource);
+        crate::handshake::start_resync(device, Side::Source);
     } else {
         let wait = Change::conn(ConnState::WfSyncUuid);
         device

@@ -27,5 +27,5 @@ pub use controller::{Controller, Rates, Throttle, TURN_MS};
 pub use finish::{finished, is_unfence_due, may_clear, AfterHelper, Finished, UuidUpdate};
 pub use progress::{Progress, Summary};
 pub use request::{next_request, Limits, Request};
-pub use start::{handler_verdict, start_state, uses_checksums, HandlerVerdict, Side, StartRefusal};
+pub use start::{handler_verdict, start, uses_checksums, HandlerVerdict, Side, StartRefusal};
 pub use verify::{can_stop_early, Differing, Verify, VerifyRequest};

@@ -2,7 +2,7 @@
 
 //! The start of a resync: helpers, and the state to enter.
 
-use crate::state::{is_connected, is_failed_or_less, is_resync_or_verify};
+use crate::state::{is_connected, is_failed_or_less, is_resync, Change};
 use crate::types::{ConnState, DiskState, State};
 
 /// This node's part.
@@ -26,48 +26,41 @@ pub enum StartRefusal {
 /// What the exit code of `before-resync-source` or `-target` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandlerVerdict {
-    /// Go on.
+    /// Go on. So does a source whose tools are old and do not know the handler.
     Go,
-    /// The source's tools are old and do not know the handler: go on, with a line in the log.
-    GoDespiteOldTools,
     /// The administrator's handler objects: disconnect.
     Disconnect,
 }
 
+/// The exit code of a handler that old tools give for a handler they do not know.
+const HANDLER_UNKNOWN: u8 = 3;
+
 /// Judges the exit code of the handler that is called before a resync.
 pub fn handler_verdict(side: Side, exit_code: u8) -> HandlerVerdict {
     match (side, exit_code) {
-        (_, 0) => HandlerVerdict::Go,
-        (Side::Source, 3) => HandlerVerdict::GoDespiteOldTools,
+        (_, 0) | (Side::Source, HANDLER_UNKNOWN) => HandlerVerdict::Go,
         _ => HandlerVerdict::Disconnect,
     }
 }
 
-/// The state to enter (verbose, soft). `may_sync_now`: no device that comes first is busy.
-/// After it was written: `Progress::begin`, reset the controller, pause dependent devices; the target requests
-/// from bit 0. An empty resync before protocol 95 is finished at once.
-pub fn start_state(own: &State, side: Side, may_sync_now: bool) -> Result<State, StartRefusal> {
-    if is_resync_or_verify(own.conn) {
+/// The change to ask for (verbose, soft).
+pub fn start(own: &State, side: Side) -> Result<Change, StartRefusal> {
+    if is_resync(own.conn) {
         return Err(StartRefusal::AlreadyRunning);
     }
     if !is_connected(own.conn) || is_failed_or_less(own.disk) {
         return Err(StartRefusal::TooLate);
     }
-    let mut new = State {
-        aftr_isp: !may_sync_now,
-        ..*own
-    };
-    match side {
-        Side::Source => {
-            new.conn = ConnState::SyncSource;
-            new.pdsk = DiskState::Inconsistent;
-        }
-        Side::Target => {
-            new.conn = ConnState::SyncTarget;
-            new.disk = DiskState::Inconsistent;
-        }
-    }
-    Ok(new)
+    Ok(match side {
+        Side::Source => Change {
+            pdsk: Some(DiskState::Inconsistent),
+            ..Change::conn(ConnState::SyncSource)
+        },
+        Side::Target => Change {
+            disk: Some(DiskState::Inconsistent),
+            ..Change::conn(ConnState::SyncTarget)
+        },
+    })
 }
 
 /// Does the target compare checksums before it asks for data?
@@ -93,36 +86,38 @@ mod tests {
 
     #[test]
     fn each_side_has_its_state() {
-        let t = start_state(&CONNECTED, Side::Target, true).unwrap();
+        let t = start(&CONNECTED, Side::Target).unwrap();
         assert_eq!(
-            (t.conn, t.disk),
-            (ConnState::SyncTarget, DiskState::Inconsistent)
+            (t.conn, t.disk, t.pdsk),
+            (
+                Some(ConnState::SyncTarget),
+                Some(DiskState::Inconsistent),
+                None
+            )
         );
-        assert!(!t.aftr_isp);
-        let s = start_state(&CONNECTED, Side::Source, false).unwrap();
+        let s = start(&CONNECTED, Side::Source).unwrap();
         assert_eq!(
-            (s.conn, s.pdsk),
-            (ConnState::SyncSource, DiskState::Inconsistent)
+            (s.conn, s.disk, s.pdsk),
+            (
+                Some(ConnState::SyncSource),
+                None,
+                Some(DiskState::Inconsistent)
+            )
         );
-        assert!(s.aftr_isp);
     }
 
     #[test]
     fn a_resync_starts_once_and_only_while_it_can() {
         let at = |conn, disk| {
-            start_state(
-                &State {
-                    conn,
-                    disk,
-                    ..CONNECTED
-                },
-                Side::Target,
-                true,
-            )
+            let own = State {
+                conn,
+                disk,
+                ..CONNECTED
+            };
+            start(&own, Side::Target)
         };
         let running = Err(StartRefusal::AlreadyRunning);
         assert_eq!(at(ConnState::PausedSyncT, DiskState::Inconsistent), running);
-        assert_eq!(at(ConnState::VerifyS, DiskState::UpToDate), running);
         let late = Err(StartRefusal::TooLate);
         assert_eq!(at(ConnState::NetworkFailure, DiskState::UpToDate), late);
         assert_eq!(at(ConnState::WfSyncUuid, DiskState::Failed), late);
@@ -133,10 +128,7 @@ mod tests {
     fn the_handlers_exit_code() {
         assert_eq!(handler_verdict(Side::Target, 0), HandlerVerdict::Go);
         assert_eq!(handler_verdict(Side::Target, 3), HandlerVerdict::Disconnect);
-        assert_eq!(
-            handler_verdict(Side::Source, 3),
-            HandlerVerdict::GoDespiteOldTools
-        );
+        assert_eq!(handler_verdict(Side::Source, 3), HandlerVerdict::Go);
         assert_eq!(handler_verdict(Side::Source, 1), HandlerVerdict::Disconnect);
     }
 

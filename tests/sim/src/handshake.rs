@@ -215,7 +215,7 @@ impl Node {
                     self.sync_metadata();
                     if self.peer_waits(&peer) {
                         self.told.push(Told::PeerWaited);
-                        return self.start_resync(ConnState::SyncSource);
+                        return self.start_resync(rules::Side::Source);
                     }
                     return Done;
                 }
@@ -348,7 +348,7 @@ impl Node {
             }
             self.stage = 1;
         }
-        let outcome = self.start_resync(ConnState::SyncTarget);
+        let outcome = self.start_resync(rules::Side::Target);
         if matches!(outcome, Done) {
             self.write_bitmap();
         }
@@ -356,7 +356,7 @@ impl Node {
     }
 
     /// Waits for its turn.
-    pub(crate) fn start_resync(&mut self, side: ConnState) -> Outcome {
+    pub(crate) fn start_resync(&mut self, side: rules::Side) -> Outcome {
         if self.turn.is_some() {
             return Wait;
         }
@@ -365,22 +365,9 @@ impl Node {
     }
 
     /// Becomes source or target.
-    pub fn begin_resync(&mut self, side: ConnState) {
-        if state::is_resync(self.state.conn)
-            || !state::is_connected(self.state.conn)
-            || !has_metadata(self.state.disk)
-        {
+    pub fn begin_resync(&mut self, side: rules::Side) {
+        let Ok(change) = rules::start(&self.state, side) else {
             return;
-        }
-        let change = match side {
-            ConnState::SyncTarget => Change {
-                disk: Some(DiskState::Inconsistent),
-                ..Change::conn(side)
-            },
-            _ => Change {
-                pdsk: Some(DiskState::Inconsistent),
-                ..Change::conn(side)
-            },
         };
         let result = self.change(&change, How::SOFT);
         if result.is_refusal() || !state::is_connected(self.state.conn) {
@@ -389,7 +376,7 @@ impl Node {
         self.failed = 0;
         self.target_has_all = false;
         self.owed.clone_from(&self.bits);
-        if side == ConnState::SyncTarget {
+        if side == rules::Side::Target {
             self.told.push(Told::Target);
         }
         self.sync_metadata();
@@ -481,7 +468,7 @@ impl Node {
                 self.change(&Change::conn(ConnState::WfSyncUuid), How::SOFT);
                 Done
             }
-            ConnState::WfBitmapS => self.start_resync(ConnState::SyncSource),
+            ConnState::WfBitmapS => self.start_resync(rules::Side::Source),
             _ => Done,
         }
     }

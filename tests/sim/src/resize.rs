@@ -16,6 +16,7 @@ use drbd_core::{
     },
     meta::Superblock,
     request::Event,
+    resync::Side,
     state::{self, Change, How},
     types::{ConnState, Role, State},
     wire::{Command, Features, Packet, Sizes, SizesFlags},
@@ -91,7 +92,7 @@ impl Node {
                     None => Broken("no metadata"),
                 }
             }
-            _ => self.start_resync(ConnState::SyncSource),
+            _ => self.start_resync(Side::Source),
         }
     }
 
@@ -155,7 +156,7 @@ impl Node {
         }
         if self.leads_grown_part() {
             self.stage = 2;
-            return self.start_resync(ConnState::SyncSource);
+            return self.start_resync(Side::Source);
         }
         self.wait_for_grown_part();
         Done
@@ -190,7 +191,7 @@ impl Node {
             return;
         }
         if self.leads_grown_part() {
-            self.begin_resync(ConnState::SyncSource);
+            self.begin_resync(Side::Source);
         } else {
             self.wait_for_grown_part();
         }

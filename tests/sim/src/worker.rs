@@ -256,7 +256,7 @@ impl Node {
             (false, _) => ConnState::Connected,
             (true, ConnState::StartingSyncT) => ConnState::WfSyncUuid,
             (true, _) => {
-                self.begin_resync(ConnState::SyncSource);
+                self.begin_resync(drbd_core::resync::Side::Source);
                 return;
             }
         };
