@@ -85,8 +85,12 @@ pub fn logout(c: &Cluster) -> Result<()> {
         let output = c.run(INITIATOR, &["/bin/sh", "-c", script])?;
         Ok((output.code == 0).then_some(()))
     })?;
-    c.sh(INITIATOR, "iscsiadm -m node -U all && udevadm settle -t 30")
-        .map(drop)
+    // multipathd may have made the map anew before the sessions went: it must not queue then.
+    c.sh(
+        INITIATOR,
+        "iscsiadm -m node -U all && multipathd disablequeueing maps && { multipath -F; udevadm settle -t 90; }",
+    )
+    .map(drop)
 }
 
 /// Waits until multipath shows one disk with these paths (how many serve, how many wait), and udev has named it.
