@@ -32,7 +32,7 @@ use drbd_core::{
     handshake::{agreed_size, Resized, Ring, SizeFacts},
     meta::{layout, Flags, Layout, Superblock, Why},
     state::{self, Change},
-    types::{ConnState, DiskState, RetCode, Role, StateRv},
+    types::{ConnState, DiskState, RetCode, StateRv},
     uuid::{self, Continues},
     write_order::{Reason, WriteOrder},
 };
@@ -459,14 +459,13 @@ fn check_generation(device: &Device, block: &mut Superblock) -> Result<(), Refus
     let mut shared = device.resource.shared.lock();
     let volume = shared.vol_mut(device.vnr).ok_or(RetCode::MinorInvalid)?;
     let exposed = volume.exposed_uuid;
-    let role = volume.state.role;
+    let state = volume.state;
     let unstored = volume.unstored.take();
-    let primary = role == Role::Primary || volume.state.peer == Role::Primary;
-    if volume.state.pdsk == DiskState::UpToDate || !primary {
+    if state.pdsk == DiskState::UpToDate {
         return Ok(());
     }
     let (found, disk) = (block.uuids.current, block.device_uuid);
-    let continues = uuid::continues(exposed, unstored.as_ref(), found, disk);
+    let continues = uuid::continues(&state, exposed, unstored.as_ref(), found, disk);
     if continues != Continues::Yes {
         // Until the superblock is written, or another disk is tried.
         volume.unstored = unstored;
@@ -475,7 +474,7 @@ fn check_generation(device: &Device, block: &mut Superblock) -> Result<(), Refus
     match continues {
         Continues::Yes => Ok(()),
         Continues::Unaware => {
-            block.uuids.resume_generation(exposed, role);
+            block.uuids.resume_generation(exposed, state.role);
             Ok(())
         }
         Continues::No => {

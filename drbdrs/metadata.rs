@@ -18,7 +18,7 @@ use crate::{
 use drbd_core::{
     meta::{Flags, Superblock},
     state,
-    types::{Role, State, Uuid},
+    types::{Role, Uuid},
     uuid::{self, Continues, Set, Unstored},
 };
 
@@ -124,13 +124,10 @@ fn expose(volume: &mut VolumeShared, stored: Uuid) {
 
 /// Whether the attached disk has the generation that a Primary has seen, as far as we know.
 pub(crate) fn continues(volume: &VolumeShared) -> bool {
-    let State { role, peer, .. } = volume.state;
-    let primary = role == Role::Primary || peer == Role::Primary;
-    let other = |md: &Superblock| {
-        let found = (md.uuids.current, md.device_uuid);
-        uuid::continues(volume.exposed_uuid, None, found.0, found.1) == Continues::No
-    };
-    !primary || !volume.md.as_ref().is_some_and(other)
+    volume.md.as_ref().is_none_or(|md| {
+        let (found, disk) = (md.uuids.current, md.device_uuid);
+        uuid::continues(&volume.state, volume.exposed_uuid, None, found, disk) != Continues::No
+    })
 }
 
 /// Begins a new data generation if there is none since both sides were equal. May sleep.

@@ -172,17 +172,24 @@ fn a_verify_needs_an_algorithm_and_protocol_88() {
 
 // --- transitions that must not be asked for
 
+/// The peer's disk is no good, or ours.
+fn one_bad(bad: D) -> [State; 2] {
+    [
+        State {
+            pdsk: bad,
+            ..CONNECTED
+        },
+        State {
+            disk: bad,
+            ..CONNECTED
+        },
+    ]
+}
+
 #[test]
 fn a_full_sync_needs_a_good_source() {
     for bad in [D::Inconsistent, D::Outdated, D::Consistent] {
-        let theirs = State {
-            pdsk: bad,
-            ..CONNECTED
-        };
-        let ours = State {
-            disk: bad,
-            ..CONNECTED
-        };
+        let [theirs, ours] = one_bad(bad);
         for (old, conn) in [(theirs, C::StartingSyncT), (ours, C::StartingSyncS)] {
             assert_eq!(soft(old, State { conn, ..old }), StateRv::NoUpToDateDisk);
         }
@@ -195,15 +202,7 @@ fn a_full_sync_needs_a_good_source() {
 #[test]
 fn a_verify_needs_two_good_disks() {
     for bad in [D::Inconsistent, D::Outdated, D::Consistent, D::Negotiating] {
-        let theirs = State {
-            pdsk: bad,
-            ..CONNECTED
-        };
-        let ours = State {
-            disk: bad,
-            ..CONNECTED
-        };
-        for old in [theirs, ours] {
+        for old in one_bad(bad) {
             for conn in [C::VerifyS, C::VerifyT] {
                 // What `sanitize` would make of it.
                 let new = State { conn, ..CONNECTED };

@@ -423,11 +423,11 @@ impl Node {
 
     fn bring_in(&mut self) -> bool {
         let (mut block, _) = Superblock::read(&self.stable.superblock).expect("our own superblock");
-        let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
         let unstored = self.unstored.take();
-        if self.state.pdsk != DiskState::UpToDate && primary {
+        if self.state.pdsk != DiskState::UpToDate {
             let (found, disk) = (block.uuids.current, block.device_uuid);
-            let continues = uuid::continues(self.exposed, unstored.as_ref(), found, disk);
+            let continues =
+                uuid::continues(&self.state, self.exposed, unstored.as_ref(), found, disk);
             if continues != Continues::Yes {
                 self.unstored = unstored;
             }

@@ -12,7 +12,6 @@ use drbd_core::{
     handshake::{
         self, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
     },
-    meta::Superblock,
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
     types::{ConnState, DiskState, Role, State, Uuid},
@@ -136,12 +135,10 @@ impl Node {
 
     /// Whether the attached disk has the generation that a Primary has seen, as far as this node knows.
     fn continues(&self) -> bool {
-        let primary = self.state.role == Role::Primary || self.state.peer == Role::Primary;
-        let other = |md: &Superblock| {
+        self.md.as_ref().is_none_or(|md| {
             let (found, disk) = (md.uuids.current, md.device_uuid);
-            uuid::continues(self.exposed, None, found, disk) == Continues::No
-        };
-        !primary || !self.md.as_ref().is_some_and(other)
+            uuid::continues(&self.state, self.exposed, None, found, disk) != Continues::No
+        })
     }
 
     pub(crate) fn facts(&self) -> Facts {
