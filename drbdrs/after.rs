@@ -154,7 +154,10 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
             sent(device, "a state", params::send_state_value(device, *new));
             crate::congestion::told(device);
             if state::tells_of_loss(new) {
-                told_of_loss(device);
+                told(device, VolFlag::LossUntold);
+            }
+            if state::tells_of_peer_disk(new) {
+                told(device, VolFlag::PeerDiskUntold);
             }
         }
         After::SendBitmap => bitmap_exchange::send_from_worker(device),
@@ -164,12 +167,16 @@ fn carry_out(device: &Arc<Device>, change: &Committed, new: &State, effect: Afte
     }
 }
 
-/// Writes that go to the peer alone follow the news that ours is not a copy any more.
-fn told_of_loss(device: &Device) {
-    if let Some(volume) = device.resource.shared.lock().vol_mut(device.vnr) {
-        volume.flags.clear(VolFlag::LossUntold);
+/// Writes follow the news that ours is not a copy any more, or that the peer's is one.
+fn told(device: &Device, news: VolFlag) {
+    let waited = {
+        let mut shared = device.resource.shared.lock();
+        let volume = shared.vol_mut(device.vnr);
+        volume.is_some_and(|volume| volume.flags.clear(news))
+    };
+    if waited {
+        device.resource.state_wait.wake_all();
     }
-    device.resource.state_wait.wake_all();
 }
 
 /// The connection may be gone by now, which is no reason to give it up.

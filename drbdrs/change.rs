@@ -454,6 +454,9 @@ fn commit(shared: &mut Shared, vnr: u16, new: State) {
         volume.flags.set(VolFlag::LossUntold);
         volume.device.activity.look_again();
     }
+    if state::peer_disk_comes(&old, &new) {
+        volume.flags.set(VolFlag::PeerDiskUntold);
+    }
     if old.conn != new.conn {
         let ahead = new.conn == ConnState::Ahead;
         volume.flags.assign(VolFlag::AheadUntold, ahead);

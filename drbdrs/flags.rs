@@ -42,6 +42,8 @@ pub(crate) enum VolFlag {
     PrimaryOnDisk,
     /// The peer may not know yet that our disk cannot be used.
     LossUntold,
+    /// The peer may not know yet that its disk has come.
+    PeerDiskUntold,
     /// The last read was done by the peer.
     ReadByPeer,
     /// The peer may not know yet that we are Ahead of it.

@@ -29,7 +29,7 @@ use crate::{
     resync,
     ring::Ring,
     tag::Tag,
-    throttle,
+    throttle, verify,
 };
 use drbd_core::{
     config::choices::Protocol,
@@ -76,7 +76,9 @@ pub(crate) struct PeerShared {
     pub(crate) replies: Ring<Reply>,
     /// The peer's open epoch.
     pub(crate) incoming: Incoming,
-    /// Reads and writes on our disks.
+    /// Blocks to be compared that our application writes: the worker reads them when it has.
+    pub(crate) put_off: Ring<verify::PutOff>,
+    /// Reads and writes on our disks, and what is put off.
     pub(crate) in_flight: usize,
     /// Pages that hold data of the peer.
     pages: u32,
@@ -93,6 +95,7 @@ impl PeerShared {
             acks: acks::Queue::new(SLOTS.saturating_mul(2))?,
             replies: Ring::new(SLOTS)?,
             incoming: Incoming::default(),
+            put_off: Ring::new(SLOTS)?,
             in_flight: 0,
             pages: 0,
             waiting: false,
@@ -762,6 +765,7 @@ pub(crate) const SYNCER: u64 = ID_SYNCER;
 /// The connection is gone, and the other threads with it: waits for what our disks still do for the peer, and
 /// forgets what the peer will not be told any more.
 pub(crate) fn connection_lost(resource: &Resource) {
+    verify::forget_put_off(resource);
     resource.state_wait.wait(|| {
         let mut shared = resource.shared.lock();
         shared.peer.waiting = true;

@@ -35,6 +35,11 @@ impl<T> Ring<T> {
         self.len == 0
     }
 
+    /// The elements, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten()
+    }
+
     /// Adds an element at the end; it comes back when there is no room.
     pub(crate) fn push(&mut self, element: T) -> Result<(), T> {
         let capacity = self.slots.len();

@@ -409,9 +409,11 @@ fn plan(shared: &Shared, volume: &VolumeShared, wish: &Wish) -> Plan {
             } else {
                 Job::Nothing
             };
-            // The peer marks a block that only it has, so it must know that only it has it.
-            let untold = volume.flags.has(VolFlag::LossUntold) && !shared.changes.all_done();
-            if !has_disk && job == Job::Replicate && untold {
+            // The peer marks a block that only it has, so it must know that only it has it; and it refuses one before it
+            // knows that its own disk is good.
+            let news = volume.flags.has(VolFlag::PeerDiskUntold)
+                || (!has_disk && volume.flags.has(VolFlag::LossUntold));
+            if news && job == Job::Replicate && !shared.changes.all_done() {
                 return Plan::Wait;
             }
             if has_disk || job == Job::Replicate {

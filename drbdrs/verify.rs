@@ -15,7 +15,7 @@
 use crate::{
     acks,
     conflict::{is_ahead_of_peer, leave},
-    device::Device,
+    device::{Device, LocalRef},
     digests::{self, Digest, Use},
     peer_data::{self, admit, drain, locate, wait_until, DISK, REQUESTED, SERVING, SYNCER},
     peer_read::{self, count_unacked, Purpose, Reply},
@@ -120,17 +120,127 @@ fn pick(shared: &mut Shared, vnr: u16) -> Option<Range> {
     Some(range)
 }
 
-/// Waits until nobody writes these blocks, and keeps our application off them.
-fn serve(resource: &Resource, range: &Range) -> Result<Option<NodeId>> {
-    let mut node = None;
+/// A block that the peer wants to compare, and that our application writes. The receiver does not wait for that: where
+/// both nodes are primary, what the write waits for may come behind the request.
+pub(crate) struct PutOff {
+    range: Range,
+    block_id: u64,
+}
+
+/// What becomes of a request.
+enum Turn {
+    /// Our application is kept off the block.
+    Now(NodeId),
+    /// The worker sees to it.
+    Later,
+}
+
+/// Waits until no write of the peer's is on its way to these blocks, and keeps our application off them; or puts the
+/// request off, while our application writes them.
+fn serve(resource: &Resource, range: &Range, block_id: u64) -> Result<Turn> {
+    let mut turn = None;
     wait_until(resource, |shared| {
-        if is_ahead_of_peer(&shared.transfer, range) || is_being_written(shared, range) {
-            return false;
-        }
-        node = shared.transfer.writes.insert(*range, Owner::Peer(SERVING));
-        node.is_some()
+        turn = if is_ahead_of_peer(&shared.transfer, range) {
+            let range = *range;
+            let put_off = shared.peer.put_off.push(PutOff { range, block_id });
+            let later = put_off.is_ok().then_some(Turn::Later);
+            // The worker is woken by what ends.
+            shared.transfer.waiting |= later.is_some();
+            later
+        } else {
+            keep_off(shared, range).map(Turn::Now)
+        };
+        turn.is_some()
     })?;
-    Ok(node)
+    turn.ok_or(ENOTCONN)
+}
+
+/// Keeps our application off blocks that nobody writes.
+fn keep_off(shared: &mut Shared, range: &Range) -> Option<NodeId> {
+    if is_ahead_of_peer(&shared.transfer, range) || is_being_written(shared, range) {
+        return None;
+    }
+    let transfer = &mut shared.transfer;
+    transfer.writes.insert(*range, Owner::Peer(SERVING))
+}
+
+/// Whether something that was put off may go on. If not, the worker is woken by what ends.
+pub(crate) fn is_put_off_ready(shared: &mut Shared) -> bool {
+    if shared.peer.put_off.is_empty() {
+        return false;
+    }
+    let free = |put_off: &PutOff| {
+        !is_ahead_of_peer(&shared.transfer, &put_off.range)
+            && !is_being_written(shared, &put_off.range)
+    };
+    let ready = shared.peer.put_off.iter().any(free);
+    if !ready {
+        shared.transfer.waiting = true;
+        shared.peer.request_wake();
+    }
+    ready
+}
+
+fn take_put_off(shared: &mut Shared) -> Option<(PutOff, NodeId)> {
+    for _ in 0..shared.peer.put_off.len() {
+        let put_off = shared.peer.put_off.pop()?;
+        if let Some(node) = keep_off(shared, &put_off.range) {
+            return Some((put_off, node));
+        }
+        // There was room a moment ago.
+        shared.peer.put_off.push(put_off).ok()?;
+    }
+    None
+}
+
+/// Goes on with one request that was put off; tells whether there was one. The worker's thread; may sleep.
+pub(crate) fn serve_put_off(resource: &Resource) -> bool {
+    let next = take_put_off(&mut resource.shared.lock());
+    let Some((PutOff { range, block_id }, node)) = next else {
+        return false;
+    };
+    let up_to_date = |disk| disk == DiskState::UpToDate;
+    let device = resource.device(range.volume);
+    let local = device
+        .as_ref()
+        .and_then(|device| Device::get_local_if(device, up_to_date));
+    if let (Some(device), Some(local)) = (device, local) {
+        read(resource, device, &local, range, block_id, node);
+        return true;
+    }
+    leave(resource, node);
+    peer_data::release(&mut resource.shared.lock(), range.bytes());
+    acks::send(resource, Command::NegRsDreply, &range, block_id);
+    true
+}
+
+/// The connection is gone: nobody waits for these any more.
+pub(crate) fn forget_put_off(resource: &Resource) {
+    let mut shared = resource.shared.lock();
+    while let Some(PutOff { range, .. }) = shared.peer.put_off.pop() {
+        peer_data::release(&mut shared, range.bytes());
+    }
+}
+
+/// Reads what the peer wants to compare.
+fn read(
+    resource: &Resource,
+    device: Arc<Device>,
+    local: &LocalRef,
+    range: Range,
+    block_id: u64,
+    node: NodeId,
+) {
+    count_unacked(resource, range.volume);
+    let read = peer_read::Wanted {
+        range,
+        block_id,
+        purpose: Purpose::VerifyRequest,
+        node: Some(node),
+        digest: None,
+        resync_ms: 0,
+    };
+    peer_read::submit_read(device, local, read);
 }
 
 /// Whether a write of the peer's to these blocks is on its way to our disk.
@@ -156,19 +266,12 @@ pub(crate) fn request(packet: &Arrived<'_>) -> Result {
     };
     throttle::before_serving(packet);
     admit(packet.resource, range.bytes())?;
-    let node = serve(packet.resource, &range).inspect_err(|_| {
+    let turn = serve(packet.resource, &range, request.block_id).inspect_err(|_| {
         peer_data::release(&mut packet.resource.shared.lock(), range.bytes());
     })?;
-    count_unacked(packet.resource, range.volume);
-    let read = peer_read::Wanted {
-        range,
-        block_id: request.block_id,
-        purpose: Purpose::VerifyRequest,
-        node,
-        digest: None,
-        resync_ms: 0,
-    };
-    peer_read::submit_read(device, &local, read);
+    if let Turn::Now(node) = turn {
+        read(packet.resource, device, &local, range, request.block_id, node);
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! state may not be allowed to. Work that is not bound to a change is a bit in [`TodoSet`]: asked for twice, it is
 //! done once.
 
-use crate::{after, attach, congestion, local, metadata, prelude::*, resource::Resource};
+use crate::{after, attach, congestion, local, metadata, prelude::*, resource::Resource, verify};
 use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
@@ -128,8 +128,10 @@ fn run(resource: &Arc<Resource>) {
 }
 
 fn has_work(resource: &Resource) -> bool {
-    let shared = resource.shared.lock();
-    !shared.changes.is_empty() || shared.volumes.iter().any(|volume| !volume.todo.is_empty())
+    let mut shared = resource.shared.lock();
+    !shared.changes.is_empty()
+        || shared.volumes.iter().any(|volume| !volume.todo.is_empty())
+        || verify::is_put_off_ready(&mut shared)
 }
 
 /// Executes the consequences of one change, or one kind of work for one volume.
@@ -169,5 +171,5 @@ fn do_some(resource: &Arc<Resource>) -> bool {
         }
         return true;
     }
-    false
+    verify::serve_put_off(resource)
 }

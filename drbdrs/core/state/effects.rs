@@ -366,13 +366,7 @@ fn sync_uuid(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList
 }
 
 fn peer_attached(old: &State, new: &State, _: &AfterContext, out: &mut AfterList) {
-    let appeared = old.pdsk == DiskState::Diskless
-        && !matches!(new.pdsk, DiskState::Diskless | DiskState::Unknown);
-    // A disk forgets what it was told while it was attaching (the connection came up meanwhile).
-    let settled = old.pdsk == DiskState::Attaching
-        && !is_failed_or_less(new.pdsk)
-        && new.pdsk != DiskState::Unknown;
-    if appeared || settled {
+    if peer_disk_comes(old, new) {
         out.push(After::ResetResync);
         out.push(After::SendUuids);
         out.push(After::SendState);

@@ -126,6 +126,21 @@ pub fn loses_disk(old: &State, new: &State) -> bool {
     !is_failed_or_less(old.disk) && is_failed_or_less(new.disk)
 }
 
+/// The peer's disk comes. The peer hears from us that it is good by P_UUIDS and P_STATE, and refuses writes before. (8.4
+/// sends its writes behind these.)
+pub fn peer_disk_comes(old: &State, new: &State) -> bool {
+    let appeared = old.pdsk == DiskState::Diskless
+        && !matches!(new.pdsk, DiskState::Diskless | DiskState::Unknown);
+    // A disk forgets what it was told while it was attaching (the connection came up meanwhile).
+    let settled = old.pdsk == DiskState::Attaching && tells_of_peer_disk(new);
+    appeared || settled
+}
+
+/// A state that tells the peer that its disk has come.
+pub fn tells_of_peer_disk(told: &State) -> bool {
+    !is_failed_or_less(told.pdsk) && told.pdsk != DiskState::Unknown
+}
+
 /// Diskless, Attaching or Failed.
 pub fn is_failed_or_less(disk: DiskState) -> bool {
     matches!(

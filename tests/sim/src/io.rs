@@ -148,11 +148,12 @@ impl Node {
         if !local && job != Job::Replicate {
             return Some(false);
         }
-        // The peer marks a block that only it has, so it must know that only it has it.
-        if !local
-            && self.flags.loss_untold
-            && (!self.changes.is_empty() || !self.current.is_empty())
-        {
+        // The peer marks a block that only it has, so it must know that only it has it; and it refuses one before it knows
+        // that its own disk is good.
+        let news = (kind == Kind::Write && self.flags.peer_disk_untold)
+            || (!local && self.flags.loss_untold);
+        let all_done = self.changes.is_empty() && self.current.is_empty();
+        if news && job == Job::Replicate && !all_done {
             return None;
         }
         if kind == Kind::Flush && !local {

@@ -210,6 +210,8 @@ pub struct VolFlags {
     pub resize_pending: bool,
     /// The peer may not know yet that our disk cannot be used.
     pub loss_untold: bool,
+    /// The peer may not know yet that its disk has come.
+    pub peer_disk_untold: bool,
 }
 
 /// What metadata survives on the disk.
@@ -334,6 +336,8 @@ pub struct Node {
     pub replies: VecDeque<Reply>,
     pub incoming: Incoming,
     pub in_flight: u32,
+    /// Blocks to be compared that our application writes: the worker reads them when it has.
+    pub put_off: Vec<(Range, u64)>,
     pub packet_seq: u32,
     /// The newest packet of the peer's that was carried out.
     pub peer_seq: u32,
@@ -452,6 +456,7 @@ impl Node {
             replies: VecDeque::new(),
             incoming: Incoming::default(),
             in_flight: 0,
+            put_off: Vec::new(),
             packet_seq: 0,
             peer_seq: 0,
             entering: None,
@@ -651,6 +656,7 @@ impl Node {
             others_report_params: false,
         };
         self.flags.loss_untold |= state::loses_disk(&old, &new);
+        self.flags.peer_disk_untold |= state::peer_disk_comes(&old, &new);
         self.state = new;
         for effect in state::now_effects(&old, &new, &context).iter() {
             self.now_effect(effect);

@@ -114,12 +114,43 @@ impl Node {
             self.in_flight += 1;
             self.stage = 1;
         }
-        if self.is_ahead_of_peer(&range) || self.occupied(&range) {
+        if self.is_ahead_of_peer(&range) {
+            // Not here: what that write waits for may come behind this.
+            self.put_local();
+            self.put_off.push((range, request.block_id));
+            return Done;
+        }
+        if self.occupied(&range) {
             return Wait;
         }
-        let node = self.writes.insert(range, Owner::Peer(SERVING));
-        self.read_for_verify(range, request.block_id, Read::VerifyRequest, node);
+        self.serve_verify(range, request.block_id);
         Done
+    }
+
+    fn serve_verify(&mut self, range: Range, block_id: u64) {
+        let node = self.writes.insert(range, Owner::Peer(SERVING));
+        self.read_for_verify(range, block_id, Read::VerifyRequest, node);
+    }
+
+    /// A block that was put off, and that nobody writes now.
+    pub(crate) fn next_put_off(&self) -> Option<usize> {
+        let free =
+            |(range, _): &(Range, u64)| !self.is_ahead_of_peer(range) && !self.occupied(range);
+        self.put_off.iter().position(free)
+    }
+
+    /// The worker's part.
+    pub(crate) fn serve_put_off(&mut self) {
+        let Some(at) = self.next_put_off() else {
+            return;
+        };
+        let (range, block_id) = self.put_off.remove(at);
+        if self.get_local_if(|disk| disk == DiskState::UpToDate) {
+            self.serve_verify(range, block_id);
+        } else {
+            self.in_flight -= 1;
+            self.queue_ack(Command::NegRsDreply, range, block_id);
+        }
     }
 
     pub(crate) fn interval_of(&self, range: &Range, owner: u32) -> Option<NodeId> {

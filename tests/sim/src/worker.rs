@@ -36,6 +36,7 @@ impl Node {
             || self.todo_diskless
             || self.todo_release
             || self.todo_metadata
+            || self.next_put_off().is_some()
     }
 
     /// One job of the worker.
@@ -81,6 +82,8 @@ impl Node {
             self.md_dirty = false;
             self.local = false;
             self.activity.detach();
+        } else {
+            self.serve_put_off();
         }
     }
 
@@ -210,6 +213,7 @@ impl Node {
             After::SendState => {
                 self.send_state(*new);
                 self.flags.loss_untold &= !state::tells_of_loss(new);
+                self.flags.peer_disk_untold &= !state::tells_of_peer_disk(new);
             }
             After::SendBitmap => return self.send_bitmap_from_worker(),
             After::AbortLocalIo => {
