@@ -234,6 +234,7 @@ impl Node {
                     return true;
                 }
                 self.connection_failed(ConnState::NetworkFailure);
+                self.in_flight -= std::mem::take(&mut self.put_off).len() as u32;
                 self.closed.extend(self.link.take());
                 self.ending = crate::node::Ending::No;
                 self.resync_wish = None;
