@@ -65,7 +65,7 @@ pub fn begins_for_waiting_peer(own: &State, peer: &State, f: &WaitFacts) -> bool
 
 /// The peer waits for the resync of a new part, which this side begins: until then its disk counts as before.
 pub(super) fn waits_for_new_part(own: &State, peer: &State, peer_disk: DiskState) -> bool {
-    own.conn == ConnState::Connected
+    matches!(own.conn, ConnState::Connected | ConnState::VerifyT)
         && both_up_to_date(own)
         && peer.conn == ConnState::WfSyncUuid
         && peer_disk == DiskState::Outdated

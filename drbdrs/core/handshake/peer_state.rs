@@ -124,6 +124,8 @@ pub fn consider(own: &State, peer: &State, peer_disk: DiskState, f: &Facts) -> C
     }
     let conn = match (own.conn, peer.conn) {
         (_, ConnState::Ahead) => ConnState::Behind,
+        // It got our consent to a verify when it waited for a resync already.
+        (ConnState::VerifyT, ConnState::WfSyncUuid) => ConnState::Connected,
         (ConnState::WfReportParams, _) => ConnState::Connected,
         (conn, _) => conn,
     };

@@ -534,6 +534,12 @@ fn a_disk_that_waits_for_the_resync_of_a_new_part_counts_until_that_begins() {
         ..CONNECTED
     };
     assert_eq!(pending(CONNECTED, waits).peer_disk, D::UpToDate);
+    let verifies = State {
+        conn: C::VerifyT,
+        ..CONNECTED
+    };
+    let p = pending(verifies, waits);
+    assert_eq!((p.conn, p.peer_disk), (C::Connected, D::UpToDate));
     // Of two copies one of which is not good, it is what the peer says.
     let mine_is_old = State {
         disk: D::Outdated,
