@@ -150,19 +150,20 @@ pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
     Ok(result.into())
 }
 
-/// While I/O was suspended no new generation was begun; now it must be, before the first write.
+/// While I/O was suspended no new generation was begun; now it must be, before the first write, unless the peer is back.
 fn begin_put_off_generation(device: &Arc<Device>) {
-    let (put_off, has_disk) = {
+    let (due, has_disk) = {
         let mut shared = device.resource.shared.lock();
         match shared.vol_mut(device.vnr) {
             Some(volume) => (
-                volume.flags.clear(VolFlag::NewCurrentUuid),
+                volume.flags.clear(VolFlag::NewCurrentUuid)
+                    && state::put_off_generation_is_due(&volume.state),
                 volume.local.is_some(),
             ),
             None => return,
         }
     };
-    if !put_off {
+    if !due {
         return;
     }
     if has_disk {

@@ -44,6 +44,12 @@ pub fn thaw(mut conns: impl Iterator<Item = ConnState>) -> Thaw {
         .unwrap_or_else(|found| found)
 }
 
+/// I/O that was suspended when the peer's data were lost goes on: is the generation due that was put off then? Not when
+/// the peer is back with its data: it would not hear of that. (8.4 begins it, and calls the next meeting a split brain.)
+pub fn put_off_generation_is_due(s: &State) -> bool {
+    !is_connected(s.conn) || has_no_data(s.pdsk)
+}
+
 /// Are writes sent to the peer?
 pub fn replicates(s: &State) -> bool {
     let sync_under_way = is_connected_in_step(s.conn)
@@ -98,6 +104,21 @@ mod tests {
         let meets = with(ConnState::WfReportParams, DiskState::Unknown);
         let attaches = peer_attaches(attaches, &meets, DiskState::Outdated);
         assert!(!attaches && !peer_keeps_no_copy(&sends, attaches));
+    }
+
+    #[test]
+    fn a_peer_that_is_back_with_its_data_needs_no_new_generation() {
+        let due = |conn, pdsk| {
+            put_off_generation_is_due(&State {
+                conn,
+                pdsk,
+                ..State::NEW
+            })
+        };
+        assert!(due(ConnState::WfConnection, DiskState::Unknown));
+        assert!(due(ConnState::Connected, DiskState::Diskless));
+        assert!(!due(ConnState::Connected, DiskState::UpToDate));
+        assert!(!due(ConnState::SyncSource, DiskState::Inconsistent));
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub use effects::{
 };
 pub use fencing::{highest_policy, FenceAnswer};
 pub use io::{
-    accepts_new_io, peer_attaches, peer_keeps_no_copy, replicates, sends_out_of_sync, thaw, Thaw,
+    accepts_new_io, peer_attaches, peer_keeps_no_copy, put_off_generation_is_due, replicates,
+    sends_out_of_sync, thaw, Thaw,
 };
 pub use judge::{judge, judge_in_connection, Accepted, How};
 pub use list::List;

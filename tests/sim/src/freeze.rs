@@ -54,7 +54,8 @@ impl Node {
 
     /// While I/O was suspended no new generation was begun; now it must be, before the first write.
     fn begin_put_off_generation(&mut self) {
-        if !std::mem::take(&mut self.flags.new_current_uuid) {
+        let put_off = std::mem::take(&mut self.flags.new_current_uuid);
+        if !put_off || !state::put_off_generation_is_due(&self.state) {
             return;
         }
         if self.local {

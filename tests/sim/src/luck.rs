@@ -178,6 +178,8 @@ impl World {
         node.up = false;
         node.link = None;
         node.admin = None;
+        // As when the connection ends before both have data, it is forgotten but for its bits.
+        node.stable.unowed |= node.flags.grown_while_away;
         self.faults[Fault::LostWrite as usize] += lost;
         self.faults[Fault::TornWrite as usize] += torn;
         let under_way = self.nodes[1 - id].tags_under_way();
