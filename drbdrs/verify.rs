@@ -9,7 +9,8 @@
 //! ```
 //!
 //! From the request until the result a block's interval is in the set of writes on both sides, so that no application
-//! writes it between the two reads; and each side waits for writes that are under way to its own disk before it reads.
+//! writes it between the two reads; and each side waits for writes that are under way to its own disk before it reads (for
+//! those of its application the worker does).
 //! Where the verify is, the core knows (`core::resync::Verify`).
 
 use crate::{
