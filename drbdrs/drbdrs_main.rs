@@ -23,6 +23,7 @@ mod cpus;
 mod deallocate;
 mod debugfs;
 mod dependents;
+mod detach;
 mod device;
 mod digests;
 mod events;

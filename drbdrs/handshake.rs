@@ -54,13 +54,10 @@ pub(crate) fn uuids(packet: &Arrived<'_>) -> Result {
         theirs.flags.0,
     ];
     let peer = PeerUuids::from_wire(words);
-    // A change under way is seen through first: it may take our disk away. While connected that makes the peer's generation
-    // ours in any case, and the change may wait for what the peer sends behind this: where both are primary, it may hold
-    // the peer's answer up. (8.4 waits always.)
-    let connected = with_volume(&device, |volume| state::is_connected(volume.state.conn));
-    if connected != Some(true) {
-        drop(packet.resource.state_mutex.lock());
-    }
+    // A change that the cluster agrees on at this moment is seen through first: it may take our disk away, or begin a
+    // generation.
+    let turn = packet.resource.state_mutex.lock();
+    drop(turn);
     let reaction = {
         let mut shared = packet.resource.shared.lock();
         let version = shared.conn.agreed_version;

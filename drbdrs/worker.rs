@@ -6,7 +6,7 @@
 //! state may not be allowed to. Work that is not bound to a change is a bit in [`TodoSet`]: asked for twice, it is
 //! done once.
 
-use crate::{after, attach, congestion, local, metadata, prelude::*, resource::Resource, verify};
+use crate::{after, congestion, detach, local, metadata, prelude::*, resource::Resource, verify};
 use kernel_ext::{block::NoIo, thread::Thread};
 
 /// One kind of work about a volume.
@@ -166,8 +166,8 @@ fn do_some(resource: &Arc<Resource>) -> bool {
             Todo::CatchUp => congestion::catch_up(&device),
             Todo::WriteBitmap => after::write_bitmap(&device, "write from worker"),
             Todo::WriteMetadata => metadata::sync(&device),
-            Todo::GoDiskless => attach::go_diskless(&device),
-            Todo::ReleaseDisk => attach::release_disk(&device),
+            Todo::GoDiskless => detach::go_diskless(&device),
+            Todo::ReleaseDisk => detach::release_disk(&device),
         }
         return true;
     }

@@ -7,7 +7,7 @@ use super::{
     refuse, Answer, Outcome,
 };
 use crate::{
-    activity, attach as engine, dependents,
+    activity, attach as engine, dependents, detach as removal,
     device::Device,
     limits, metadata, params, peer_data,
     prelude::*,
@@ -51,10 +51,10 @@ pub(super) fn detach(context: &Context<'_>, info: &mut Info) -> Outcome {
         DetachParms::parse(context.request.arguments()).map_err(|refusal| refuse(info, refusal))?;
     if parms.force_detach {
         // Whoever holds the mutex may be waiting for this very disk.
-        return Ok(engine::give_up(device).into());
+        return Ok(removal::give_up(device).into());
     }
     let _admin = device.resource.admin.lock();
-    Ok(engine::detach(device).into())
+    Ok(removal::detach(device).into())
 }
 
 /// `disk-options`

@@ -6,7 +6,7 @@ use super::{
     context::{Context, Info},
     network, refuse, role, Answer, Outcome,
 };
-use crate::{attach, cpus, device::Device, events, limits, prelude::*, resource::Resource};
+use crate::{attach, cpus, detach, device::Device, events, limits, prelude::*, resource::Resource};
 use drbd_core::{
     config::{schema::SET_DEFAULTS, ResourceOpts},
     types::{DiskState, RetCode, Role, StateRv},
@@ -251,7 +251,7 @@ fn take_down(
         return Err(result.into());
     }
     for device in devices() {
-        let result = attach::detach(&device);
+        let result = detach::detach(&device);
         if result.is_refusal() && result != StateRv::IsDiskless {
             info.say("failed to detach");
             return Err(result.into());

@@ -96,7 +96,7 @@ impl Node {
     }
 
     pub(crate) fn uuids(&mut self, packet: &Arrived) -> Outcome {
-        if self.turn.is_some() && !state::is_connected(self.state.conn) {
+        if self.turn.is_some() {
             return Wait;
         }
         let theirs = UuidsPacket::decode(packet.fixed()).expect("uuids");

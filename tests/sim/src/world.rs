@@ -341,7 +341,7 @@ impl World {
     fn idle_ms(&mut self) -> u64 {
         let pause = 50 + self.rng.below(400);
         let verifies = self.nodes.iter().any(|n| state::is_verify(n.state.conn));
-        if self.healing && verifies {
+        if self.healing && verifies && !self.config.two_primaries {
             pause / 20
         } else {
             pause
