@@ -214,7 +214,10 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
         } => (new, how, peer_attach_aborted),
         Conclusion::FailMyDisk => {
             let tag = Tag(device);
-            pr_err!("{}: The disk that is being attached does not fit, giving it up\n", tag);
+            pr_err!(
+                "{}: The disk that is being attached does not fit, giving it up\n",
+                tag
+            );
             let mut shared = resource.shared.lock();
             change::change_hard(&mut shared, device.vnr, &Change::disk(DiskState::Failed));
             return Ok(false);

@@ -271,7 +271,14 @@ pub(crate) fn request(packet: &Arrived<'_>) -> Result {
         peer_data::release(&mut packet.resource.shared.lock(), range.bytes());
     })?;
     if let Turn::Now(node) = turn {
-        read(packet.resource, device, &local, range, request.block_id, node);
+        read(
+            packet.resource,
+            device,
+            &local,
+            range,
+            request.block_id,
+            node,
+        );
     }
     Ok(())
 }

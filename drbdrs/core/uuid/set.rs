@@ -100,7 +100,7 @@ impl Set {
             self.bitmap.sync_uuid()
         };
         let [newer, older] = self.history;
-        let again = self.bitmap.is_made_from(newer) && newer.is_made_from(older);
+        let again = self.bitmap.comes_from(newer) && newer.comes_from(older);
         self.rotate_into(Slot::Bitmap, sync, Role::Secondary);
         if again {
             // Each resync that is broken off would push what all of them started from further into history, and out of
@@ -218,7 +218,7 @@ pub(super) trait Generation {
     /// The sync UUID that a source derives from this bitmap UUID.
     fn sync_uuid(self) -> Uuid;
     /// This is the sync UUID of a resync that started from `base`, maybe not the first one that did.
-    fn is_made_from(self, base: Uuid) -> bool;
+    fn comes_from(self, base: Uuid) -> bool;
 }
 
 impl Generation for Uuid {
@@ -230,7 +230,7 @@ impl Generation for Uuid {
         Uuid(self.0.wrapping_add(SYNC_UUID_OFFSET))
     }
 
-    fn is_made_from(self, base: Uuid) -> bool {
+    fn comes_from(self, base: Uuid) -> bool {
         let more = self.unmarked().0.wrapping_sub(base.unmarked().0);
         !base.is_zero() && more != 0 && more % SYNC_UUID_OFFSET == 0
     }
