@@ -20,6 +20,7 @@ use crate::{
     prelude::*,
     receiver::Arrived,
     tag::{Shown, Tag},
+    verify,
 };
 use drbd_core::{
     handshake::{
@@ -162,6 +163,7 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
                 return Ok(());
             }
             Considered::VerifyFinished => {
+                verify::report_last(&mut packet.resource.shared.lock(), device.vnr);
                 crate::resync::finished(&device);
                 return Ok(());
             }

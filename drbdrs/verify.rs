@@ -425,7 +425,8 @@ fn count(volume: &mut VolumeShared, range: &Range, equal: bool) {
     volume.resync.advance(left, time::now_ms());
 }
 
-fn report_last(shared: &mut Shared, vnr: u16) {
+/// The last differences, which no equal block has followed.
+pub(crate) fn report_last(shared: &mut Shared, vnr: u16) {
     if let Some(volume) = shared.vol_mut(vnr) {
         let run = volume.resync.verify.take_run();
         report(volume, run);
