@@ -19,8 +19,8 @@ use crate::{
     params::{give_up, has_metadata, unknown_volume, with_volume},
     prelude::*,
     receiver::Arrived,
+    resource::VolumeShared,
     tag::{Shown, Tag},
-    verify,
 };
 use drbd_core::{
     handshake::{
@@ -163,7 +163,6 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
                 return Ok(());
             }
             Considered::VerifyFinished => {
-                verify::report_last(&mut packet.resource.shared.lock(), device.vnr);
                 crate::resync::finished(&device);
                 return Ok(());
             }
@@ -292,17 +291,20 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
 /// Both grew, the peer takes us for the source of what is new, and nothing else is under way.
 fn peer_waits(device: &Device, peer: &State) -> bool {
     let shared = device.resource.shared.lock();
-    let resolves = shared.conn.resolve_conflicts;
     shared.vol(device.vnr).is_some_and(|volume| {
-        let mine = volume.md.as_ref().map(|md| &md.uuids);
-        let facts = WaitFacts::new(
-            resolves,
-            mine,
-            volume.peer_uuids.as_ref(),
-            device.bitmap.weight(),
-        );
+        let facts = WaitFacts {
+            resolve_conflicts: shared.conn.resolve_conflicts,
+            same_generation: same_generation(volume),
+            out_of_sync: device.bitmap.weight(),
+        };
         core_handshake::begins_for_waiting_peer(&volume.state, peer, &facts)
     })
+}
+
+/// Both disks have the same generation, as far as is known.
+fn same_generation(volume: &VolumeShared) -> bool {
+    let mine = volume.md.as_ref().map(|md| &md.uuids);
+    core_handshake::same_generation(mine, volume.peer_uuids.as_ref())
 }
 
 /// The peer was rebooted while our I/O was frozen: what it did not confirm goes on without it.
@@ -574,9 +576,7 @@ pub(crate) fn sync_uuid(packet: &Arrived<'_>) -> Result {
     let sync = Uuid(SyncUuid::decode(packet.fixed).ok_or(EPROTO)?.uuid);
     let arrival = || {
         with_volume(&device, |volume| {
-            let mine = volume.md.as_ref().map(|md| &md.uuids);
-            let same = core_handshake::same_generation(mine, volume.peer_uuids.as_ref());
-            core_handshake::sync_uuid_arrival(&volume.state, same)
+            core_handshake::sync_uuid_arrival(&volume.state, same_generation(volume))
         })
         .unwrap_or(SyncUuidArrival::Ignore)
     };

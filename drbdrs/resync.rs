@@ -672,7 +672,11 @@ fn end(shared: &mut Shared, device: &Device) -> Option<End> {
     let trace = &device.resource.trace;
     trace.note(device.vnr, Kind::End, &question.pack(), ending(&end));
     let end = end?;
-    report(volume, state::is_verify(before.conn));
+    let verified = state::is_verify(before.conn);
+    if verified {
+        verify::report_last(volume);
+    }
+    report(volume, verified);
     match end.uuids {
         UuidUpdate::Keep => {}
         UuidUpdate::ClearBitmap | UuidUpdate::TakeFromSource => update_uuids(volume, end.uuids),

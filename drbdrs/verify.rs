@@ -68,7 +68,6 @@ fn end(device: &Arc<Device>) -> Result {
     let resource = &device.resource;
     wait_until(resource, |shared| shared.peer.acks.is_idle())?;
     if resource.ping_peer() {
-        report_last(&mut resource.shared.lock(), device.vnr);
         resync::finished(device);
     }
     Ok(())
@@ -156,9 +155,14 @@ fn serve(resource: &Resource, range: &Range, block_id: u64) -> Result<Turn> {
     turn.ok_or(ENOTCONN)
 }
 
+/// Nobody writes these blocks.
+fn is_free(shared: &Shared, range: &Range) -> bool {
+    !is_ahead_of_peer(&shared.transfer, range) && !is_being_written(shared, range)
+}
+
 /// Keeps our application off blocks that nobody writes.
 fn keep_off(shared: &mut Shared, range: &Range) -> Option<NodeId> {
-    if is_ahead_of_peer(&shared.transfer, range) || is_being_written(shared, range) {
+    if !is_free(shared, range) {
         return None;
     }
     let transfer = &mut shared.transfer;
@@ -170,10 +174,7 @@ pub(crate) fn is_put_off_ready(shared: &mut Shared) -> bool {
     if shared.peer.put_off.is_empty() {
         return false;
     }
-    let free = |put_off: &PutOff| {
-        !is_ahead_of_peer(&shared.transfer, &put_off.range)
-            && !is_being_written(shared, &put_off.range)
-    };
+    let free = |put_off: &PutOff| is_free(shared, &put_off.range);
     let ready = shared.peer.put_off.iter().any(free);
     if !ready {
         shared.transfer.waiting = true;
@@ -426,11 +427,9 @@ fn count(volume: &mut VolumeShared, range: &Range, equal: bool) {
 }
 
 /// The last differences, which no equal block has followed.
-pub(crate) fn report_last(shared: &mut Shared, vnr: u16) {
-    if let Some(volume) = shared.vol_mut(vnr) {
-        let run = volume.resync.verify.take_run();
-        report(volume, run);
-    }
+pub(crate) fn report_last(volume: &mut VolumeShared) {
+    let run = volume.resync.verify.take_run();
+    report(volume, run);
 }
 
 fn report(volume: &VolumeShared, run: Option<Differing>) {

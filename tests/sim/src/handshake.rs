@@ -329,9 +329,7 @@ impl Node {
 
     pub(crate) fn sync_uuid(&mut self, packet: &Arrived) -> Outcome {
         if self.stage == 0 {
-            let mine = self.md.as_ref().map(|md| &md.uuids);
-            let same = handshake::same_generation(mine, self.peer_uuids.as_ref());
-            match handshake::sync_uuid_arrival(&self.state, same) {
+            match handshake::sync_uuid_arrival(&self.state, self.same_generation()) {
                 SyncUuidArrival::Wait => return Wait,
                 SyncUuidArrival::BothAreSource => return Broken("both are source"),
                 SyncUuidArrival::Ignore => return Done,

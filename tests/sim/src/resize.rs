@@ -174,14 +174,18 @@ impl Node {
 
     /// The other one takes this node for the source of what is new, and nothing else is under way.
     pub(crate) fn peer_waits(&self, peer: &State) -> bool {
-        let mine = self.md.as_ref().map(|md| &md.uuids);
-        let facts = WaitFacts::new(
-            self.resolve_conflicts,
-            mine,
-            self.peer_uuids.as_ref(),
-            self.weight(),
-        );
+        let facts = WaitFacts {
+            resolve_conflicts: self.resolve_conflicts,
+            same_generation: self.same_generation(),
+            out_of_sync: self.weight(),
+        };
         handshake::begins_for_waiting_peer(&self.state, peer, &facts)
+    }
+
+    /// Both disks have the same generation, as far as is known.
+    pub(crate) fn same_generation(&self) -> bool {
+        let mine = self.md.as_ref().map(|md| &md.uuids);
+        handshake::same_generation(mine, self.peer_uuids.as_ref())
     }
 
     /// The worker's way to resync what is new.
