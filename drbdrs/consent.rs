@@ -70,6 +70,8 @@ pub(crate) fn of_connection(resource: &Resource, change: &Change, how: How) -> R
         }
         shared.conn.asked_peer = true;
         shared.conn.peer_reply = None;
+        // Before it is sent: the peer may close the streams before this thread runs again.
+        shared.conn.disconnect_sent = true;
         shared.conn.agreed_version
     };
     let command = match version {
@@ -82,13 +84,14 @@ pub(crate) fn of_connection(resource: &Resource, change: &Change, how: How) -> R
         .data
         .send(0, command, &StateChange { mask, val });
     let result = match sent {
-        Ok(()) => {
-            resource.shared.lock().conn.disconnect_sent = true;
-            wait(resource, |shared| connection_answer(shared, change, how))
-        }
+        Ok(()) => wait(resource, |shared| connection_answer(shared, change, how)),
         Err(_) => Err(StateRv::CwFailedByPeer),
     };
-    resource.shared.lock().conn.asked_peer = false;
+    {
+        let conn = &mut resource.shared.lock().conn;
+        conn.asked_peer = false;
+        conn.disconnect_sent = result.is_ok();
+    }
     log_refusal(resource, &result, how);
     result
 }

@@ -281,6 +281,15 @@ fn histories(text: &str, statistics: bool) -> BTreeMap<String, Vec<String>> {
     all
 }
 
+/// Leaves the peer a few times. It closes the streams as soon as it has agreed, here on the same processors: that is never
+/// a failure of the connection.
+fn leave(c: &Cluster) -> Result<String> {
+    let script = "export __DRBD_NODE__=alpha; drbdadm up ra >/dev/null; for round in 1 2 3; do \
+         drbdadm connect ra 2>/dev/null; drbdadm wait-connect ra && drbdadm disconnect ra; done >/dev/null; \
+         dmesg | grep 'ra: conn( .* -> BrokenPipe'; drbdadm down ra >/dev/null";
+    c.sh(NODE, script)
+}
+
 /// Every command of the session in which they meet: resync, pause, verify, and what was told of it meanwhile.
 pub(super) fn connected(setup: Setup, logs: &Path) -> Result<()> {
     let net = "timeout 300; connect-int 3; ping-int 60; ping-timeout 50; after-sb-0pri discard-zero-changes;";
@@ -313,7 +322,9 @@ pub(super) fn connected(setup: Setup, logs: &Path) -> Result<()> {
         &format!("{beta} create-md --force rb && {beta} up rb"),
     )?;
     let mut wrong = play(&c, CONNECTED)?;
-    c.sh(NODE, &format!("pkill drbdsetup; {beta} down rb"))?;
+    c.sh(NODE, "pkill drbdsetup")?;
+    wrong += &leave(&c)?;
+    c.sh(NODE, &format!("{beta} down rb"))?;
     for (file, stock, statistics) in [("events2", EVENTS2, true), ("events", EVENTS, false)] {
         let told = c.sh(NODE, &format!("cat /lab/{file}"))?;
         let (ours, stock) = (histories(&told, statistics), histories(stock, statistics));
