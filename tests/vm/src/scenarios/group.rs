@@ -62,7 +62,7 @@ fn play(c: &mut Cluster, round: u64, end: End, protocol: char) -> Result<()> {
     c.lab.network().set(0, 1, slow);
     let first = round << 24;
     let lot = 60 + round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 97;
-    let turns = format!("/proc/1/exe turns /dev/drbd1 /dev/drbd2 {BLOCKS} {first}");
+    let turns = format!("exec /proc/1/exe turns /dev/drbd1 /dev/drbd2 {BLOCKS} {first}");
     let writer = c.lab.node(0).spawn(&["/bin/sh", "-c", &turns])?;
     reach(&writer, first + lot)?;
     match end {
@@ -83,7 +83,8 @@ fn play(c: &mut Cluster, round: u64, end: End, protocol: char) -> Result<()> {
     ));
     if end == End::Link {
         writer.kill(9)?;
-        let _ = writer.wait(deadline(30));
+        // Its last write ends when the node knows that its peer is gone.
+        writer.wait(deadline(90))?;
         c.drbdadm(0, &["secondary", "r0"])?;
     }
     let off = match end {
