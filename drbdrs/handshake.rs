@@ -199,6 +199,7 @@ fn facts(device: &Device) -> Option<(State, Facts)> {
         negotiated_disk: volume.negotiated.0,
         continues: metadata::continues(volume),
         new_generation_due: volume.flags.has(VolFlag::NewCurrentUuid),
+        in_doubt: shared.transfer.log.has_in_doubt(device.vnr),
         dry_run,
     };
     Some((volume.state, facts))
@@ -229,6 +230,7 @@ fn enter(device: &Arc<Device>, own: &State, peer: &State, conclusion: Conclusion
             return Err(give_up(resource));
         }
         Conclusion::AbortFrozen => return Err(abort_frozen(device)),
+        Conclusion::MeetAgain => return Err(meet_again(device)),
     };
     if aborted {
         pr_err!(
@@ -322,6 +324,21 @@ fn abort_frozen(device: &Arc<Device>) -> Error {
         ..Change::conn(ConnState::ProtocolError)
     };
     resource.change_all(&change, How::HARD);
+    EPROTO
+}
+
+/// Writes that were done for the application may have got lost when the last connection ended.
+fn meet_again(device: &Arc<Device>) -> Error {
+    let resource = &device.resource;
+    pr_warn!(
+        "{}: The peer may lack writes of the last connection, meeting again to send them\n",
+        Tag(device)
+    );
+    crate::transfer::mark_unconfirmed(&mut resource.shared.lock(), device.vnr);
+    crate::transfer::finish(resource);
+    metadata::new_current_uuid(device);
+    with_volume(device, |volume| volume.flags.clear(VolFlag::NewCurrentUuid));
+    resource.connection_failed(ConnState::NetworkFailure);
     EPROTO
 }
 

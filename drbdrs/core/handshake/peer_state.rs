@@ -8,7 +8,8 @@
 //!      └──► Pending{ compare: Some(reason) } ──► uuid::sync_handshake ──► its verdict ─┐
 //!      └──► Pending{ compare: None } ───────────────────────────────────► None ────────┤
 //!                                                                                      ▼
-//!                                        conclude ──► Set / FailMyDisk / Disconnect / EndDryRun / AbortFrozen
+//!                                        conclude ──► Set / FailMyDisk / Disconnect / EndDryRun / AbortFrozen /
+//!                                                     MeetAgain
 //! ```
 //!
 //! Between `consider` and writing the new state the lock is dropped (the handshake may write bitmaps and call
@@ -53,6 +54,10 @@ pub struct Facts {
     pub continues: bool,
     /// I/O is frozen, and a new generation is due when it resumes without the peer (8.4: NEW_CUR_UUID).
     pub new_generation_due: bool,
+    /// The application was told that writes are done which the peer may never have got ([`Request::in_doubt`]).
+    ///
+    /// [`Request::in_doubt`]: crate::request::Request::in_doubt
+    pub in_doubt: bool,
     /// The peer asked for a dry run (8.4: CONN_DRY_RUN), or this side is `tentative`.
     pub dry_run: bool,
 }
@@ -211,6 +216,9 @@ pub enum Conclusion {
     /// The peer was rebooted while our I/O was frozen, and cannot know what it lost: complete the frozen
     /// requests as unreplicated, begin the new generation, clear `susp`, end with ProtocolError.
     AbortFrozen,
+    /// What is in doubt is marked, and a new generation begins with it: break the connection, so that the two see when
+    /// they meet again what the peer may lack. I/O stays frozen.
+    MeetAgain,
 }
 
 /// Concludes, with the verdict of the comparison if there was one.
@@ -276,6 +284,11 @@ pub fn conclude(
         && is_suspended(own);
     if rebooted_peer && f.new_generation_due {
         return Conclusion::AbortFrozen;
+    }
+    // Equal generations, and yet ours has more. (8.4 takes that for arrived, and the disks differ for good.)
+    let lacks = new.conn == ConnState::Connected && establishes && f.in_doubt;
+    if lacks && own.disk == DiskState::UpToDate {
+        return Conclusion::MeetAgain;
     }
     let how = if establishes { How::SOFT } else { How::HARD };
     Conclusion::Set {

@@ -16,6 +16,7 @@ const FACTS: Facts = Facts {
     negotiated_disk: D::UpToDate,
     continues: true,
     new_generation_due: false,
+    in_doubt: false,
     dry_run: false,
 };
 
@@ -445,6 +446,40 @@ fn frozen_io_does_not_go_to_a_rebooted_peer() {
         &due,
     ));
     assert_eq!(new.conn, C::Connected);
+}
+
+#[test]
+fn what_may_have_got_lost_is_never_taken_for_equal() {
+    let frozen = State {
+        susp_fen: true,
+        role: Role::Primary,
+        ..INTRODUCING
+    };
+    let p = pending(frozen, INTRODUCING);
+    let doubt = Facts {
+        in_doubt: true,
+        ..FACTS
+    };
+    let ends = |own: &State, found, facts: &Facts| conclude(own, &INTRODUCING, &p, found, facts);
+    let end = ends(&frozen, plan(C::Connected), &doubt);
+    assert_eq!(end, Conclusion::MeetAgain);
+    // Also if the peer has no disk now: it may attach the one that lacks them.
+    assert_eq!(ends(&frozen, None, &doubt), Conclusion::MeetAgain);
+    for (own, found, facts) in [
+        (frozen, plan(C::Connected), &FACTS),
+        (frozen, plan(C::WfBitmapS), &doubt),
+    ] {
+        assert!(matches!(ends(&own, found, facts), Conclusion::Set { .. }));
+    }
+    // Nothing to send them from.
+    let diskless = State {
+        disk: D::Diskless,
+        ..frozen
+    };
+    assert_ne!(ends(&diskless, None, &doubt), Conclusion::MeetAgain);
+    // What this connection carries is on its way.
+    let end = conclude(&CONNECTED, &CONNECTED, &pending(CONNECTED, CONNECTED), None, &doubt);
+    assert_ne!(end, Conclusion::MeetAgain);
 }
 
 #[test]

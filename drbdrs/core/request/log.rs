@@ -327,6 +327,12 @@ impl<S: DerefMut<Target = [Slot]>> Log<S> {
         })
     }
 
+    /// Whether the peer may lack writes of a volume that are done for the application ([`Request::in_doubt`]).
+    pub fn has_in_doubt(&self, volume: u16) -> bool {
+        self.iter()
+            .any(|(_, request)| request.in_doubt() && request.range.volume == volume)
+    }
+
     /// The peer confirmed barrier `epoch` of `writes` writes: tells each of them.
     ///
     /// # Errors

@@ -386,6 +386,14 @@ impl Request {
         self.kind.modifies() && (!self.completed || late)
     }
 
+    /// Whether the application was told that it is done (protocol A) while nothing says that the peer has got it: if the
+    /// connection ended, it may have got lost on its way.
+    pub fn in_doubt(&self) -> bool {
+        let net = &self.net;
+        let late = net.job == Job::Replicate && !net.done && net.expect == Expect::Nothing;
+        self.kind.modifies() && self.completed && late
+    }
+
     /// Whether the peer owes an answer, sent or not.
     pub fn is_pending(&self) -> bool {
         self.net.answer == Answer::Expected

@@ -12,6 +12,7 @@ use drbd_core::{
     handshake::{
         self, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
     },
+    request::{Event, Request},
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
     types::{ConnState, DiskState, Role, State, Uuid},
@@ -151,6 +152,7 @@ impl Node {
             negotiated_disk: self.negotiated.0,
             continues: self.continues(),
             new_generation_due: self.flags.new_current_uuid,
+            in_doubt: self.log.has_in_doubt(0),
             dry_run: false,
         }
     }
@@ -233,6 +235,13 @@ impl Node {
                     };
                     self.change_all(&change, How::HARD);
                     return Broken("frozen");
+                }
+                Conclusion::MeetAgain => {
+                    self.tell_all(Event::ConnectionLost, Request::completed);
+                    self.new_current_uuid(false);
+                    self.flags.new_current_uuid = false;
+                    self.change_all(&Change::conn(ConnState::NetworkFailure), How::HARD);
+                    return Broken("in doubt");
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     world::{Fault, World},
 };
 use drbd_core::{
-    config::{choices::Protocol, conf::NetConf, text::Text},
+    config::{conf::NetConf, text::Text},
     interval::Range,
     request::Kind,
     types::{ConnState, DiskState, Role},
@@ -102,7 +102,6 @@ impl World {
                 && node.state.pdsk == DiskState::UpToDate
         };
         let calm = self.config.two_primaries;
-        let plain = self.config.protocol == Protocol::C;
         let writes = node.state.role == Role::Primary;
         // With two Primaries a resync may end unnoticed by its source, or a demotion cross: then both lead the resync of the
         // new part, or none, until the connection is made anew. Whoever resizes looks, and does one thing at a time.
@@ -167,7 +166,7 @@ impl World {
                 self.nodes[id].admin = Some(Task::Resize { suspends: false });
             }
             38..=39 => node.pause(!node.state.user_isp),
-            40 if writes && !calm && plain && !node.state.susp => node.suspend(),
+            40 if writes && !calm && !node.state.susp => node.suspend(),
             41..=45 if node.state.susp => node.admin = Some(Task::ResumeIo { locked: false }),
             _ => return false,
         }

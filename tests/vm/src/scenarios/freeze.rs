@@ -19,9 +19,9 @@ const FENCE: &str = "#!/bin/sh\n\
     until [ -e /tmp/answer ]; do sleep 0.1; done\n\
     exit $(cat /tmp/answer)\n";
 
-fn start(setup: Setup, logs: &Path, disk: &str) -> Result<Cluster> {
+fn start(setup: Setup, logs: &Path) -> Result<Cluster> {
     let config = Config {
-        disk: disk.into(),
+        disk: "fencing resource-and-stonith;".into(),
         ..Config::default()
     };
     let handlers = "handlers { fence-peer \"/lab/fence fence\"; \
@@ -115,7 +115,7 @@ fn generation(c: &Cluster, node: usize) -> Result<String> {
 /// A primary that loses its peer freezes until the handler says that the peer is outdated; the peer then refuses to be
 /// promoted, and gets what was written alone when it is back.
 pub(super) fn fenced_failover(setup: Setup, logs: &Path) -> Result<()> {
-    let c = start(setup, logs, "fencing resource-and-stonith;")?;
+    let c = start(setup, logs)?;
     let before = generation(&c, 0)?;
     c.lab.network().cut_both(0, 1);
     c.wait(0, "has frozen its I/O", 90, Minor::frozen)?;
@@ -160,7 +160,7 @@ pub(super) fn fenced_failover(setup: Setup, logs: &Path) -> Result<()> {
 
 /// Each exit code of `fence-peer`: what becomes of the disks, and whether frozen I/O goes on.
 pub(super) fn answers(setup: Setup, logs: &Path) -> Result<()> {
-    let c = start(setup, logs, "fencing resource-and-stonith;")?;
+    let c = start(setup, logs)?;
     // The code, our disk and the peer's then, and whether I/O goes on.
     for (mib, code, disks, goes_on) in [
         (2, 3, ("UpToDate", "Inconsistent"), true),
@@ -203,9 +203,49 @@ pub(super) fn answers(setup: Setup, logs: &Path) -> Result<()> {
     c.finish_allowing(&["w_after_conn_state_ch+"])
 }
 
+/// By protocol A a write is done when it is sent. Those that a lost link may have taken along while I/O was suspended are
+/// sent again when the peer is back, though both disks are of one generation.
+pub(super) fn in_doubt(setup: Setup, logs: &Path) -> Result<()> {
+    let config = Config {
+        protocol: 'A',
+        ..Config::default()
+    };
+    let c = Cluster::start(setup, logs, SIZE, &config.text())?;
+    c.mirror(0)?;
+    let before = generation(&c, 0)?;
+    let slow = Conditions {
+        delay: Duration::from_secs(2),
+        ..Conditions::default()
+    };
+    c.lab.network().set(0, 1, slow);
+    write(&c, 2)?;
+    written(&c, 2, &[0])?;
+    c.drbdadm(0, &["suspend-io", "r0"])?;
+    c.lab.network().cut_both(0, 1);
+    c.wait(0, "is alone", 90, |m| m.connection == "WFConnection")?;
+    if written(&c, 2, &[1]).is_ok() {
+        return Err(Error::new("what was on its way arrived: nothing is shown"));
+    }
+    c.lab.network().heal_all();
+    c.wait_both("has met its peer", 120, |m| m.connection == "Connected")?;
+    c.drbdadm(0, &["resume-io", "r0"])?;
+    c.wait_both("is mirrored again", 120, |m| m.mirrored() && !m.frozen())?;
+    write(&c, 3)?;
+    written(&c, 3, &[0])?;
+    c.drbdadm(0, &["secondary", "r0"])?;
+    c.compare()?;
+    written(&c, 2, &[0, 1])?;
+    if generation(&c, 0)? == before {
+        return Err(Error::new(
+            "the peer lacked something, and no new generation says so",
+        ));
+    }
+    c.finish()
+}
+
 /// Frozen I/O that nobody fenced for: the peer comes back, the administrator decides, the disk comes back.
 pub(super) fn and_thaw(setup: Setup, logs: &Path) -> Result<()> {
-    let c = start(setup, logs, "fencing resource-and-stonith;")?;
+    let c = start(setup, logs)?;
     peer_returns(&c)?;
     by_hand(&c)?;
     with_the_peer(&c)?;

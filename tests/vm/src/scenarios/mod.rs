@@ -230,6 +230,16 @@ pub fn all() -> Vec<Scenario> {
             &[AGAINST_STOCK, STOCK_AGAINST],
             freeze::and_thaw,
         ),
+        Scenario {
+            // The stock driver takes what it has sent for arrived.
+            control: false,
+            ..fault(
+                "frozen_in_doubt",
+                &[AGAINST_STOCK],
+                &[OURS],
+                freeze::in_doubt,
+            )
+        },
         scenario("status_cost", &[], &[OURS], tools::status_cost),
         scenario(
             "transcript",
