@@ -9,6 +9,7 @@ use crate::{
 };
 use drbd_core::{
     bitmap,
+    config::choices::Protocol,
     meta::Superblock,
     state,
     types::{ConnState, DiskState, Role, Uuid},
@@ -98,9 +99,9 @@ impl World {
                     self.images[peer].began(tag, &range, now);
                 }
             }
-            Told::Done(tag, range, local, replicated) => {
+            Told::Done(tag, range, local, replicated, late) => {
                 if local {
-                    let told = replicated || marked(&self.nodes[id]);
+                    let told = replicated || (!late && marked(&self.nodes[id]));
                     self.images[id].done(tag, &range, now, !volatile, told);
                 } else if self.config.two_primaries {
                     self.images[id].failed(tag, &range);
@@ -113,7 +114,10 @@ impl World {
                 self.wrote[id] |= local && !replicated && marked;
                 self.missed_end |= local && !replicated && self.misses_end(id);
             }
-            Told::Arrived(tag, range) => self.images[peer].done(tag, &range, now, !volatile, true),
+            Told::Arrived(tag, range) => {
+                self.images[id].arrived(tag, &range);
+                self.images[peer].done(tag, &range, now, !volatile, true);
+            }
             Told::GaveWay => self.faults[Fault::Overlap as usize] += 1,
             Told::Differs(range) => self.check_difference(id, &range),
             Told::Wrong(ref what) => self.violate(format!("node {id}: {what}")),
@@ -157,6 +161,8 @@ impl World {
                     !state::is_connected(source.conn) || state::is_failed_or_less(source.pdsk);
                 if left || link(&self.nodes[0]) != link(&self.nodes[1]) {
                     self.images[id].doubt();
+                } else if self.config.protocol != Protocol::C {
+                    self.images[id].doubt_what_is_late();
                 }
                 self.alone = [false; 2];
                 self.wrote = [false; 2];

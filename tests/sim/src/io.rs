@@ -297,13 +297,13 @@ impl Node {
             if let Some(tag) = held.tag.take() {
                 let since = held.since;
                 // By protocols A and B, the peer's disk may have it later, or never.
-                let replicated = request.job() == Job::Replicate
-                    && request.wanted() == Expect::Written
-                    && actions.mark != Mark::OutOfSync;
+                let sent = request.job() == Job::Replicate && actions.mark != Mark::OutOfSync;
+                let replicated = sent && request.wanted() == Expect::Written;
+                let late = sent && !replicated;
                 match (actions.complete, request.kind) {
-                    (Some(true), Kind::Write) => {
-                        self.told.push(Told::Done(tag, range, local_ok, replicated))
-                    }
+                    (Some(true), Kind::Write) => self
+                        .told
+                        .push(Told::Done(tag, range, local_ok, replicated, late)),
                     (Some(true), _) => self.told.push(Told::Flushed(since)),
                     _ if actions.restart => {
                         self.again.push_back(Waiting {

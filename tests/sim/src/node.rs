@@ -154,8 +154,8 @@ pub enum Answer {
 pub enum Told {
     /// The application's write was admitted: tag, range, whether our disk and the peer shall get it.
     Began(u64, Range, bool, bool),
-    /// It was completed without error; the peer has it (else it was marked); our disk has it.
-    Done(u64, Range, bool, bool),
+    /// It was completed without error; our disk has it; the peer has it; or it may be on its way there. Else it is marked.
+    Done(u64, Range, bool, bool, bool),
     /// The peer has a write that was completed before: tag, range.
     Arrived(u64, Range),
     /// A write gives way to one of ours.

@@ -155,6 +155,26 @@ impl Image {
         }
     }
 
+    /// The other node has a write, too.
+    pub fn arrived(&mut self, tag: u64, range: &Range) {
+        let written = self.of(range).iter_mut().flatten();
+        for candidate in written.filter(|c| c.tag == tag) {
+            candidate.told = true;
+        }
+    }
+
+    /// It is the copy of a node's whose writes may be on their way still: those are promised on that one alone.
+    pub fn doubt_what_is_late(&mut self) {
+        let late = |list: &&mut Vec<Candidate>| list.iter().any(|c| c.promised && !c.told);
+        for list in self.sectors.iter_mut().filter(late) {
+            list.push(Candidate::ANYTHING);
+            for candidate in list {
+                candidate.promised = false;
+                candidate.stable = false;
+            }
+        }
+    }
+
     /// A sector in which something is promised that `source` never got, and that it may not replace by what it has.
     pub fn lacks(&self, source: &Self) -> Option<usize> {
         let pairs = self.sectors.iter().zip(&source.sectors);
