@@ -478,7 +478,13 @@ fn what_may_have_got_lost_is_never_taken_for_equal() {
     };
     assert_ne!(ends(&diskless, None, &doubt), Conclusion::MeetAgain);
     // What this connection carries is on its way.
-    let end = conclude(&CONNECTED, &CONNECTED, &pending(CONNECTED, CONNECTED), None, &doubt);
+    let end = conclude(
+        &CONNECTED,
+        &CONNECTED,
+        &pending(CONNECTED, CONNECTED),
+        None,
+        &doubt,
+    );
     assert_ne!(end, Conclusion::MeetAgain);
 }
 
