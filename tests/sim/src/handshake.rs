@@ -12,7 +12,6 @@ use drbd_core::{
     handshake::{
         self, Conclusion, Considered, Facts, Pending, SyncUuidArrival, UuidFacts, UuidReaction,
     },
-    request::{Event, Request},
     resync::{self as rules, UuidUpdate},
     state::{self, Change, How},
     types::{ConnState, DiskState, Role, State, Uuid},
@@ -237,7 +236,7 @@ impl Node {
                     return Broken("frozen");
                 }
                 Conclusion::MeetAgain => {
-                    self.tell_all(Event::ConnectionLost, Request::completed);
+                    self.mark_unconfirmed();
                     self.new_current_uuid(false);
                     self.flags.new_current_uuid = false;
                     self.change_all(&Change::conn(ConnState::NetworkFailure), How::HARD);

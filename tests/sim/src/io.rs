@@ -336,6 +336,11 @@ impl Node {
         self.tell_all(Event::ConnectionLost, |_| true);
     }
 
+    /// What an earlier connection carried, and was completed, is marked unless it was confirmed.
+    pub fn mark_unconfirmed(&mut self) {
+        self.tell_all(Event::ConnectionLost, Request::completed);
+    }
+
     /// Whether the sender could do something.
     pub fn sender_ready(&self) -> bool {
         self.rx == Rx::Running

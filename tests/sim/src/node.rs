@@ -667,11 +667,7 @@ impl Node {
     fn now_effect(&mut self, effect: Now) {
         match effect {
             Now::HoldDisk => self.local_refs += 1,
-            Now::MarkUnconfirmed => {
-                self.tell_all(drbd_core::request::Event::ConnectionLost, |request| {
-                    request.completed()
-                });
-            }
+            Now::MarkUnconfirmed => self.mark_unconfirmed(),
             Now::ForgetStateSent => self.state_sent = false,
             Now::UpdateMetadataFlags => self.update_metadata(),
             Now::AdoptLocalGeneration => {
