@@ -19,6 +19,7 @@ use crate::{
 };
 use drbd_core::{
     config::choices::OnIoError,
+    meta::Superblock,
     resync::Side,
     state::{self, After, AfterConnection, AfterContext, Change, Helper, Io, BITMAP_WRITE_REASONS},
     types::{ConnState, DiskState, State},
@@ -49,6 +50,8 @@ fn volume_changed(resource: &Arc<Resource>, change: &Committed, volume: &VolumeC
         carry_out(&device, change, &volume.new, effect);
     }
     if state::is_suspended(&volume.old) && !state::is_suspended(&volume.new) {
+        // That it is due may have been found when I/O was being resumed already.
+        metadata::begin_put_off_generation(&device);
         crate::submit::resume(&device);
     }
 }
@@ -66,10 +69,11 @@ fn context(device: &Device, new: &State) -> Option<AfterContext> {
         has_disk: volume.has_disk(),
         backing_open: volume.local.is_some(),
         version,
-        bitmap_uuid_set: volume
+        has_own_generation: volume
             .md
             .as_ref()
-            .is_some_and(|md| !md.uuids.bitmap.is_zero()),
+            .is_some_and(Superblock::has_own_generation),
+        resync_is_open: volume.md.as_ref().is_some_and(Superblock::resync_is_open),
         now,
         lowest_conn: all.lowest_conn.unwrap_or(ConnState::StandAlone),
         lowest_disk: all.lowest_disk,
@@ -303,7 +307,7 @@ fn resume_fenced(resource: &Resource) {
                 .is_some_and(|volume| volume.flags.clear(VolFlag::NewCurrentUuid))
         };
         if put_off {
-            metadata::new_current_uuid(device);
+            metadata::begin_generation(device);
         }
     });
     // What waits for the peer is marked; the thaw completes it.

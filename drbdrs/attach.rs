@@ -471,7 +471,7 @@ fn check_generation(device: &Device, block: &mut Superblock) -> Result<(), Refus
     match continues {
         Continues::Yes => Ok(()),
         Continues::Unaware => {
-            block.uuids.resume_generation(exposed, state.role);
+            block.resume_generation(exposed, state.role);
             Ok(())
         }
         Continues::No => {

@@ -317,7 +317,7 @@ fn abort_frozen(device: &Arc<Device>) -> Error {
         Tag(device)
     );
     crate::transfer::connection_lost(resource);
-    metadata::new_current_uuid(device);
+    metadata::begin_generation(device);
     with_volume(device, |volume| volume.flags.clear(VolFlag::NewCurrentUuid));
     let change = Change {
         susp: Some(false),
@@ -336,7 +336,7 @@ fn meet_again(device: &Arc<Device>) -> Error {
     );
     crate::transfer::mark_unconfirmed(&mut resource.shared.lock(), device.vnr);
     crate::transfer::finish(resource);
-    metadata::new_current_uuid(device);
+    metadata::begin_generation(device);
     with_volume(device, |volume| volume.flags.clear(VolFlag::NewCurrentUuid));
     resource.connection_failed(ConnState::NetworkFailure);
     EPROTO

@@ -18,8 +18,8 @@ use crate::{
 use drbd_core::{
     meta::{Flags, Superblock},
     state,
-    types::{Role, Uuid},
-    uuid::{self, Continues, Set, Unstored},
+    types::{ConnState, Role, Uuid},
+    uuid::{self, Continues, Unstored},
 };
 
 /// Notes that the superblock in memory is newer than the one on disk, and lets the worker write it.
@@ -132,15 +132,50 @@ pub(crate) fn continues(volume: &VolumeShared) -> bool {
 
 /// Begins a new data generation if there is none since both sides were equal. May sleep.
 pub(crate) fn begin_generation(device: &Arc<Device>) {
-    begin(device, |uuids, fresh, role| {
-        uuids.begin_generation(fresh, role)
-    });
+    begin(device, Superblock::begin_generation);
+}
+
+/// While I/O was suspended no new generation was begun; now it must be, before the first write, unless the peer is back.
+/// May sleep.
+pub(crate) fn begin_put_off_generation(device: &Arc<Device>) {
+    let (due, has_disk, conn) = {
+        let mut shared = device.resource.shared.lock();
+        match shared.vol_mut(device.vnr) {
+            Some(volume) => (
+                volume.flags.clear(VolFlag::NewCurrentUuid)
+                    && state::put_off_generation_is_due(&volume.state),
+                volume.local.is_some(),
+                volume.state.conn,
+            ),
+            None => return,
+        }
+    };
+    if !due {
+        return;
+    }
+    if has_disk {
+        begin_generation(device);
+        if conn == ConnState::WfReportParams {
+            // The peer was told of the one before; the two meet again.
+            device.resource.connection_failed(ConnState::NetworkFailure);
+        }
+        return;
+    }
+    // No peer and no disk: nothing that can be attached or connected later has the data of this moment.
+    let mut shared = device.resource.shared.lock();
+    if let Some(volume) = shared.vol_mut(device.vnr) {
+        volume.exposed_uuid = Uuid(kernel_ext::time::random_u64());
+        pr_warn!(
+            "{}: resumed without access to data; please tear down before attempting to re-configure\n",
+            Tag(device)
+        );
+    }
 }
 
 /// Begins a new data generation, whatever there was. May sleep.
 pub(crate) fn new_current_uuid(device: &Arc<Device>) {
-    begin(device, |uuids, fresh, role| {
-        if uuids.new_current(fresh, role).is_some() {
+    begin(device, |md, fresh, role| {
+        if md.uuids.new_current(fresh, role).is_some() {
             pr_warn!("{}: the bitmap UUID was set already\n", Tag(device));
         }
         true
@@ -148,7 +183,7 @@ pub(crate) fn new_current_uuid(device: &Arc<Device>) {
 }
 
 /// Begins a generation with a new UUID, if `begins` does.
-fn begin(device: &Arc<Device>, begins: impl FnOnce(&mut Set, Uuid, Role) -> bool) {
+fn begin(device: &Arc<Device>, begins: impl FnOnce(&mut Superblock, Uuid, Role) -> bool) {
     let fresh = Uuid(kernel_ext::time::random_u64());
     {
         let mut shared = device.resource.shared.lock();
@@ -158,7 +193,7 @@ fn begin(device: &Arc<Device>, begins: impl FnOnce(&mut Set, Uuid, Role) -> bool
         let role = volume.state.role;
         let Some(md) = volume.md.as_mut() else { return };
         let stored = md.uuids.current;
-        if !begins(&mut md.uuids, fresh, role) {
+        if !begins(md, fresh, role) {
             return;
         }
         pr_info!("{}: new current UUID {}\n", Tag(device), Shown(md.uuids));

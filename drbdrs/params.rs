@@ -260,10 +260,14 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
     let uuid = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
+        if !state::is_connected(volume.state.conn) {
+            // The target is out of reach already. (8.4 begins all the same.)
+            return Ok(());
+        }
         let Some(md) = volume.md.as_mut() else {
             return Ok(());
         };
-        let uuid = md.uuids.start_sync_source(fresh);
+        let uuid = md.start_sync_source(fresh);
         volume.md_dirty = true;
         pr_info!("{}: updated sync UUID {}\n", Tag(device), Shown(md.uuids));
         uuid

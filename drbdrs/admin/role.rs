@@ -9,6 +9,7 @@ use super::{
 use crate::{change::How, device::Device, fence, metadata, params, prelude::*, tag::Tag};
 use drbd_core::{
     config::parms::SetRoleParms,
+    meta::Superblock,
     request::{Request, SlotId},
     state::{self, Attempt, Promotion},
     trace::{self, Kind, Tried},
@@ -66,9 +67,9 @@ pub(super) fn set(device: &Arc<Device>, role: Role, force: bool) -> StateRv {
             .is_none_or(|volume| volume.stat.pending == 0)
     });
     let begin = match (role, now(device)) {
-        (Role::Primary, Some((state, bitmap_set))) => {
+        (Role::Primary, Some((state, has_own))) => {
             forget_discard(device);
-            state::starts_generation(&promotion, &state, bitmap_set)
+            state::starts_generation(&promotion, &state, has_own)
         }
         _ => false,
     };
@@ -130,15 +131,12 @@ fn tell_peer(device: &Arc<Device>, forced: bool) {
     }
 }
 
-/// The state, and whether the bitmap already counts against a generation.
+/// The state, and whether nobody else has the current generation.
 fn now(device: &Device) -> Option<(State, bool)> {
     let shared = device.resource.shared.lock();
     let volume = shared.vol(device.vnr)?;
-    let bitmap_set = volume
-        .md
-        .as_ref()
-        .is_some_and(|md| !md.uuids.bitmap.is_zero());
-    Some((volume.state, bitmap_set))
+    let md = volume.md.as_ref();
+    Some((volume.state, md.is_some_and(Superblock::has_own_generation)))
 }
 
 /// A Primary's data are not to be discarded.

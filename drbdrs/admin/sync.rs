@@ -133,7 +133,7 @@ pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
     // wait for it to do so.
     let settled = || transfer::thaw(resource) != Thaw::NotYet;
     resource.state_wait.wait_timeout(SETTLE_MS, settled);
-    begin_put_off_generation(device);
+    metadata::begin_put_off_generation(device);
     let result = with_io_locked(device, || {
         let change = Change {
             susp: Some(false),
@@ -148,37 +148,6 @@ pub(super) fn resume_io(context: &Context<'_>) -> Outcome {
         result
     });
     Ok(result.into())
-}
-
-/// While I/O was suspended no new generation was begun; now it must be, before the first write, unless the peer is back.
-fn begin_put_off_generation(device: &Arc<Device>) {
-    let (due, has_disk) = {
-        let mut shared = device.resource.shared.lock();
-        match shared.vol_mut(device.vnr) {
-            Some(volume) => (
-                volume.flags.clear(VolFlag::NewCurrentUuid)
-                    && state::put_off_generation_is_due(&volume.state),
-                volume.local.is_some(),
-            ),
-            None => return,
-        }
-    };
-    if !due {
-        return;
-    }
-    if has_disk {
-        metadata::new_current_uuid(device);
-        return;
-    }
-    // No peer and no disk: nothing that can be attached or connected later has the data of this moment.
-    let mut shared = device.resource.shared.lock();
-    if let Some(volume) = shared.vol_mut(device.vnr) {
-        volume.exposed_uuid = Uuid(kernel_ext::time::random_u64());
-        pr_warn!(
-            "{}: resumed without access to data; please tear down before attempting to re-configure\n",
-            Tag(device)
-        );
-    }
 }
 
 /// `outdate`

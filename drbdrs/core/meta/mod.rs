@@ -6,6 +6,7 @@
 //! drbdmeta. Nothing that a disk may hold makes it fail otherwise than by a `Why` or a `Bad`.
 
 pub mod crc32c;
+mod generation;
 pub mod layout;
 pub mod log;
 pub mod replay;

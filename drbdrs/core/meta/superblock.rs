@@ -3,10 +3,11 @@
 //! The superblock of metadata v08: 4096 bytes, big-endian, zero behind the last field.
 //!
 //! ```text
-//!    0 last agreed size (u64)       8 UUIDs: current, bitmap, 2 history     40 device UUID (u64)    48 reserved
+//!    0 last agreed size (u64)       8 UUIDs: current, bitmap, 2 history     40 device UUID (u64)    48 open resync (u64)
 //!   56 flags (u32)   60 magic      64 md_size_sect   68 al_offset (i32)     72 al_nr_extents
 //!   76 bm_offset (i32)   80 bm_bytes_per_bit   84 la_peer_max_bio_size      88 al_stripes   92 al_stripe_size_4k
 //! ```
+//! Byte 48 is reserved in 8.4, which neither reads it nor keeps it ([`Superblock::open_resync`]).
 //! An attached driver writes the "unclean" magic, so that nobody attaches a disk whose activity log was not applied;
 //! `drbdmeta apply-al`, or a detach in good order, makes it clean.
 
@@ -106,6 +107,9 @@ pub struct Superblock {
     pub bm_offset: i32,
     /// Always `BYTES_PER_BIT`.
     pub bm_bytes_per_bit: u32,
+    /// The sync UUID of a resync from here of whose end this node may not have heard: the target may have all that this
+    /// disk had. Of a bitmap UUID that is not this one it says nothing.
+    pub open_resync: Uuid,
     /// The largest bio that the peer took.
     pub la_peer_max_bio_size: u32,
     /// Stripes of the activity log's ring.
@@ -191,6 +195,7 @@ impl Superblock {
             al_nr_extents: u32_at(bytes, 72),
             bm_offset: i32::from_ne_bytes(u32_at(bytes, 76).to_ne_bytes()),
             bm_bytes_per_bit,
+            open_resync: Uuid(u64_at(bytes, 48)),
             la_peer_max_bio_size: u32_at(bytes, 84),
             al_stripes,
             al_stripe_size_4k,
@@ -217,6 +222,9 @@ impl Superblock {
             put(bytes, at, &uuid.0.to_be_bytes());
         }
         put(bytes, 40, &self.device_uuid.to_be_bytes());
+        if self.resync_is_open() {
+            put(bytes, 48, &self.open_resync.0.to_be_bytes());
+        }
         let words = [
             (56, flags.0),
             (60, magic),

@@ -11,7 +11,7 @@ use crate::types::UuidSet as Set;
 /// A 64 MiB device as the stock drbdmeta lays it out (`dump-md`: offsets 67104768, 67072000, 67067904, size 80).
 const SECTORS: u64 = 131_072;
 
-fn fresh() -> (Superblock, Layout) {
+pub(super) fn fresh() -> (Superblock, Layout) {
     let layout = Layout::new(INDEX_FLEX_INTERNAL, SECTORS, SECTORS, 1, 8).unwrap();
     let superblock = Superblock {
         effective_size: 0,
@@ -23,6 +23,7 @@ fn fresh() -> (Superblock, Layout) {
         al_nr_extents: 257,
         bm_offset: layout.bm_offset,
         bm_bytes_per_bit: 4096,
+        open_resync: Uuid::ZERO,
         la_peer_max_bio_size: 0,
         al_stripes: 1,
         al_stripe_size_4k: 8,

@@ -283,8 +283,10 @@ pub struct AfterContext {
     pub backing_open: bool,
     /// The agreed protocol version.
     pub version: u32,
-    /// The bitmap UUID is set: the bitmap counts already.
-    pub bitmap_uuid_set: bool,
+    /// Nobody else has the current generation ([`crate::meta::Superblock::has_own_generation`]).
+    pub has_own_generation: bool,
+    /// The target of a resync from here may have finished ([`crate::meta::Superblock::resync_is_open`]).
+    pub resync_is_open: bool,
     /// The volume's state now; it may have moved on.
     pub now: State,
     /// The connection state that is farthest behind, over all volumes.
@@ -398,20 +400,36 @@ pub fn lost_contact_to_peer_data(old: DiskState, new: DiskState) -> bool {
 }
 
 fn may_start_generation(new: &State, facts: &AfterContext) -> bool {
-    facts.has_disk && !facts.bitmap_uuid_set && new.disk == DiskState::UpToDate
+    facts.has_disk && !facts.has_own_generation && new.disk == DiskState::UpToDate
 }
 
 fn lost_peer_data(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {
     let somebody_writes = new.role == Role::Primary || new.peer == Role::Primary;
-    let lost = lost_contact_to_peer_data(old.pdsk, new.pdsk);
+    let target_went = facts.resync_is_open && target_is_out_of_reach(old, new);
+    let lost = if facts.resync_is_open {
+        target_went
+    } else {
+        lost_contact_to_peer_data(old.pdsk, new.pdsk)
+    };
     if lost && somebody_writes && may_start_generation(new, facts) {
         if is_suspended(&facts.now) {
             out.push(After::NewCurrentUuidLater);
         } else {
             out.push(After::NewCurrentUuid);
-            out.push(After::SendUuids);
+            // A target whose disk goes by our consent may finish before that, and would take over what it hears of.
+            out.push_if(!target_went, After::SendUuids);
         }
     }
+    let let_go = old.pdsk == DiskState::Failed && new.pdsk == DiskState::Diskless;
+    let tell = let_go && somebody_writes && facts.has_own_generation;
+    out.push_if(tell, After::SendUuids);
+}
+
+/// While its resync is open, no other loss is one: a target is Outdated before the resync begins, and may say so late; and
+/// one that was Inconsistent when it was last heard of is called so when it is gone, too. (8.4 takes neither for a loss.)
+fn target_is_out_of_reach(old: &State, new: &State) -> bool {
+    let connection_lost = is_connected(old.conn) && !is_connected(new.conn);
+    connection_lost || (!has_no_data(old.pdsk) && has_no_data(new.pdsk))
 }
 
 fn diskless_peer_changed_role(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {

@@ -38,6 +38,8 @@ mod tests_effects;
 #[cfg(test)]
 mod tests_judge;
 #[cfg(test)]
+mod tests_open_resync;
+#[cfg(test)]
 mod tests_support;
 #[cfg(test)]
 mod tests_valid;

@@ -112,8 +112,8 @@ fn is_retried(p: &Promotion, rv: StateRv, state: &State) -> bool {
     }
 }
 
-/// Does a successful promotion begin a new generation? `bitmap_uuid_set`: the bitmap already counts.
-pub fn starts_generation(p: &Promotion, state: &State, bitmap_uuid_set: bool) -> bool {
+/// Does a successful promotion begin a new generation? `has_own`: nobody else has the current one.
+pub fn starts_generation(p: &Promotion, state: &State, has_own: bool) -> bool {
     let alone = !super::predicates::is_connected(state.conn)
         || super::predicates::is_failed_or_less(state.pdsk);
     // Data that are no version of the whole begin none: the source could not tell them from foreign ones.
@@ -121,7 +121,7 @@ pub fn starts_generation(p: &Promotion, state: &State, bitmap_uuid_set: bool) ->
     // The peer's data are good: a resync from it came between, and nothing is good by force. (8.4 begins a generation that
     // the peer does not hear of, and two equal disks end in a split brain.)
     let by_force = p.forced && state.pdsk != DiskState::UpToDate;
-    (alone && whole && !bitmap_uuid_set) || by_force
+    (alone && whole && !has_own) || by_force
 }
 
 #[cfg(test)]

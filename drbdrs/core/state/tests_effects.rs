@@ -15,7 +15,8 @@ const FACTS: AfterContext = AfterContext {
     has_disk: true,
     backing_open: true,
     version: 101,
-    bitmap_uuid_set: false,
+    has_own_generation: false,
+    resync_is_open: false,
     now: CONNECTED,
     lowest_conn: C::Connected,
     lowest_disk: D::UpToDate,
@@ -478,7 +479,7 @@ fn a_primary_that_lost_the_peers_data_starts_a_generation() {
     let list = after(PRIMARY, lost);
     assert!(at(&list, After::NewCurrentUuid) < at(&list, After::SendUuids));
     let counts = AfterContext {
-        bitmap_uuid_set: true,
+        has_own_generation: true,
         now: lost,
         ..FACTS
     };

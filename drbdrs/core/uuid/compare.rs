@@ -15,6 +15,7 @@
 //!   41      as 40, but somebody is primary now                      from that primary
 //!   50/70   my current is the peer's bitmap UUID / vice versa       bitmap sync from the newer
 //!   51/71   the start of the last resync was not seen by one side   undo it, bitmap sync
+//!   52/72   one side wrote on, and never saw the end of its resync    bitmap sync from it, after a repair
 //!   60/80   my current is in the peer's history / vice versa        full sync from the newer
 //!   100     of two such rules for either direction both fit         split brain
 //!   90      both left the same generation                           split brain, policies may decide
@@ -160,6 +161,8 @@ pub enum Rule {
     PeerLostSyncUuid,
     /// The peer started a resync that I never heard of; undoing it needs protocol 91.
     PeerLostSyncUuidNeedsProtocol,
+    /// The peer wrote on without having heard of the end of its resync to me.
+    PeerLeftResyncBehind,
     /// My generation is in the peer's history: its data is newer, the bitmap is gone.
     InPeerHistory,
     /// My bitmap counts from the peer's generation: I have newer data.
@@ -168,6 +171,8 @@ pub enum Rule {
     LostSyncUuid,
     /// I started a resync that the peer never heard of; undoing it needs protocol 91.
     LostSyncUuidNeedsProtocol,
+    /// I wrote on without having heard of the end of my resync to the peer.
+    LeftResyncBehind,
     /// The peer's generation is in my history: my data is newer, the bitmap is gone.
     PeerInHistory,
     /// Each remembers the other's generation as an older one, and in the same way.
@@ -201,9 +206,11 @@ impl Rule {
             | Self::PeerPrimaryPresent => 41,
             Self::PeerBitmapSinceMine => 50,
             Self::PeerLostSyncUuid | Self::PeerLostSyncUuidNeedsProtocol => 51,
+            Self::PeerLeftResyncBehind => 52,
             Self::InPeerHistory => 60,
             Self::BitmapSincePeer => 70,
             Self::LostSyncUuid | Self::LostSyncUuidNeedsProtocol => 71,
+            Self::LeftResyncBehind => 72,
             Self::PeerInHistory => 80,
             Self::SameOrigin => 90,
             Self::Crossed | Self::SharedHistory | Self::NothingInCommon => 100,
@@ -244,11 +251,17 @@ impl Rule {
             Self::PeerLostSyncUuidNeedsProtocol => {
                 "lost last syncUUID packet; the repair needs protocol 91"
             }
+            Self::PeerLeftResyncBehind => {
+                "the peer wrote on without having heard of the end of its resync, corrected"
+            }
             Self::InPeerHistory => "this generation is in the peer's history",
             Self::BitmapSincePeer => "this node wrote on since the peer's generation",
             Self::LostSyncUuid => "last syncUUID did not get through, corrected",
             Self::LostSyncUuidNeedsProtocol => {
                 "last syncUUID did not get through; the repair needs protocol 91"
+            }
+            Self::LeftResyncBehind => {
+                "wrote on without having heard of the end of the last resync, corrected"
             }
             Self::PeerInHistory => "the peer's generation is in this node's history",
             Self::Crossed => "each remembers the other's generation as an older one",
@@ -266,6 +279,10 @@ pub enum Repair {
     FinishMyResync,
     /// The peer's resync as source is over: the same in our copy of its UUIDs.
     FinishPeersResync,
+    /// My resync as source was over before I wrote on: my bitmap counts from what the target got.
+    FinishMyEarlierResync,
+    /// The peer's resync as source was over before it wrote on: the same in our copy of its UUIDs.
+    FinishPeersEarlierResync,
     /// My resync as source never started: undo the rotation.
     UndoMySyncStart,
     /// The peer's resync as source never started: the same in our copy of its UUIDs.
@@ -275,7 +292,10 @@ pub enum Repair {
 impl Repair {
     /// Does it change my own metadata (to be written), and not just our copy of the peer's?
     pub fn is_mine(self) -> bool {
-        matches!(self, Self::FinishMyResync | Self::UndoMySyncStart)
+        matches!(
+            self,
+            Self::FinishMyResync | Self::FinishMyEarlierResync | Self::UndoMySyncStart
+        )
     }
 
     /// Applies the correction.
@@ -283,6 +303,8 @@ impl Repair {
         match self {
             Self::FinishMyResync => finish_resync(mine),
             Self::FinishPeersResync => finish_resync(peer),
+            Self::FinishMyEarlierResync => finish_earlier_resync(mine),
+            Self::FinishPeersEarlierResync => finish_earlier_resync(peer),
             Self::UndoMySyncStart => undo_sync_start(mine),
             Self::UndoPeersSyncStart => undo_sync_start(peer),
         }
@@ -292,6 +314,12 @@ impl Repair {
 fn finish_resync(set: &mut Set) {
     set.push_history(set.bitmap);
     set.bitmap = Uuid::ZERO;
+}
+
+fn finish_earlier_resync(set: &mut Set) {
+    let [newer, left] = set.history;
+    set.history = [set.bitmap, newer];
+    set.bitmap = left;
 }
 
 fn undo_sync_start(set: &mut Set) {
@@ -449,6 +477,18 @@ fn one_is_ahead(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
         Source => decide(Rule::BitmapSincePeer, Strategy::UseBitmap(Source)),
         Target => decide(Rule::PeerBitmapSinceMine, Strategy::UseBitmap(Target)),
     };
+    let resync_behind = |direction| match direction {
+        Source => repaired(
+            Rule::LeftResyncBehind,
+            Strategy::UseBitmap(Source),
+            Repair::FinishMyEarlierResync,
+        ),
+        Target => repaired(
+            Rule::PeerLeftResyncBehind,
+            Strategy::UseBitmap(Target),
+            Repair::FinishPeersEarlierResync,
+        ),
+    };
     let history = |direction| match direction {
         Source => decide(Rule::PeerInHistory, Strategy::SetBitmap(Source)),
         Target => decide(Rule::InPeerHistory, Strategy::SetBitmap(Target)),
@@ -456,6 +496,7 @@ fn one_is_ahead(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
     let sync_start = |direction| lost_sync_uuid(direction, agreed);
     from_either_side(me, peer, wrote_on, bitmap_since)
         .or_else(|| from_either_side(me, peer, unseen, sync_start))
+        .or_else(|| from_either_side(me, peer, left_resync_behind, resync_behind))
         .or_else(|| from_either_side(me, peer, left_behind, history))
 }
 
@@ -509,6 +550,17 @@ fn sync_start_unseen(source: &Set, target: &Set, agreed: &Agreed) -> bool {
     }
 }
 
+/// Has `source` begun its generation after a resync to `target` of whose end it has not heard, or whose start `target` has
+/// not heard of ([`Set::leave_behind_resync`])? A generation that is left as usual goes to the younger place; so `target`
+/// can have the older one, and know what `source` has as the younger one, in no other way.
+fn left_resync_behind(source: &Set, target: &Set) -> bool {
+    let [source_newer, left] = source.history;
+    let [target_newer, _] = target.history;
+    let left_it = target.current.unmarked() == left.unmarked() && !source.bitmap.is_zero();
+    let never_started = || source_newer.unmarked() == target_newer.unmarked();
+    left_it && (never_started() || saw_end_of_resync(source, target))
+}
+
 fn in_history(uuid: Uuid, of: &Set) -> bool {
     of.history.iter().any(|old| old.unmarked() == uuid)
 }
@@ -525,10 +577,13 @@ fn both_changed(me: &Set, peer: &Set) -> Decision {
         .history
         .iter()
         .any(|old| in_history(old.unmarked(), peer));
-    // One wrote on from a generation that the other left behind long ago. (8.4 calls that unrelated data.)
+    // One wrote on from a generation that the other left behind long ago, or from which the other has begun resyncs since.
+    // (8.4 calls that unrelated data.)
     let wrote_on = |one: &Set, other: &Set| {
         let from = one.bitmap.unmarked();
-        !from.is_zero() && in_history(from, other)
+        let began = |uuid: &Uuid| uuid.comes_from(from);
+        !from.is_zero()
+            && (in_history(from, other) || began(&other.bitmap) || other.history.iter().any(began))
     };
     if history || wrote_on(me, peer) || wrote_on(peer, me) {
         return decide(Rule::SharedHistory, Strategy::SplitBrain);

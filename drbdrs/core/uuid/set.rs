@@ -42,21 +42,13 @@ impl Set {
         replaced
     }
 
-    /// Starts a new generation, unless one was started since both sides were equal: the worker that sees the peer go
-    /// and the administrator who promotes may both want one. False: there was one.
-    pub fn begin_generation(&mut self, fresh: Uuid, role: Role) -> bool {
-        let begins = self.bitmap.is_zero();
-        if begins {
-            self.new_current(fresh, role);
-        }
-        begins
-    }
-
-    /// `begun` has begun, and this copy of the UUIDs does not say so yet. What the bitmap counts from stays.
-    pub fn resume_generation(&mut self, begun: Uuid, role: Role) {
-        if !self.begin_generation(begun, role) {
-            self.set_current(begun, role);
-        }
+    /// Starts a new generation in which the bitmap counts on from the start of a resync that this node began: its target
+    /// has that sync UUID still, or it has finished, and has what is current here. That one becomes the older history; a
+    /// target that never heard of the resync has the newer one.
+    pub fn leave_behind_resync(&mut self, fresh: Uuid, role: Role) {
+        let [newer, _] = self.history;
+        self.history = [newer, self.current];
+        self.set_current(fresh, role);
     }
 
     /// Writes a slot; what it held, if anything, becomes the newest history.
@@ -247,15 +239,6 @@ mod tests {
 
     fn set(a: [Uuid; 4]) -> Set {
         Set::from_array(a)
-    }
-
-    #[test]
-    fn two_who_want_a_generation_get_one() {
-        let mut s = set([A, Uuid::ZERO, B, C]);
-        assert!(s.begin_generation(D, Role::Primary));
-        let first = s;
-        assert!(!s.begin_generation(Uuid(0xe0), Role::Primary));
-        assert_eq!(s, first);
     }
 
     #[test]

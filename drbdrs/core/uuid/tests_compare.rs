@@ -396,6 +396,49 @@ fn lost_sync_uuid() {
 }
 
 #[test]
+fn left_resync_behind() {
+    // The resync had ended, or had never begun at the target.
+    for target in [[B, 0, sync_of(A), A], [B, 0, A, C]] {
+        let (me, peer) = (side([D, sync_of(A), A, B | 1]), side(target));
+        let d = check(me, peer, Rule::LeftResyncBehind, 72, 1);
+        let repair = d.repair.unwrap();
+        let (mut mine, mut theirs) = (me.uuids, peer.uuids);
+        repair.apply(&mut mine, &mut theirs);
+        assert!(repair.is_mine());
+        assert_eq!(
+            (mine, theirs),
+            (uuids([D, B | 1, sync_of(A), A]), peer.uuids)
+        );
+
+        let d = check(peer, me, Rule::PeerLeftResyncBehind, 52, -1);
+        let repair = d.repair.unwrap();
+        let (mut mine, mut theirs) = (peer.uuids, me.uuids);
+        repair.apply(&mut mine, &mut theirs);
+        assert!(!repair.is_mine());
+        assert_eq!(
+            (mine, theirs),
+            (peer.uuids, uuids([D, B | 1, sync_of(A), A]))
+        );
+    }
+    // Two young disks have no history.
+    let (me, peer) = (side([D, E, 0, B]), side([B, 0, E, 0]));
+    check(me, peer, Rule::LeftResyncBehind, 72, 1);
+    // The target that had not finished has the sync UUID.
+    let (me, peer) = (side([D, sync_of(A), A, B]), side([sync_of(A), 0, C, 0]));
+    check(me, peer, Rule::BitmapSincePeer, 70, 1);
+    // One that had, and was written alone.
+    let (me, peer) = (side([D, sync_of(A), A, B]), side([E, B, sync_of(A), A]));
+    check(me, peer, Rule::SharedHistory, 100, -100);
+}
+
+#[test]
+fn a_generation_that_is_left_as_usual_leaves_no_resync() {
+    let older = side([A, 0, C, F]);
+    let me = side([D, B, E, A]);
+    check(me, older, Rule::PeerInHistory, 80, 2);
+}
+
+#[test]
 fn lost_sync_uuid_needs_protocol() {
     let v90 = Agreed {
         version: 90,
@@ -512,4 +555,20 @@ fn a_bitmap_that_counts_from_the_other_generation_comes_before_history() {
 fn two_disks_without_any_generation_have_nothing_in_common() {
     let nothing = side([0, 0, 0, 0]);
     check(nothing, nothing, Rule::NothingInCommon, 100, -1000);
+}
+
+#[test]
+fn who_wrote_on_from_where_resyncs_began_is_related() {
+    let begun = sync_of(sync_of(A));
+    let forced = side([E, A, 0, 0]);
+    let (again, after) = (side([D, begun, sync_of(A), B]), side([D, 0, begun, B]));
+    check(again, forced, Rule::SharedHistory, 100, -100);
+    check(after, side([E, A, C, F]), Rule::SharedHistory, 100, -100);
+    check(
+        side([D, C, B, F]),
+        side([E, A, 0x990, 0x9a0]),
+        Rule::NothingInCommon,
+        100,
+        -1000,
+    );
 }

@@ -146,7 +146,7 @@ pub(super) fn mirrored(s: Strategy) -> Strategy {
 }
 
 /// Rules that are each other's mirror; every other one is its own.
-const PAIRS: [(Rule, Rule); 9] = [
+const PAIRS: [(Rule, Rule); 10] = [
     (Rule::JustCreated, Rule::PeerJustCreated),
     (Rule::MissedResyncFinished, Rule::PeerMissedResyncFinished),
     (Rule::PeerFailedToWriteSyncUuid, Rule::FailedToWriteSyncUuid),
@@ -158,6 +158,7 @@ const PAIRS: [(Rule, Rule); 9] = [
         Rule::PeerLostSyncUuidNeedsProtocol,
         Rule::LostSyncUuidNeedsProtocol,
     ),
+    (Rule::PeerLeftResyncBehind, Rule::LeftResyncBehind),
     (Rule::InPeerHistory, Rule::PeerInHistory),
 ];
 
@@ -317,7 +318,7 @@ fn as_many_pairs_and_relations_as_there_are() {
     assert_eq!(relations.collect::<Vec<_>>(), [1, 1, 3, 13, 73, 501]);
 }
 
-const ALL_RULES: [Rule; 28] = [
+const ALL_RULES: [Rule; 30] = [
     Rule::BothJustCreated,
     Rule::JustCreated,
     Rule::PeerJustCreated,
@@ -337,10 +338,12 @@ const ALL_RULES: [Rule; 28] = [
     Rule::PeerBitmapSinceMine,
     Rule::PeerLostSyncUuid,
     Rule::PeerLostSyncUuidNeedsProtocol,
+    Rule::PeerLeftResyncBehind,
     Rule::InPeerHistory,
     Rule::BitmapSincePeer,
     Rule::LostSyncUuid,
     Rule::LostSyncUuidNeedsProtocol,
+    Rule::LeftResyncBehind,
     Rule::PeerInHistory,
     Rule::Crossed,
     Rule::SameOrigin,

@@ -32,6 +32,7 @@ fn valid() -> Superblock {
         al_nr_extents: 1237,
         bm_offset: layout.bm_offset,
         bm_bytes_per_bit: 4096,
+        open_resync: Uuid::ZERO,
         la_peer_max_bio_size: 1 << 20,
         al_stripes: 1,
         al_stripe_size_4k: 8,

@@ -69,8 +69,8 @@ struct Port {
 
 #[derive(Default)]
 struct Queue {
-    /// By due time, then by arrival.
-    frames: BTreeMap<(Instant, u64), Vec<u8>>,
+    /// By due time, then by arrival; and the port that each comes from.
+    frames: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     arrivals: u64,
     bytes: usize,
     stream: Option<UnixStream>,
@@ -134,7 +134,7 @@ impl Switch {
             .insert((from, to), conditions);
     }
 
-    /// Frames from `from` no longer reach `to`.
+    /// Frames from `from` no longer reach `to`; those on their way are lost.
     pub fn cut(&self, from: usize, to: usize) {
         self.set(
             from,
@@ -144,6 +144,19 @@ impl Switch {
                 ..self.conditions(from, to)
             },
         );
+        let lost = self.shared.ports.get(to).map_or(0, |port| {
+            let mut queue = locked(&port.queue);
+            let before = queue.frames.len();
+            let mut bytes = 0;
+            queue.frames.retain(|_, (sender, frame)| {
+                bytes += if *sender == from { frame.len() } else { 0 };
+                *sender != from
+            });
+            queue.bytes = queue.bytes.saturating_sub(bytes);
+            before - queue.frames.len()
+        });
+        let mut fabric = locked(&self.shared.fabric);
+        fabric.traffic.entry((from, to)).or_default().dropped += lost as u64;
     }
 
     /// No frame passes between the two, in neither direction: a black hole, the carrier stays up.
@@ -249,7 +262,8 @@ impl Shared {
                 .unwrap_or_default();
             let lost = conditions.loss_per_million > 0
                 && fabric.lot.draw() % 1_000_000 < u64::from(conditions.loss_per_million);
-            let sent = !conditions.cut && !lost && self.enqueue(to, now + conditions.delay, frame);
+            let sent =
+                !conditions.cut && !lost && self.enqueue(from, to, now + conditions.delay, frame);
             let traffic = fabric.traffic.entry((from, to)).or_default();
             if sent {
                 traffic.frames += 1;
@@ -260,7 +274,7 @@ impl Shared {
         }
     }
 
-    fn enqueue(&self, to: usize, due: Instant, frame: &[u8]) -> bool {
+    fn enqueue(&self, from: usize, to: usize, due: Instant, frame: &[u8]) -> bool {
         let Some(port) = self.ports.get(to) else {
             return false;
         };
@@ -271,7 +285,7 @@ impl Shared {
         let arrival = queue.arrivals;
         queue.arrivals += 1;
         queue.bytes += frame.len();
-        queue.frames.insert((due, arrival), frame.to_vec());
+        queue.frames.insert((due, arrival), (from, frame.to_vec()));
         drop(queue);
         port.filled.notify_one();
         true
@@ -287,7 +301,7 @@ impl Shared {
             let mut bytes = Vec::new();
             // All that is due goes out in one call.
             while let Some(entry) = queue.frames.first_entry().filter(|e| e.key().0 <= now) {
-                bytes.extend_from_slice(entry.get());
+                bytes.extend_from_slice(&entry.get().1);
                 entry.remove();
                 if bytes.len() > 128 << 10 {
                     break;
@@ -383,6 +397,25 @@ mod tests {
         let after = frame(1, 2, b"after");
         rig.a.write_all(&after).unwrap();
         assert_eq!(receive(&mut rig.b, &after), after);
+    }
+
+    #[test]
+    fn a_cut_takes_what_is_on_its_way() {
+        let mut rig = rig("way");
+        let slow = Conditions {
+            delay: Duration::from_secs(3600),
+            ..Conditions::default()
+        };
+        rig.switch.set(0, 1, slow);
+        rig.a.write_all(&frame(1, 2, b"on its way")).unwrap();
+        let start = Instant::now();
+        while rig.switch.traffic(0, 1).frames == 0 {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+        rig.switch.cut(0, 1);
+        assert_eq!(rig.switch.traffic(0, 1).dropped, 1);
+        assert!(locked(&rig.switch.shared.ports[1].queue).frames.is_empty());
     }
 
     #[test]

@@ -305,15 +305,12 @@ impl Node {
                 if self.done < serial {
                     return false;
                 }
-                let bitmap_set = self
-                    .md
-                    .as_ref()
-                    .is_some_and(|md| !md.uuids.bitmap.is_zero());
+                let has_own = self.md.as_ref().is_some_and(Superblock::has_own_generation);
                 if role == Role::Primary {
                     if let Some(net) = self.net.as_mut() {
                         net.discard_my_data = false;
                     }
-                    if state::starts_generation(promotion, &self.state, bitmap_set) {
+                    if state::starts_generation(promotion, &self.state, has_own) {
                         self.new_current_uuid(promotion.forced);
                     }
                 }
@@ -435,7 +432,7 @@ impl Node {
                 Continues::Yes => {}
                 Continues::Unaware => {
                     let role = self.state.role;
-                    block.uuids.resume_generation(self.exposed, role);
+                    block.resume_generation(self.exposed, role);
                 }
                 Continues::No => return false,
             }

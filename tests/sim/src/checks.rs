@@ -12,13 +12,17 @@ use drbd_core::{
     config::choices::Protocol,
     meta::Superblock,
     state,
-    types::{ConnState, DiskState, Role, Uuid},
+    types::{ConnState, DiskState, Role},
     uuid::Refusal,
 };
 
 /// As in 8.4, what is completed before the new generation is on disk is not protected by it.
 fn marked(node: &Node) -> bool {
     Superblock::read(&node.stable.superblock).is_ok_and(|(block, _)| !block.uuids.bitmap.is_zero())
+}
+
+fn has_generation(node: &Node) -> bool {
+    Superblock::read(&node.stable.superblock).is_ok_and(|(block, _)| block.has_own_generation())
 }
 
 impl World {
@@ -75,7 +79,6 @@ impl World {
             self.discarding = None;
             self.discards = [false; 2];
             self.forced = [false; 2];
-            self.missed_end = false;
             self.both_attach = false;
             self.nodes
                 .iter_mut()
@@ -110,9 +113,7 @@ impl World {
                     let told = local || marked(&self.nodes[peer]);
                     self.images[peer].done(tag, &range, now, !volatile, told);
                 }
-                let marked = marked(&self.nodes[id]);
-                self.wrote[id] |= local && !replicated && marked;
-                self.missed_end |= local && !replicated && self.misses_end(id);
+                self.wrote[id] |= local && !replicated && has_generation(&self.nodes[id]);
             }
             Told::Arrived(tag, range) => {
                 self.images[id].arrived(tag, &range);
@@ -128,11 +129,7 @@ impl World {
                 // A peer that is not there any more may have been told otherwise since.
                 let link = |node: &Node| node.link.as_ref().map(|link| link.id);
                 let meet = link(&self.nodes[0]) == link(&self.nodes[1]);
-                if meet
-                    && self.wrote == [true; 2]
-                    && self.discards == [false; 2]
-                    && !self.missed_end
-                {
+                if meet && self.wrote == [true; 2] && self.discards == [false; 2] {
                     self.violate(format!(
                         "node {id}: both were written apart, and nobody says so"
                     ));
@@ -164,28 +161,13 @@ impl World {
                 } else if self.config.protocol != Protocol::C {
                     self.images[id].doubt_what_is_late();
                 }
-                self.alone = [false; 2];
+                self.alone[id] = false;
+                // Since then, the source may have been alone.
+                self.alone[peer] &= left;
                 self.wrote = [false; 2];
-                self.missed_end = false;
                 self.both_attach = false;
             }
         }
-    }
-
-    fn misses_end(&self, id: usize) -> bool {
-        let Some(md) = &self.nodes[id].md else {
-            return false;
-        };
-        let peer = &self.nodes[1 - id];
-        let theirs = match &peer.md {
-            Some(md) => Some(md.uuids),
-            None => Superblock::read(&peer.stable.superblock)
-                .ok()
-                .map(|(block, _)| block.uuids),
-        };
-        let same = |uuid: Uuid| uuid.0 & !1 == md.uuids.current.0 & !1;
-        !md.uuids.bitmap.is_zero()
-            && theirs.is_some_and(|theirs| theirs.to_array().into_iter().any(same))
     }
 
     pub(crate) fn at_rest(&self) -> bool {

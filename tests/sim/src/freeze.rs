@@ -7,7 +7,7 @@ use crate::node::Node;
 use drbd_core::{
     request::Event,
     state::{self, Change, How},
-    types::{StateRv, Uuid},
+    types::{ConnState, StateRv, Uuid},
 };
 
 impl Node {
@@ -53,13 +53,16 @@ impl Node {
     }
 
     /// While I/O was suspended no new generation was begun; now it must be, before the first write.
-    fn begin_put_off_generation(&mut self) {
+    pub(crate) fn begin_put_off_generation(&mut self) {
         let put_off = std::mem::take(&mut self.flags.new_current_uuid);
         if !put_off || !state::put_off_generation_is_due(&self.state) {
             return;
         }
         if self.local {
             self.new_current_uuid(false);
+            if self.state.conn == ConnState::WfReportParams {
+                self.change_all(&Change::conn(ConnState::NetworkFailure), How::HARD);
+            }
         } else {
             self.exposed = Uuid(self.rng.any() & !0xff | 0x300);
         }

@@ -703,7 +703,7 @@ impl Node {
         let stored = md.uuids.current;
         if forced {
             md.uuids.new_current(fresh, role);
-        } else if !md.uuids.begin_generation(fresh, role) {
+        } else if !md.begin_generation(fresh, role) {
             return;
         }
         self.exposed = md.uuids.current;

@@ -9,7 +9,7 @@ impl World {
     /// What node `target` has is replaced by what the other one has.
     pub(crate) fn check_direction(&mut self, target: usize) {
         // Who calls bad data good may overwrite the good ones with them.
-        if self.discards[target] || self.forced[1 - target] || self.missed_end {
+        if self.discards[target] || self.forced[1 - target] {
             return;
         }
         if self.wrote[target] {

@@ -7,7 +7,7 @@ use crate::{
     node::{Committed, Node},
 };
 use drbd_core::{
-    meta::Flags,
+    meta::{Flags, Superblock},
     state::{self, After, AfterConnection, AfterContext, Change, How, Io},
     types::{ConnState, DiskState, State, Uuid},
     wire::{Command, SyncUuid},
@@ -96,10 +96,8 @@ impl Node {
             has_disk: self.has_disk(),
             backing_open: self.local,
             version: self.agreed.version,
-            bitmap_uuid_set: self
-                .md
-                .as_ref()
-                .is_some_and(|md| !md.uuids.bitmap.is_zero()),
+            has_own_generation: self.md.as_ref().is_some_and(Superblock::has_own_generation),
+            resync_is_open: self.md.as_ref().is_some_and(Superblock::resync_is_open),
             now: self.state,
             lowest_conn: self.state.conn,
             lowest_disk: self.state.disk,
@@ -128,7 +126,10 @@ impl Node {
         match job {
             Job::Volume => {}
             Job::After(effect, new) => return self.after(effect, &new),
-            Job::Resume => self.tell_all(drbd_core::request::Event::Resumed, |_| true),
+            Job::Resume => {
+                self.begin_put_off_generation();
+                self.tell_all(drbd_core::request::Event::Resumed, |_| true);
+            }
             Job::Connection => {
                 let effects = state::after_connection_effects(
                     change.conn.0,
@@ -228,8 +229,11 @@ impl Node {
 
     fn send_sync_uuid(&mut self) {
         let fresh = Uuid(self.rng.any() & !0xff | 0x200);
+        if !state::is_connected(self.state.conn) {
+            return;
+        }
         let Some(md) = self.md.as_mut() else { return };
-        let uuid = md.uuids.start_sync_source(fresh);
+        let uuid = md.start_sync_source(fresh);
         self.md_dirty = true;
         self.sync_metadata();
         if state::is_failed_or_less(self.state.disk) {

@@ -140,10 +140,6 @@ pub(crate) struct World {
     pub(crate) alone: [bool; 2],
     /// Completed a write that the peer does not have since both were equal.
     pub(crate) wrote: [bool; 2],
-    /// A source that never learned that its resync had ended wrote alone in the generation that its target has, too.
-    /// Neither 8.4 nor we begin a new one then, so that what it wrote cannot be told from what the target lacked: if
-    /// the target was written apart as well, nobody can see it.
-    pub(crate) missed_end: bool,
     /// The disks of two Primaries both failed, and are attached at once: which one failed first is recorded nowhere if
     /// it was not heard of before the second one did. That is refused as a split brain.
     pub(crate) both_attach: bool,
@@ -198,6 +194,7 @@ fn fresh_stable(sectors: usize, rng: &mut Rng) -> Stable {
         al_nr_extents: 1237,
         bm_offset: 72,
         bm_bytes_per_bit: 4096,
+        open_resync: Uuid::ZERO,
         la_peer_max_bio_size: 0,
         al_stripes,
         al_stripe_size_4k,
@@ -250,7 +247,6 @@ impl World {
             faults: vec![0; FAULTS.len()],
             alone: [false; 2],
             wrote: [false; 2],
-            missed_end: false,
             both_attach: false,
             discarding: None,
             discards: [false; 2],

@@ -240,6 +240,16 @@ pub fn all() -> Vec<Scenario> {
                 freeze::in_doubt,
             )
         },
+        Scenario {
+            // The stock driver overwrites what one of the two wrote.
+            control: false,
+            ..fault(
+                "missed_end",
+                &[OURS],
+                &[AGAINST_STOCK],
+                split_brain::missed_end,
+            )
+        },
         scenario("status_cost", &[], &[OURS], tools::status_cost),
         scenario(
             "transcript",

@@ -2,10 +2,12 @@
 
 //! Both nodes wrote without each other: whose blocks survive, by each policy.
 
-use crate::cluster::{Cluster, Config, Setup, DISK};
+use crate::cluster::{Cluster, Config, Module, Setup, DISK};
 use crate::proc_drbd::Minor;
+use drbd_lab::switch::Conditions;
 use drbd_lab::{deadline, Error, Result};
 use std::path::Path;
+use std::time::Duration;
 
 const SIZE: u64 = 28 << 20;
 const MIB: usize = 1 << 20;
@@ -119,20 +121,24 @@ fn start(setup: Setup, logs: &Path, net: &str) -> Result<Cluster> {
     Ok(c)
 }
 
-/// The policies for no primary, one after the other, and one for one primary.
-pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
-    let c = start(setup, logs, "")?;
-    let round = diverge(&c, 0, [1, 1])?;
-    demote(&c, &[0, 1])?;
-    refused(&c, &round)?;
-    // By hand, the way the user guide says.
+/// By hand, the way the user guide says: n2 gives its data up.
+fn discard_second(c: &Cluster, round: &Round) -> Result<()> {
     c.run(1, &["drbdadm", "disconnect", "r0"])?;
     c.drbdadm(1, &["connect", "--discard-my-data", "r0"])
         .or_else(|_| c.drbdadm(1, &["--", "--discard-my-data", "connect", "r0"]))?;
     if c.state(0)?.connection == "StandAlone" {
         c.drbdadm(0, &["connect", "r0"])?;
     }
-    survived(&c, &round, 0)?;
+    survived(c, round, 0)
+}
+
+/// The policies for no primary, one after the other, and one for one primary.
+pub(super) fn policies(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "")?;
+    let round = diverge(&c, 0, [1, 1])?;
+    demote(&c, &[0, 1])?;
+    refused(&c, &round)?;
+    discard_second(&c, &round)?;
 
     for (at, words, wrote, primaries, winner) in [
         (4, "after-sb-0pri discard-zero-changes;", [1, 0], &[][..], 0),
@@ -292,6 +298,64 @@ fn ambiguous(c: &Cluster) -> Result<()> {
     policy(c, "after-sb-0pri discard-least-changes; always-asbp yes;")?;
     together(c)?;
     survived(c, &round, 1)
+}
+
+/// A source that does not hear of the end of its resync: what it writes alone is resynced afterwards, and is a split brain
+/// if its target, which has all of the generation, is written alone as well.
+pub(super) fn missed_end(setup: Setup, logs: &Path) -> Result<()> {
+    let c = start(setup, logs, "")?;
+    unheard_end(&c, 0)?;
+    c.write_noise(0, 2, 1)?;
+    c.lab.network().heal_all();
+    c.wait_both("is mirrored again", 120, Minor::mirrored)?;
+    c.compare()?;
+    if setup.modules == [Module::Drbdrs; 2] {
+        let log = c.sh(1, "dmesg | grep 'Began resync as SyncTarget' | tail -n 1")?;
+        if !log.contains("will sync 1024 KB") {
+            return Err(Error::new(format!("one MiB was written alone: {log}")));
+        }
+    }
+
+    let before = place(&c, 0, 4)?;
+    unheard_end(&c, 4)?;
+    c.write_noise(0, 5, 1)?;
+    c.drbdadm(1, &["primary", "r0"])?;
+    c.write_noise(1, 6, 1)?;
+    let round = Round {
+        wrote: [1, 1],
+        at: 4,
+        before,
+        after: [place(&c, 0, 4)?, place(&c, 1, 4)?],
+    };
+    demote(&c, &[0, 1])?;
+    refused(&c, &round)?;
+    discard_second(&c, &round)?;
+    c.finish()
+}
+
+/// n1 writes a MiB alone at `at` MiB; in the resync that follows the link is cut when n2 has all, and n1 does not know yet.
+fn unheard_end(c: &Cluster, at: u64) -> Result<()> {
+    let network = c.lab.network();
+    network.cut_both(0, 1);
+    c.wait_both("is alone", 90, |m| m.connection == "WFConnection")?;
+    c.write_noise(0, at, 1)?;
+    c.drbdadm(0, &["pause-sync", "r0"])?;
+    network.heal_all();
+    c.wait(0, "waits", 60, |m| m.connection == "PausedSyncS")?;
+    c.wait(1, "waits", 60, |m| m.connection == "PausedSyncT")?;
+    let slow = Conditions {
+        delay: Duration::from_millis(1500),
+        ..Conditions::default()
+    };
+    network.set(1, 0, slow);
+    c.drbdadm(0, &["resume-sync", "r0"])?;
+    c.wait(1, "has all", 60, |m| m.disks.0 == "UpToDate")?;
+    network.cut_both(0, 1);
+    let source = c.state(0)?;
+    if source.connection != "SyncSource" {
+        return Err(Error::new(format!("n1 has heard of the end: {source:?}")));
+    }
+    c.wait_both("is alone", 90, |m| m.connection == "WFConnection")
 }
 
 /// Connects whoever gave up.

@@ -88,6 +88,7 @@ fn fresh(layout: &Layout, stripes: u32, stripe_size_4k: u32, peer_max_bio_size: 
         al_nr_extents: FRESH_EXTENTS,
         bm_offset: layout.bm_offset,
         bm_bytes_per_bit: BYTES_PER_BIT,
+        open_resync: Uuid::ZERO,
         la_peer_max_bio_size: peer_max_bio_size,
         al_stripes: stripes,
         al_stripe_size_4k: stripe_size_4k,

@@ -170,6 +170,7 @@ fn unclean_magic(block: &Block) -> u32 {
         al_nr_extents: 0,
         bm_offset: 0,
         bm_bytes_per_bit: BYTES_PER_BIT,
+        open_resync: drbd_core::types::Uuid::ZERO,
         la_peer_max_bio_size: 0,
         al_stripes: 0,
         al_stripe_size_4k: 0,
@@ -239,7 +240,8 @@ impl Diagnosis {
                 format!("{size} sectors were agreed upon, the metadata has room for {room}; if the disk shrank, create-md and a full sync are needed"),
             );
         }
-        if u64_at(block, 24) == 0 && u64_at(block, 32) != 0 {
+        // A generation that left a resync behind has put what it left into the older one.
+        if u64_at(block, 24) == 0 && u64_at(block, 32) != 0 && u64_at(block, 16) == 0 {
             let text = "the older one is set, the younger one is zero; copy them from the peer (get-gi there, set-gi here)";
             self.report("history UUIDs", 24, text.to_owned());
         }
@@ -322,8 +324,10 @@ impl Diagnosis {
     }
 
     fn zeroes(&mut self, block: &Block) {
+        // The sync UUID of a resync that may be over, as long as the bitmap counts from that.
+        let open = (u64_at(block, 48) ^ u64_at(block, 16)) & !1 == 0;
         for (field, from, to) in [
-            ("reserved", 48, 56),
+            ("open resync", 48, if open { 48 } else { 56 }),
             ("after the last field", 96, SUPERBLOCK_BYTES),
         ] {
             let Some(at) = (from..to).find(|at| block[*at] != 0) else {

@@ -244,6 +244,8 @@ impl Dump {
             al_nr_extents: FRESH_EXTENTS,
             bm_offset: layout.bm_offset,
             bm_bytes_per_bit: BYTES_PER_BIT,
+            // A dump does not say: the bitmap counts as the stock tools leave it.
+            open_resync: Uuid::ZERO,
             la_peer_max_bio_size: self.la_peer_max_bio_size,
             al_stripes: stripes,
             al_stripe_size_4k: size,
