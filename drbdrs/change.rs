@@ -503,6 +503,7 @@ fn carry_out(shared: &mut Shared, vnr: u16, effect: Now) {
                 );
             }
         }
+        Now::CountDirty => volume.count_dirty(),
         Now::ForgetStateSent => conn.state_sent = false,
         Now::UpdateMetadataFlags => update_metadata(volume),
         Now::AdoptLocalGeneration => {

@@ -154,6 +154,7 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
         let (own, facts) = facts(&device).ok_or(ENODEV)?;
         let pending = match core_handshake::consider(&own, &peer, peer_disk, &facts) {
             Considered::GoesDown => return Err(ECONNRESET),
+            Considered::Contradiction => return Err(contradiction(&device)),
             Considered::PeerFinishedResync { finish } => {
                 if finish {
                     crate::resync::finished(&device);
@@ -169,6 +170,9 @@ pub(crate) fn state(packet: &Arrived<'_>) -> Result {
             Considered::Pending(pending) => pending,
         };
         peer_disk = pending.peer_disk;
+        if core_handshake::counts_anew(&own, pending.compare) {
+            with_volume(&device, |volume| volume.count_dirty());
+        }
         let verdict = match pending.compare {
             Some(_) => Some(compare(&device, &peer, &pending)?),
             None => None,
@@ -324,6 +328,16 @@ fn abort_frozen(device: &Arc<Device>) -> Error {
         ..Change::conn(ConnState::ProtocolError)
     };
     resource.change_all(&change, How::HARD);
+    EPROTO
+}
+
+/// The two have judged by different numbers.
+fn contradiction(device: &Device) -> Error {
+    pr_warn!(
+        "{}: The peer has come to another conclusion, meeting again\n",
+        Tag(device)
+    );
+    device.resource.connection_failed(ConnState::NetworkFailure);
     EPROTO
 }
 

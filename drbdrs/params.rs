@@ -60,6 +60,7 @@ pub(crate) fn send_initial(device: &Arc<Device>) -> Result {
         if let Some(volume) = shared.vol_mut(device.vnr) {
             volume.flags.assign(VolFlag::DiscardMyData, discard);
             volume.bitmap_in = None;
+            volume.count_dirty();
         }
     }
     send_sync_param(device)?;
@@ -209,13 +210,11 @@ fn send_uuids_with(device: &Device, flags: UuidFlags) -> Result {
         else {
             return Ok(());
         };
-        let dirty_bits = device.bitmap.weight();
-        volume.told_dirty_bits = dirty_bits;
         UuidsPacket {
             current: md.uuids.current,
             bitmap: md.uuids.bitmap,
             history: md.uuids.history,
-            dirty_bits,
+            dirty_bits: volume.told_dirty_bits,
             flags: flags
                 .with(UuidFlags::DISCARD_MY_DATA, discard)
                 .with(

@@ -240,7 +240,7 @@ pub(crate) struct VolumeShared {
     pub(crate) unstored: Option<Unstored>,
     /// The UUIDs that the peer sent.
     pub(crate) peer_uuids: Option<PeerUuids>,
-    /// How many bits were set in our bitmap when we told the peer (8.4: comm_bm_set).
+    /// How many bits were set in our bitmap when the two began to meet, as the peer is told (8.4: comm_bm_set).
     pub(crate) told_dirty_bits: u64,
     /// The peer's bitmap, while it arrives.
     pub(crate) bitmap_in: Option<BitmapRecv>,
@@ -329,6 +329,11 @@ impl VolumeShared {
     /// Whether something of the last disk is still to be closed.
     pub(crate) fn releasing(&self) -> bool {
         self.stat.local > 0
+    }
+
+    /// Counts the bits that the peer is told of: the two meet anew.
+    pub(crate) fn count_dirty(&mut self) {
+        self.told_dirty_bits = self.device.bitmap.weight();
     }
 }
 

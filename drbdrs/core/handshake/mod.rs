@@ -30,7 +30,8 @@ mod tests_peer_state;
 pub use features::{negotiate, Features, Incompatible, Negotiated, FEATURES, VERSIONS};
 pub use grown::{begins_for_waiting_peer, leads_grown_part, same_generation, WaitFacts};
 pub use peer_state::{
-    conclude, consider, owes_answer, real_peer_disk, Conclusion, Considered, Facts, Pending, Reason,
+    conclude, consider, counts_anew, owes_answer, real_peer_disk, Conclusion, Considered, Facts,
+    Pending, Reason,
 };
 pub use peer_uuids::{on_peer_uuids, sync_uuid_arrival, SyncUuidArrival, UuidFacts, UuidReaction};
 pub use protocol::{adopt_protocol, check_protocol, Mismatch, ProtocolOptions};

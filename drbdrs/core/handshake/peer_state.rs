@@ -80,6 +80,8 @@ pub enum Reason {
 pub enum Considered {
     /// The connection is being given up already: the state comes too late.
     GoesDown,
+    /// Both take themselves for the source of the resync that begins, or both for its target: meet again.
+    Contradiction,
     /// The peer says that the resync is finished: finish it here as well if `finish`, else ignore it.
     PeerFinishedResync {
         /// Nothing is left to do on this side.
@@ -102,10 +104,21 @@ pub struct Pending {
     pub compare: Option<Reason>,
 }
 
+/// A disk is attached to the connection, and this side, which has told how many bits it has long ago, counts anew: it
+/// judges by that number, and tells the peer, which judges then. (8.4 judges by the old number, and tells a new one.)
+pub fn counts_anew(own: &State, reason: Option<Reason>) -> bool {
+    reason == Some(Reason::DiskAttached) && own.disk != DiskState::Negotiating
+}
+
 /// Looks at the peer's state. `peer_disk`: from [`real_peer_disk`], or what was learned since.
 pub fn consider(own: &State, peer: &State, peer_disk: DiskState, f: &Facts) -> Considered {
     if is_being_torn_down(own.conn) {
         return Considered::GoesDown;
+    }
+    // One has judged before it heard what the other judges by. (8.4 has two sources then, or two that wait for ever.)
+    let begins = matches!(own.conn, ConnState::WfBitmapS | ConnState::WfBitmapT);
+    if begins && peer.conn == own.conn {
+        return Considered::Contradiction;
     }
     let mut peer_disk = peer_disk;
     if seems_synced(own, peer_disk) {

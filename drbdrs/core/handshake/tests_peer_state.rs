@@ -91,6 +91,34 @@ fn a_state_that_comes_too_late() {
 }
 
 #[test]
+fn two_that_both_begin_as_the_source_or_as_the_target_meet_again() {
+    for conn in [C::WfBitmapS, C::WfBitmapT] {
+        let begins = State { conn, ..CONNECTED };
+        assert_eq!(look(begins, begins), Considered::Contradiction);
+        assert_ne!(look(CONNECTED, begins), Considered::Contradiction);
+    }
+    let [source, target] = [C::WfBitmapS, C::WfBitmapT].map(|conn| State { conn, ..CONNECTED });
+    assert_ne!(look(source, target), Considered::Contradiction);
+    let runs = State {
+        conn: C::SyncSource,
+        ..CONNECTED
+    };
+    assert_ne!(look(runs, runs), Considered::Contradiction);
+}
+
+#[test]
+fn bits_are_counted_anew_by_the_side_whose_disk_was_there() {
+    let attaches = State {
+        disk: D::Negotiating,
+        ..CONNECTED
+    };
+    let reason = Some(Reason::DiskAttached);
+    assert!(counts_anew(&CONNECTED, reason) && !counts_anew(&attaches, reason));
+    assert!(!counts_anew(&CONNECTED, Some(Reason::NewConnection)));
+    assert!(!counts_anew(&CONNECTED, None));
+}
+
+#[test]
 fn a_new_connection_compares() {
     let p = pending(INTRODUCING, INTRODUCING);
     assert_eq!(

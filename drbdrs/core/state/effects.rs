@@ -23,6 +23,8 @@ pub enum Now {
     /// The two exchange bitmaps. What an earlier connection carried, was completed, and no barrier confirmed, is marked
     /// first: the peer may have restarted since. (While I/O is suspended that is still in the log.)
     MarkUnconfirmed,
+    /// Count the bits of our bitmap: the peer is told that number, however often, until the two meet anew.
+    CountDirty,
     /// Our state is no longer under way on any volume: role changes may go on (8.4: STATE_SENT).
     ForgetStateSent,
     /// Remember how far the verify got.
@@ -115,6 +117,7 @@ fn requests(old: &State, new: &State, _: &NowContext, out: &mut NowList) {
 fn waiting_for_the_peer(old: &State, new: &State, facts: &NowContext, out: &mut NowList) {
     let attached = old.disk == DiskState::Attaching && !is_failed_or_less(new.disk);
     out.push_if(attached, Now::LogUuids);
+    out.push_if(attached, Now::CountDirty);
     let was_told = old.conn == ConnState::WfReportParams && new.conn != old.conn;
     out.push_if(
         was_told && !facts.others_report_params,

@@ -145,7 +145,10 @@ impl World {
             Told::PeerWaited => self.is_fresh_after(id, ConnState::SyncSource),
             Told::Forced => self.force(id),
             Told::Solved(direction) => self.solve(id, direction),
-            Told::Target => self.check_direction(id),
+            Told::Target => {
+                self.check_agreed();
+                self.check_direction(id);
+            }
             Told::Moved(range) => self.check_moved(id, &range),
             Told::Synced => {
                 self.check_direction(id);

@@ -24,7 +24,7 @@ impl World {
         }
         if state::is_failed_or_less(node.state.disk) {
             // The two meet anew.
-            self.solved = None;
+            self.solved = [None; 2];
         }
         let disk = match node.state.disk {
             DiskState::Negotiating => node.negotiated.0,

@@ -62,7 +62,6 @@ impl Node {
 
     pub fn send_uuids(&mut self) {
         let discard = self.net.is_some_and(|net| net.discard_my_data);
-        let dirty_bits = self.weight();
         let Some(md) = self.md.as_ref().filter(|_| has_metadata(self.state.disk)) else {
             return;
         };
@@ -70,7 +69,7 @@ impl Node {
             current: md.uuids.current,
             bitmap: md.uuids.bitmap,
             history: md.uuids.history,
-            dirty_bits,
+            dirty_bits: self.told_bits,
             flags: UuidFlags::NONE
                 .with(UuidFlags::DISCARD_MY_DATA, discard)
                 .with(UuidFlags::CRASHED_PRIMARY, self.flags.crashed_primary)
@@ -80,7 +79,6 @@ impl Node {
                         && self.negotiated.0 == DiskState::Inconsistent,
                 ),
         };
-        self.told_bits = dirty_bits;
         self.send(DATA, Command::Uuids, &packet, &[]);
     }
 
@@ -164,6 +162,10 @@ impl Node {
             let (own, facts) = (self.state, self.facts());
             let pending = match handshake::consider(&own, &peer, peer_disk, &facts) {
                 Considered::GoesDown => return Broken("goes down"),
+                Considered::Contradiction => {
+                    self.change_all(&Change::conn(ConnState::NetworkFailure), How::HARD);
+                    return Broken("contradiction");
+                }
                 Considered::PeerFinishedResync { finish } => {
                     if finish {
                         self.finished();
@@ -179,6 +181,9 @@ impl Node {
                 Considered::Pending(pending) => pending,
             };
             peer_disk = pending.peer_disk;
+            if handshake::counts_anew(&own, pending.compare) {
+                self.told_bits = self.weight();
+            }
             let verdict = pending.compare.map(|_| self.compare(&peer, &pending));
             if let Some(verdict) = verdict {
                 self.told.push(Told::Verdict(verdict));

@@ -668,6 +668,7 @@ impl Node {
         match effect {
             Now::HoldDisk => self.local_refs += 1,
             Now::MarkUnconfirmed => self.mark_unconfirmed(),
+            Now::CountDirty => self.told_bits = self.weight(),
             Now::ForgetStateSent => self.state_sent = false,
             Now::UpdateMetadataFlags => self.update_metadata(),
             Now::AdoptLocalGeneration => {

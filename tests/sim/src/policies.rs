@@ -5,21 +5,26 @@
 use crate::{rng::Rng, world::World};
 use drbd_core::{
     config::{
-        choices::{AfterSb1p, AfterSb2p, RrConflict},
+        choices::{AfterSb0p, AfterSb1p, AfterSb2p, RrConflict},
         conf::NetConf,
     },
     uuid::Direction,
 };
 
-/// The policies of a run. Half of the runs have none. None of them counts bits (`after-sb-0pri`): when a disk is attached
-/// to a connection, the other side judges by how many it had told before, tells how many it has now, and both may give
-/// up their data, as in 8.4.
+/// The policies of a run. Half of the runs have none.
 pub(crate) fn policies(seed: u64) -> NetConf {
     let mut lots = Rng::new(seed ^ 0x5b5b);
     if lots.one_in(2) {
         return NetConf::default();
     }
     NetConf {
+        after_sb_0p: [
+            AfterSb0p::Disconnect,
+            AfterSb0p::DiscardYoungerPrimary,
+            AfterSb0p::DiscardOlderPrimary,
+            AfterSb0p::DiscardZeroChanges,
+            AfterSb0p::DiscardLeastChanges,
+        ][lots.below(5) as usize],
         after_sb_1p: [
             AfterSb1p::Disconnect,
             AfterSb1p::Consensus,
@@ -55,14 +60,16 @@ impl World {
             ));
         }
         let link = self.nodes[id].link.as_ref().map_or(0, |link| link.id);
-        if self.solved == Some((link, 1 - target)) {
-            self.violate(format!(
-                "node {id}: the two settle a split brain in different ways"
-            ));
-        }
-        // When both have said it, the next meeting may come to another end.
-        let said = self.solved.take();
-        self.solved = said.is_none().then_some((link, target));
+        self.solved[id] = Some((link, target));
         self.discards[target] = true;
+    }
+
+    /// A resync begins. Two who have settled a split brain in different ways part, or think again, before that.
+    pub(crate) fn check_agreed(&mut self) {
+        if let [Some((link, one)), Some((other, two))] = std::mem::take(&mut self.solved) {
+            if link == other && one != two {
+                self.violate("the two settle a split brain in different ways".to_owned());
+            }
+        }
     }
 }

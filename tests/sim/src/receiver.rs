@@ -149,6 +149,7 @@ impl Node {
         self.flags.discard_my_data = self.net.is_some_and(|net| net.discard_my_data);
         self.bitmap_in = None;
         self.send_sizes(false);
+        self.told_bits = self.weight();
         self.send_uuids();
         self.send_state(self.state);
         self.flags.resize_pending = false;

@@ -148,7 +148,7 @@ pub(crate) struct World {
     /// Whoever was told to give up its data since both were equal.
     pub(crate) discards: [bool; 2],
     /// The connection over which a policy settled a split brain, and who gave up its data.
-    pub(crate) solved: Option<(u64, usize)>,
+    pub(crate) solved: [Option<(u64, usize)>; 2],
     /// Whose data were called good by force since both were equal.
     pub(crate) forced: [bool; 2],
     /// Whose data are known to be worse than UpToDate.
@@ -250,7 +250,7 @@ impl World {
             both_attach: false,
             discarding: None,
             discards: [false; 2],
-            solved: None,
+            solved: [None; 2],
             forced: [false; 2],
             stale: [None; 2],
             violation: None,
