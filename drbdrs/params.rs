@@ -259,8 +259,8 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
     let uuid = {
         let mut shared = device.resource.shared.lock();
         let volume = shared.vol_mut(device.vnr).ok_or(ENODEV)?;
-        if !state::is_connected(volume.state.conn) {
-            // The target is out of reach already. (8.4 begins all the same.)
+        if !state::target_hears_sync_uuid(&volume.state) {
+            // It is out of reach already. (8.4 begins all the same.)
             return Ok(());
         }
         let Some(md) = volume.md.as_mut() else {

@@ -70,6 +70,11 @@ pub fn is_resync(conn: ConnState) -> bool {
     is_sync_source(conn) || is_sync_target(conn)
 }
 
+/// The target of a resync from here can hear of its sync UUID.
+pub fn target_hears_sync_uuid(s: &State) -> bool {
+    is_connected(s.conn) && !has_no_data(s.pdsk)
+}
+
 /// A resync was started and waits.
 pub fn is_paused_resync(conn: ConnState) -> bool {
     matches!(conn, ConnState::PausedSyncS | ConnState::PausedSyncT)

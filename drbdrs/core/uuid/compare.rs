@@ -472,7 +472,7 @@ fn common_crash(me: &Side, peer: &Side, agreed: &Agreed) -> Decision {
 fn one_is_ahead(me: &Set, peer: &Set, agreed: &Agreed) -> Option<Decision> {
     let wrote_on = |one: &Set, other: &Set| one.bitmap.unmarked() == other.current.unmarked();
     let unseen = |one: &Set, other: &Set| sync_start_unseen(one, other, agreed);
-    let left_behind = |one: &Set, other: &Set| in_history(other.current.unmarked(), one);
+    let left_behind = |one: &Set, other: &Set| remembers(one, other.current.unmarked());
     let bitmap_since = |direction| match direction {
         Source => decide(Rule::BitmapSincePeer, Strategy::UseBitmap(Source)),
         Target => decide(Rule::PeerBitmapSinceMine, Strategy::UseBitmap(Target)),
@@ -565,6 +565,13 @@ fn in_history(uuid: Uuid, of: &Set) -> bool {
     of.history.iter().any(|old| old.unmarked() == uuid)
 }
 
+/// Is `uuid` older history of `set`, or what it has begun resyncs from? Those that are broken off push it out of history.
+/// (8.4 calls the two unrelated then.)
+fn remembers(set: &Set, uuid: Uuid) -> bool {
+    let began = |sync: &Uuid| sync.comes_from(uuid);
+    in_history(uuid, set) || began(&set.bitmap) || set.history.iter().any(began)
+}
+
 /// Rules 90 and 100: neither is behind the other.
 fn both_changed(me: &Set, peer: &Set) -> Decision {
     let mine = me.bitmap.unmarked();
@@ -577,13 +584,10 @@ fn both_changed(me: &Set, peer: &Set) -> Decision {
         .history
         .iter()
         .any(|old| in_history(old.unmarked(), peer));
-    // One wrote on from a generation that the other left behind long ago, or from which the other has begun resyncs since.
-    // (8.4 calls that unrelated data.)
+    // One wrote on from a generation that the other left behind long ago. (8.4 calls that unrelated data.)
     let wrote_on = |one: &Set, other: &Set| {
         let from = one.bitmap.unmarked();
-        let began = |uuid: &Uuid| uuid.comes_from(from);
-        !from.is_zero()
-            && (in_history(from, other) || began(&other.bitmap) || other.history.iter().any(began))
+        !from.is_zero() && remembers(other, from)
     };
     if history || wrote_on(me, peer) || wrote_on(peer, me) {
         return decide(Rule::SharedHistory, Strategy::SplitBrain);

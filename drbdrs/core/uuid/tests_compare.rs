@@ -572,3 +572,12 @@ fn who_wrote_on_from_where_resyncs_began_is_related() {
         -1000,
     );
 }
+
+#[test]
+fn where_resyncs_began_is_older_history() {
+    let me = side([D, sync_of(sync_of(A)), sync_of(A), B]);
+    check(me, side([A, 0, C, F]), Rule::PeerInHistory, 80, 2);
+    check(side([A, 0, C, F]), me, Rule::InPeerHistory, 60, -2);
+    let finished = side([D, 0, sync_of(sync_of(A)), B]);
+    check(finished, side([A, 0, C, F]), Rule::PeerInHistory, 80, 2);
+}

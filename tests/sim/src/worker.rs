@@ -229,7 +229,7 @@ impl Node {
 
     fn send_sync_uuid(&mut self) {
         let fresh = Uuid(self.rng.any() & !0xff | 0x200);
-        if !state::is_connected(self.state.conn) {
+        if !state::target_hears_sync_uuid(&self.state) {
             return;
         }
         let Some(md) = self.md.as_mut() else { return };
