@@ -3,7 +3,7 @@
 //! The verdict on a wished state: what becomes of it, or why not.
 
 use super::sanitize::{sanitize, Warning};
-use super::valid::{soft_transition, transition, valid, Conf};
+use super::valid::{new_objection, soft_transition, transition, Conf};
 use crate::types::{DiskState, State, StateRv};
 
 /// How a change is made.
@@ -83,11 +83,7 @@ fn judge_sanitized(
     Ok(Accepted { new, warning })
 }
 
-/// A state that is invalid may still be entered from one that is invalid for the same reason.
+/// A state that is invalid may still be entered from one that is invalid for the same reasons.
 fn soft_objection(old: &State, new: &State, conf: &Conf) -> StateRv {
-    let objection = valid(new, conf);
-    if !objection.is_success() && valid(old, conf) != objection {
-        return objection;
-    }
-    soft_transition(old, new, conf)
+    new_objection(old, new, conf).unwrap_or_else(|| soft_transition(old, new, conf))
 }

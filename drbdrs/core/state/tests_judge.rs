@@ -349,6 +349,32 @@ fn an_invalid_state_may_move_on_if_it_was_invalid_before() {
 }
 
 #[test]
+fn a_primary_whose_only_disk_is_outdated_can_be_demoted() {
+    let stuck = State {
+        disk: D::Outdated,
+        pdsk: D::Diskless,
+        ..PRIMARY
+    };
+    let demoted = State {
+        role: Role::Secondary,
+        ..stuck
+    };
+    assert!(judge(stuck, demoted, How::SOFT, &CONF).is_ok());
+    let open = Conf {
+        is_open: true,
+        ..CONF
+    };
+    assert_eq!(
+        judge(stuck, demoted, How::SOFT, &open),
+        Err(StateRv::DeviceInUse)
+    );
+    assert_eq!(
+        judge(demoted, stuck, How::SOFT, &CONF),
+        Err(StateRv::NoUpToDateDisk)
+    );
+}
+
+#[test]
 fn a_disk_too_bad_to_be_outdated_can_be_left_alone() {
     let old = State {
         disk: D::Inconsistent,

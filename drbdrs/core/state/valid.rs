@@ -51,22 +51,29 @@ pub struct NetRules {
     pub can_verify: bool,
 }
 
+/// What may be objected to a state, one rule after the other.
+const RULES: [fn(&State, &Conf) -> Option<StateRv>; 6] = [
+    one_primary,
+    demotion_while_open,
+    primary_needs_data,
+    resync_needs_disks,
+    verify_is_possible,
+    connected_disks_are_known,
+];
+
 /// May this state be? `Success`, or the first objection.
 pub fn valid(s: &State, conf: &Conf) -> StateRv {
-    const RULES: [fn(&State, &Conf) -> Option<StateRv>; 6] = [
-        one_primary,
-        demotion_while_open,
-        primary_needs_data,
-        resync_needs_disks,
-        verify_is_possible,
-        connected_disks_are_known,
-    ];
-    for rule in RULES {
-        if let Some(objection) = rule(s, conf) {
-            return objection;
-        }
-    }
-    StateRv::Success
+    objections(s, conf).next().unwrap_or(StateRv::Success)
+}
+
+fn objections<'a>(s: &'a State, conf: &'a Conf) -> impl Iterator<Item = StateRv> + 'a {
+    RULES.iter().filter_map(move |rule| rule(s, conf))
+}
+
+/// The first objection to a state that was none to the old one: what is wrong already need not get right. (8.4 looks at the
+/// first objection to either.)
+pub fn new_objection(old: &State, new: &State, conf: &Conf) -> Option<StateRv> {
+    objections(new, conf).find(|objection| !objections(old, conf).any(|was| was == *objection))
 }
 
 fn one_primary(s: &State, conf: &Conf) -> Option<StateRv> {

@@ -13,7 +13,7 @@ use drbd_core::{
     meta::Superblock,
     state,
     types::{ConnState, DiskState, Role},
-    uuid::Refusal,
+    uuid::{Plan, Refusal},
 };
 
 /// As in 8.4, what is completed before the new generation is on disk is not protected by it.
@@ -124,24 +124,7 @@ impl World {
             Told::Wrong(ref what) => self.violate(format!("node {id}: {what}")),
             Told::Flushed(since) => self.images[id].flushed(since),
             Told::DiskFlushed | Told::Confirmed | Told::DiskError | Told::Failed(_) => {}
-            Told::Verdict(Ok(plan)) => {
-                self.is_fresh_after(id, plan.conn);
-                // A peer that is not there any more may have been told otherwise since.
-                let link = |node: &Node| node.link.as_ref().map(|link| link.id);
-                let meet = link(&self.nodes[0]) == link(&self.nodes[1]);
-                if meet && self.wrote == [true; 2] && self.discards == [false; 2] {
-                    self.violate(format!(
-                        "node {id}: both were written apart, and nobody says so"
-                    ));
-                }
-            }
-            Told::Verdict(Err(refusal)) => {
-                self.discarding = None;
-                let apart = matches!(refusal, Refusal::SplitBrain | Refusal::Unrelated);
-                if apart && self.alone != [true; 2] && !self.both_attach {
-                    self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
-                }
-            }
+            Told::Verdict(verdict) => self.check_verdict(id, verdict),
             Told::PeerWaited => self.is_fresh_after(id, ConnState::SyncSource),
             Told::Forced => self.force(id),
             Told::Solved(direction) => self.solve(id, direction),
@@ -169,6 +152,33 @@ impl World {
                 self.alone[peer] &= left;
                 self.wrote = [false; 2];
                 self.both_attach = false;
+            }
+        }
+    }
+
+    /// Two nodes have met, and one says what follows.
+    fn check_verdict(&mut self, id: usize, verdict: Result<Plan, Refusal>) {
+        if !std::mem::take(&mut self.by_policy) {
+            self.solved[id] = None;
+        }
+        match verdict {
+            Ok(plan) => {
+                self.is_fresh_after(id, plan.conn);
+                // A peer that is not there any more may have been told otherwise since.
+                let link = |node: &Node| node.link.as_ref().map(|link| link.id);
+                let meet = link(&self.nodes[0]) == link(&self.nodes[1]);
+                if meet && self.wrote == [true; 2] && self.discards == [false; 2] {
+                    self.violate(format!(
+                        "node {id}: both were written apart, and nobody says so"
+                    ));
+                }
+            }
+            Err(refusal) => {
+                self.discarding = None;
+                let apart = matches!(refusal, Refusal::SplitBrain | Refusal::Unrelated);
+                if apart && self.alone != [true; 2] && !self.both_attach {
+                    self.violate(format!("node {id}: {refusal:?}, but the history is linear"));
+                }
             }
         }
     }

@@ -61,6 +61,7 @@ impl World {
         }
         let link = self.nodes[id].link.as_ref().map_or(0, |link| link.id);
         self.solved[id] = Some((link, target));
+        self.by_policy = true;
         self.discards[target] = true;
     }
 

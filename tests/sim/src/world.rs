@@ -149,6 +149,8 @@ pub(crate) struct World {
     pub(crate) discards: [bool; 2],
     /// The connection over which a policy settled a split brain, and who gave up its data.
     pub(crate) solved: [Option<(u64, usize)>; 2],
+    /// The verdict that comes is a policy's.
+    pub(crate) by_policy: bool,
     /// Whose data were called good by force since both were equal.
     pub(crate) forced: [bool; 2],
     /// Whose data are known to be worse than UpToDate.
@@ -251,6 +253,7 @@ impl World {
             discarding: None,
             discards: [false; 2],
             solved: [None; 2],
+            by_policy: false,
             forced: [false; 2],
             stale: [None; 2],
             violation: None,
@@ -312,7 +315,8 @@ impl World {
                 self.say(|| {
                     format!(
                         "node {}: {:?}, order {:?}, packet {:?} at {}, jobs {:?}, in flight {}, admin {:?}, turn {:?}, \
-                         I/O {:?}, local refs {}, application {}",
+                         I/O {:?}, local refs {}, application {}, to begin anew {}, \
+                         log's thread idle {}, requests {}",
                         node.id,
                         node.rx,
                         node.order,
@@ -324,7 +328,10 @@ impl World {
                         node.turn,
                         node.ios.len(),
                         node.local_refs,
-                        node.application
+                        node.application,
+                        node.again.len(),
+                        node.activity.is_idle(),
+                        node.log.len(),
                     )
                 });
             }
