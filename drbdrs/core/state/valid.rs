@@ -72,7 +72,7 @@ fn objections<'a>(s: &'a State, conf: &'a Conf) -> impl Iterator<Item = StateRv>
 
 /// The first objection to a state that was none to the old one: what is wrong already need not get right. (8.4 looks at the
 /// first objection to either.)
-pub fn new_objection(old: &State, new: &State, conf: &Conf) -> Option<StateRv> {
+pub(super) fn new_objection(old: &State, new: &State, conf: &Conf) -> Option<StateRv> {
     objections(new, conf).find(|objection| !objections(old, conf).any(|was| was == *objection))
 }
 
