@@ -32,6 +32,16 @@ pub struct Conditions {
     pub loss_per_million: u32,
 }
 
+impl Conditions {
+    /// All is well, but late.
+    pub fn late(delay: Duration) -> Conditions {
+        Conditions {
+            delay,
+            ..Conditions::default()
+        }
+    }
+}
+
 /// What went from one port to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Traffic {
@@ -402,10 +412,7 @@ mod tests {
     #[test]
     fn a_cut_takes_what_is_on_its_way() {
         let mut rig = rig("way");
-        let slow = Conditions {
-            delay: Duration::from_secs(3600),
-            ..Conditions::default()
-        };
+        let slow = Conditions::late(Duration::from_secs(3600));
         rig.switch.set(0, 1, slow);
         rig.a.write_all(&frame(1, 2, b"on its way")).unwrap();
         let start = Instant::now();

@@ -203,10 +203,7 @@ pub(super) fn secondary_power_cut(setup: Setup, logs: &Path) -> Result<()> {
 pub(super) fn demoted(setup: Setup, logs: &Path) -> Result<()> {
     let mut c = start(setup, logs)?;
     // The barrier is sent when the write is complete, and is then on its way for so long.
-    let slow = Conditions {
-        delay: Duration::from_millis(1500),
-        ..Conditions::default()
-    };
+    let slow = Conditions::late(Duration::from_millis(1500));
     c.lab.network().set(0, 1, slow);
     let script = format!("dd if=/dev/urandom of={DEVICE} bs=256k count=1 seek=9 oflag=direct 2>&1");
     c.sh(0, &script)?;

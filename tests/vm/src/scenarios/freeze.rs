@@ -213,10 +213,7 @@ pub(super) fn in_doubt(setup: Setup, logs: &Path) -> Result<()> {
     let c = Cluster::start(setup, logs, SIZE, &config.text())?;
     c.mirror(0)?;
     let before = generation(&c, 0)?;
-    let slow = Conditions {
-        delay: Duration::from_secs(2),
-        ..Conditions::default()
-    };
+    let slow = Conditions::late(Duration::from_secs(2));
     c.lab.network().set(0, 1, slow);
     write(&c, 2)?;
     written(&c, 2, &[0])?;
@@ -331,10 +328,7 @@ fn with_the_peer(c: &Cluster) -> Result<()> {
 }
 
 fn answered_while_suspended(c: &Cluster, mib: u64) -> Result<()> {
-    let slow = Conditions {
-        delay: Duration::from_secs(2),
-        ..Conditions::default()
-    };
+    let slow = Conditions::late(Duration::from_secs(2));
     c.lab.network().set(0, 1, slow);
     write(c, mib)?;
     c.wait(0, "has a write on its way", 30, |m| m.counter("pe") > 0)?;

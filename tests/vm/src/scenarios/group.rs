@@ -54,10 +54,7 @@ fn configure(c: &Cluster, node: usize, protocol: char) -> Result<()> {
 /// One round: write, fail, look at n2's disks, and mirror again.
 fn play(c: &mut Cluster, round: u64, end: End, protocol: char) -> Result<()> {
     // So there are many writes of protocol A on their way.
-    let slow = Conditions {
-        delay: Duration::from_millis(40),
-        ..Conditions::default()
-    };
+    let slow = Conditions::late(Duration::from_millis(40));
     c.drbdadm(0, &["primary", "r0"])?;
     c.lab.network().set(0, 1, slow);
     let first = round << 24;

@@ -343,10 +343,7 @@ fn unheard_end(c: &Cluster, at: u64) -> Result<()> {
     network.heal_all();
     c.wait(0, "waits", 60, |m| m.connection == "PausedSyncS")?;
     c.wait(1, "waits", 60, |m| m.connection == "PausedSyncT")?;
-    let slow = Conditions {
-        delay: Duration::from_millis(1500),
-        ..Conditions::default()
-    };
+    let slow = Conditions::late(Duration::from_millis(1500));
     network.set(1, 0, slow);
     c.drbdadm(0, &["resume-sync", "r0"])?;
     c.wait(1, "has all", 60, |m| m.disks.0 == "UpToDate")?;

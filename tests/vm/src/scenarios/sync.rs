@@ -161,10 +161,7 @@ pub(super) fn disk_returns(setup: Setup, logs: &Path) -> Result<()> {
     c.drbdadm(0, &["--", "--overwrite-data-of-peer", "primary", "r0"])?;
     c.wait_both("is mirrored", 120, Minor::mirrored)?;
     for (from, to) in [(0, 1), (1, 0)] {
-        let slow = Conditions {
-            delay: Duration::from_millis(100),
-            ..Conditions::default()
-        };
+        let slow = Conditions::late(Duration::from_millis(100));
         c.lab.network().set(from, to, slow);
     }
     for round in 0..2u64 {

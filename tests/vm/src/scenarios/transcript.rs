@@ -285,7 +285,7 @@ fn histories(text: &str, statistics: bool) -> BTreeMap<String, Vec<String>> {
 /// a failure of the connection.
 fn leave(c: &Cluster) -> Result<String> {
     let script = "export __DRBD_NODE__=alpha; drbdadm up ra >/dev/null; for round in 1 2 3; do \
-         drbdadm connect ra 2>/dev/null; drbdadm wait-connect ra && drbdadm disconnect ra; done >/dev/null; \
+         drbdadm connect ra 2>/dev/null; drbdadm wait-connect ra && drbdadm disconnect ra || exit 1; done >/dev/null; \
          dmesg | grep 'ra[:/].* -> BrokenPipe'; drbdadm down ra >/dev/null";
     c.sh(NODE, script)
 }

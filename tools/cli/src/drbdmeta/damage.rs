@@ -422,7 +422,7 @@ pub(super) mod tests {
             ("al_offset", 68, 4),
             ("bm_offset", 76, 4),
             ("bm_bytes_per_bit", 80, 4),
-            ("reserved", 48, 8),
+            ("open resync", 48, 8),
         ];
         for (place, block) in places() {
             for (name, at, len) in FIELDS {
@@ -493,8 +493,15 @@ pub(super) mod tests {
         // More than a log of eight blocks can tell of.
         assert_eq!(named(72, &[0, 0, 0x20, 0]), [("al_nr_extents", true)]);
         assert_eq!(named(56, &[0, 0, 0, 0x10]), [("flags", false)]);
-        let history = [0, 0, 0, 0, 0, 0, 0, 0, 1];
-        assert_eq!(named(24, &history), [("history UUIDs", false)]);
+        let (mut history, bitmap) = ([0; 17], [0xab; 8]);
+        history[16] = 1;
+        assert_eq!(named(16, &history), [("history UUIDs", false)]);
+        // A resync was left behind.
+        history[..8].copy_from_slice(&bitmap);
+        assert_eq!(named(16, &history), []);
+        let open = [&history[..], &[0; 15], &bitmap].concat();
+        assert_eq!(named(16, &open), []);
+        assert_eq!(named(48, &bitmap), [("open resync", true)]);
         assert_eq!(named(84, &[1]), [("la_peer_max_bio_size", true)]);
         assert_eq!(named(4000, &[1]), [("after the last field", true)]);
     }
@@ -509,7 +516,7 @@ pub(super) mod tests {
             ("bitmap UUID", 16, 24),
             ("history UUIDs", 24, 40),
             ("device_uuid", 40, 48),
-            ("reserved", 48, 56),
+            ("open resync", 48, 56),
             ("flags", 56, 60),
             ("magic", 60, 64),
             ("md_size_sect, al_offset", 64, 72),
