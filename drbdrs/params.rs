@@ -266,7 +266,8 @@ pub(crate) fn send_sync_uuid(device: &Arc<Device>) -> Result {
         let Some(md) = volume.md.as_mut() else {
             return Ok(());
         };
-        let uuid = md.start_sync_source(fresh);
+        let target = volume.peer_uuids.as_ref().map(|peer| &peer.uuids);
+        let uuid = md.start_sync_source(fresh, target);
         volume.md_dirty = true;
         pr_info!("{}: updated sync UUID {}\n", Tag(device), Shown(md.uuids));
         uuid

@@ -184,7 +184,8 @@ fn still_thinks_it_syncs(own: &State, peer: &State, peer_disk: DiskState) -> boo
 fn reason(own: &State, peer: &State, f: &Facts) -> Option<Reason> {
     let connected = own.conn == ConnState::Connected;
     // Two that attach at once may each take the other for diskless and settle alone. (8.4 does not compare then.)
-    let unseen = own.pdsk == DiskState::Diskless && !is_failed_or_less(peer.disk);
+    let unseen = matches!(own.pdsk, DiskState::Diskless | DiskState::Attaching)
+        && !is_failed_or_less(peer.disk);
     let negotiates =
         peer.disk == DiskState::Negotiating || own.disk == DiskState::Negotiating || unseen;
     let asks_for_sync = matches!(

@@ -162,6 +162,15 @@ fn a_disk_attached_while_connected_compares() {
 }
 
 #[test]
+fn a_disk_that_is_good_before_it_was_seen_to_negotiate_compares() {
+    for pdsk in [D::Diskless, D::Attaching] {
+        let own = State { pdsk, ..CONNECTED };
+        let reason = pending(own, CONNECTED).compare;
+        assert_eq!(reason, Some(Reason::DiskAttached), "{pdsk:?}");
+    }
+}
+
+#[test]
 fn a_forced_peer_compares() {
     let f = Facts {
         consider_resync: true,

@@ -13,7 +13,7 @@
 //! begins a generation.
 
 use super::Superblock;
-use crate::types::{Role, Uuid};
+use crate::types::{Role, Uuid, UuidSet};
 
 impl Superblock {
     /// Whether the bitmap counts from the start of a resync whose end may have gone unheard.
@@ -28,9 +28,12 @@ impl Superblock {
         !self.uuids.bitmap.is_zero() && !self.resync_is_open()
     }
 
-    /// The start of a resync at its source: see [`crate::types::UuidSet::start_sync_source`]. It is open now.
-    pub fn start_sync_source(&mut self, fresh: Uuid) -> Uuid {
+    /// The start of a resync at its source: see [`UuidSet::start_sync_source`]. It is open now. `target`: what it has told.
+    pub fn start_sync_source(&mut self, fresh: Uuid, target: Option<&UuidSet>) -> Uuid {
         let sync = self.uuids.start_sync_source(fresh);
+        if let Some(target) = target {
+            self.uuids.keep_common_history(target);
+        }
         self.open_resync = sync;
         sync
     }
@@ -95,7 +98,7 @@ mod tests {
     #[test]
     fn who_may_have_missed_the_end_of_a_resync_begins_a_generation_once() {
         let mut block = of([O, B, H, ZERO]);
-        let sync = block.start_sync_source(X);
+        let sync = block.start_sync_source(X, None);
         block = stored(&block);
         assert!(block.resync_is_open() && !block.has_own_generation());
         assert!(block.begin_generation(X, Role::Secondary));
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn an_open_resync_is_over_with_its_bitmap_uuid_and_leaves_nothing_on_disk() {
         let mut block = of([O, B, H, ZERO]);
-        block.start_sync_source(X);
+        block.start_sync_source(X, None);
         block.uuids.clear_bitmap();
         assert!(!block.resync_is_open());
         assert_eq!(stored(&block).open_resync, ZERO);
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn what_had_begun_when_the_disk_failed_goes_on() {
         let mut block = of([O, B, H, ZERO]);
-        let sync = block.start_sync_source(X);
+        let sync = block.start_sync_source(X, None);
         block.resume_generation(X, Role::Secondary);
         assert_eq!(block.uuids, UuidSet::from_array([X, sync, B, O]));
         block.resume_generation(H, Role::Secondary);

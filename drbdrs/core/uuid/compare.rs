@@ -558,7 +558,8 @@ fn left_resync_behind(source: &Set, target: &Set) -> bool {
     let [target_newer, _] = target.history;
     let left_it = target.current.unmarked() == left.unmarked() && !source.bitmap.is_zero();
     let never_started = || source_newer.unmarked() == target_newer.unmarked();
-    left_it && (never_started() || saw_end_of_resync(source, target))
+    let ended = source.bitmap.unmarked() == target_newer.unmarked();
+    left_it && (ended || never_started())
 }
 
 fn in_history(uuid: Uuid, of: &Set) -> bool {

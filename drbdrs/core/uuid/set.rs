@@ -103,6 +103,19 @@ impl Set {
         sync
     }
 
+    /// If only the older history is what the target of a resync has in common with its source (after a split brain that a
+    /// policy or an administrator has settled), it takes the younger place: [`Set::leave_behind_resync`] keeps that.
+    pub fn keep_common_history(&mut self, target: &Self) {
+        let [newer, older] = self.history;
+        let shared = |uuid: Uuid| {
+            let same = |other: &Uuid| !uuid.is_zero() && other.unmarked() == uuid.unmarked();
+            target.to_array().iter().any(same)
+        };
+        if shared(older) && !shared(newer) {
+            self.history = [older, newer];
+        }
+    }
+
     /// P_SYNC_UUID arrived: while we sync, our data is no generation of its own. History stays.
     pub fn accept_sync_uuid(&mut self, sync: Uuid, role: Role) {
         self.set_current(sync, role);
@@ -299,6 +312,23 @@ mod tests {
         let mut s = set([A, nth(1), Uuid::ZERO, Uuid::ZERO]);
         s.start_sync_source(Uuid(0xffff));
         assert_eq!(s, set([A, nth(2), nth(1), Uuid::ZERO]));
+    }
+
+    #[test]
+    fn what_source_and_target_have_in_common_is_kept_when_the_resync_is_left_behind() {
+        let mut s = set([A, B, C, D]);
+        let sync = s.start_sync_source(Uuid(0xffff));
+        let split = set([Uuid(0xe0), C, Uuid::ZERO, Uuid::ZERO]);
+        s.keep_common_history(&split);
+        assert_eq!(s, set([A, sync, C, B]));
+        s.leave_behind_resync(D, Role::Secondary);
+        assert_eq!(s, set([D, sync, C, A]));
+        // Who has the younger one needs that.
+        let mut s = set([A, sync, B, C]);
+        s.keep_common_history(&set([B, Uuid::ZERO, C, D]));
+        assert_eq!(s, set([A, sync, B, C]));
+        s.keep_common_history(&set([D, Uuid::ZERO, Uuid::ZERO, Uuid::ZERO]));
+        assert_eq!(s, set([A, sync, B, C]));
     }
 
     #[test]

@@ -556,7 +556,11 @@ impl Node {
                 can_verify: !net.verify_alg.is_empty(),
             }),
             highest_peer: self.state.peer,
-            is_open: self.writable,
+            // Who waits for a write has it open.
+            is_open: self.writable
+                || self.application > 0
+                || !self.again.is_empty()
+                || !self.activity.is_idle(),
             version: self.agreed.version,
             state_sent: self.state_sent,
             negotiation: self.negotiation(),

@@ -233,7 +233,8 @@ impl Node {
             return;
         }
         let Some(md) = self.md.as_mut() else { return };
-        let uuid = md.start_sync_source(fresh);
+        let target = self.peer_uuids.as_ref().map(|peer| &peer.uuids);
+        let uuid = md.start_sync_source(fresh, target);
         self.md_dirty = true;
         self.sync_metadata();
         if state::is_failed_or_less(self.state.disk) {
