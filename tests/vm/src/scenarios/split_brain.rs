@@ -311,15 +311,10 @@ pub(super) fn missed_end(setup: Setup, logs: &Path) -> Result<()> {
     c.compare()?;
     if setup.modules == [Module::Drbdrs; 2] {
         let log = c.sh(1, "dmesg | grep 'Began resync as SyncTarget' | tail -n 1")?;
-        let amount = log
-            .split("will sync ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
+        let rest = log.split("will sync ").nth(1).unwrap_or("");
+        let kib = rest.split(' ').next().and_then(|kib| kib.parse().ok());
         // A MiB that was written alone, and what of the one before nobody has said that it arrived.
-        if !amount.is_some_and(|kib| {
-            kib.parse()
-                .is_ok_and(|kib: u64| (1024..=2048).contains(&kib))
-        }) {
+        if !kib.is_some_and(|kib: u64| (1024..=2048).contains(&kib)) {
             return Err(Error::new(format!(
                 "two MiB are to be synced at most: {log}"
             )));
