@@ -75,3 +75,21 @@ fn a_target_that_says_late_that_it_is_outdated_is_there() {
     };
     assert!(!begins(SOURCE, outdated) && !begins(outdated, SOURCE));
 }
+
+#[test]
+fn a_target_that_is_out_of_reach_hears_of_no_resync() {
+    assert!(target_hears_sync_uuid(&SOURCE));
+    let gone = State {
+        conn: C::BrokenPipe,
+        ..SOURCE
+    };
+    assert!(!target_hears_sync_uuid(&gone));
+    for pdsk in [D::Failed, D::Diskless] {
+        let without = State {
+            conn: C::Connected,
+            pdsk,
+            ..SOURCE
+        };
+        assert!(!target_hears_sync_uuid(&without), "{pdsk:?}");
+    }
+}
