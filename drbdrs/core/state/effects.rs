@@ -408,9 +408,8 @@ fn may_start_generation(new: &State, facts: &AfterContext) -> bool {
 
 fn lost_peer_data(old: &State, new: &State, facts: &AfterContext, out: &mut AfterList) {
     let somebody_writes = new.role == Role::Primary || new.peer == Role::Primary;
-    let target_went = facts.resync_is_open && target_is_out_of_reach(old, new);
     let lost = if facts.resync_is_open {
-        target_went
+        target_is_out_of_reach(old, new)
     } else {
         lost_contact_to_peer_data(old.pdsk, new.pdsk)
     };
@@ -420,7 +419,7 @@ fn lost_peer_data(old: &State, new: &State, facts: &AfterContext, out: &mut Afte
         } else {
             out.push(After::NewCurrentUuid);
             // A target whose disk goes by our consent may finish before that, and would take over what it hears of.
-            out.push_if(!target_went, After::SendUuids);
+            out.push_if(!facts.resync_is_open, After::SendUuids);
         }
     }
     let let_go = old.pdsk == DiskState::Failed && new.pdsk == DiskState::Diskless;

@@ -11,21 +11,6 @@ const NOW: NowContext = NowContext {
     others_report_params: false,
 };
 
-const FACTS: AfterContext = AfterContext {
-    has_disk: true,
-    backing_open: true,
-    version: 101,
-    has_own_generation: false,
-    resync_is_open: false,
-    now: CONNECTED,
-    lowest_conn: C::Connected,
-    lowest_disk: D::UpToDate,
-    grown_while_away: false,
-    call_local_io_error: false,
-    force_detach: false,
-    verify_stop_sector: false,
-};
-
 fn now(old: State, new: State) -> NowList {
     now_effects(&old, &new, &NOW)
 }

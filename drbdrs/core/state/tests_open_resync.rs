@@ -2,7 +2,7 @@
 
 //! A source that may not have heard of the end of its resync.
 
-use super::tests_support::CONNECTED;
+use super::tests_support::{CONNECTED, FACTS};
 use super::*;
 use crate::types::{ConnState as C, DiskState as D, Role, State};
 
@@ -15,18 +15,11 @@ const SOURCE: State = State {
 
 fn effects(old: State, new: State, own: bool, open: bool) -> AfterList {
     let facts = AfterContext {
-        has_disk: true,
-        backing_open: true,
-        version: 101,
         has_own_generation: own,
         resync_is_open: open,
         now: new,
         lowest_conn: new.conn,
-        lowest_disk: new.disk,
-        grown_while_away: false,
-        call_local_io_error: false,
-        force_detach: false,
-        verify_stop_sector: false,
+        ..FACTS
     };
     after_effects(&old, &new, &facts)
 }

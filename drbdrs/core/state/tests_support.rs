@@ -91,3 +91,19 @@ pub fn all_states() -> impl Iterator<Item = State> {
         })
     })
 }
+
+/// What the worker finds when nothing special is the case.
+pub const FACTS: AfterContext = AfterContext {
+    has_disk: true,
+    backing_open: true,
+    version: 101,
+    has_own_generation: false,
+    resync_is_open: false,
+    now: CONNECTED,
+    lowest_conn: ConnState::Connected,
+    lowest_disk: DiskState::UpToDate,
+    grown_while_away: false,
+    call_local_io_error: false,
+    force_detach: false,
+    verify_stop_sector: false,
+};

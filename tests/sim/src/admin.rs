@@ -233,12 +233,10 @@ impl Node {
             RolePhase::Turn => {
                 // Whoever has it open closes it before it can be read-only.
                 self.writable &= role == Role::Primary;
-                let quiet =
-                    self.application == 0 && self.again.is_empty() && self.activity.is_idle();
                 // The peer has all that was written, or will never say so.
                 let in_vain = role == Role::Primary || !state::replicates(&self.state);
                 let confirmed = in_vain || self.log.is_empty();
-                let closed = self.writable || quiet && confirmed;
+                let closed = self.writable || self.no_write_waits() && confirmed;
                 // Who waits for I/O that is held up has the device open.
                 if !closed && self.suspended() {
                     return true;

@@ -557,10 +557,7 @@ impl Node {
             }),
             highest_peer: self.state.peer,
             // Who waits for a write has it open.
-            is_open: self.writable
-                || self.application > 0
-                || !self.again.is_empty()
-                || !self.activity.is_idle(),
+            is_open: self.writable || !self.no_write_waits(),
             version: self.agreed.version,
             state_sent: self.state_sent,
             negotiation: self.negotiation(),
@@ -752,8 +749,11 @@ impl Node {
         self.ios.is_empty()
             && self.changes.is_empty()
             && self.current.is_empty()
-            && self.application == 0
-            && self.again.is_empty()
-            && self.activity.is_idle()
+            && self.no_write_waits()
+    }
+
+    /// Nobody waits for a write of the application, wherever it is.
+    pub fn no_write_waits(&self) -> bool {
+        self.application == 0 && self.again.is_empty() && self.activity.is_idle()
     }
 }

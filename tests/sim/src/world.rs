@@ -147,7 +147,7 @@ pub(crate) struct World {
     pub(crate) discarding: Option<usize>,
     /// Whoever was told to give up its data since both were equal.
     pub(crate) discards: [bool; 2],
-    /// The connection over which a policy settled a split brain, and who gave up its data.
+    /// The connection over which a policy settled a split brain, and who gives up its data, as each node says.
     pub(crate) solved: [Option<(u64, usize)>; 2],
     /// The verdict that comes is a policy's.
     pub(crate) by_policy: bool,
